@@ -1,0 +1,18 @@
+//! Palisade's ext_authz server and tools: a table of contents.
+//!
+//! A request's way through here is `envoy` (wire) → `check` (pipeline) → `identity` → `cedar` → `ledger` → `envoy`.
+
+pub mod admin;
+pub mod build;
+pub mod bundle;
+pub mod cedar;
+pub mod check;
+pub mod commands;
+pub mod dev;
+pub mod envoy;
+pub mod identity;
+pub mod ledger;
+pub mod secrets;
+pub mod serve;
+pub mod state;
+pub mod telemetry;
