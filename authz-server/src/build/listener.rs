@@ -27,8 +27,7 @@ pub(super) fn listener(bundle: &Bundle, wiring: &Wiring, contract: &[u8]) -> Val
         Target::Envoy => manager(&bundle.contract, wiring, contract),
         Target::Istio => istio::manager(&bundle.contract, wiring),
     };
-    let manager =
-        json!({ "name": "envoy.filters.network.http_connection_manager", "typed_config": manager });
+    let manager = json!({ "name": "envoy.filters.network.http_connection_manager", "typed_config": manager });
     let mut chain = json!({ "filters": [manager] });
     if let (Some(tls), Some(chain)) = (&wiring.listener_tls, chain.as_object_mut()) {
         chain.insert("transport_socket".to_owned(), downstream_tls(tls));
@@ -69,10 +68,10 @@ fn manager(contract: &Contract, wiring: &Wiring, compiled: &[u8]) -> Value {
             "max_request_headers_kb": HEADERS_KB_MAX,
             "request_headers_timeout": seconds(REQUEST_HEADERS_TIMEOUT_S),
             "stream_idle_timeout": seconds(STREAM_IDLE_TIMEOUT_S),
-            // The caller is whoever holds the connection, and nobody is internal: internal headers of Envoy's that a
-            // caller sends are removed.
+            // The caller is whoever holds the connection, and nobody is internal: Envoy's own headers, by which it could
+            // be made to retry, are removed. `internal_address_config` must be absent for that: present and empty, it
+            // counts all private addresses as internal.
             "use_remote_address": true,
-            "internal_address_config": { "cidr_ranges": [] },
             // A certificate that a caller only tells of is no identity, and services do not get to see one either.
             "forward_client_cert_details": "SANITIZE",
             // A caller's request id is kept, so that its retries can be recognised in the ledger. It is an attribute and
@@ -87,9 +86,9 @@ fn manager(contract: &Contract, wiring: &Wiring, compiled: &[u8]) -> Value {
         }
         let upgrades = upgrades(contract);
         if !upgrades.is_empty() {
-            // Off here, on again on the one route of the operation that declares it.
-            let off = |protocol: &&str| json!({ "upgrade_type": protocol, "enabled": false });
-            manager.insert("upgrade_configs".to_owned(), upgrades.iter().map(off).collect());
+            // For all routes: which operation declares it the filter knows, and it says so when it refuses.
+            let on = |protocol: &&str| json!({ "upgrade_type": protocol });
+            manager.insert("upgrade_configs".to_owned(), upgrades.iter().map(on).collect());
         }
         manager.insert("access_log".to_owned(), json!([access_log(true)]));
         manager.insert("route_config".to_owned(), routes::routes(contract));

@@ -78,10 +78,10 @@ pub(super) fn canary_route() -> Value {
     json!({ "match": { "prefix": "/" }, "direct_response": { "status": 500 } })
 }
 
-/// Hosts of no service. The filter refuses them first.
+/// Hosts of no service. The filter refuses them first. No service can have this name: theirs have no underscore.
 pub(super) fn nobody() -> Value {
     json!({
-        "name": "nobody",
+        "name": "_nobody",
         "domains": ["*"],
         "routes": [{ "match": { "prefix": "/" }, "direct_response": { "status": 404 } }],
     })
@@ -99,19 +99,35 @@ fn service_routes(service: &Service) -> Vec<Value> {
 
 /// Streaming operations, and those whose paths a streaming route would match, too, but which go before it.
 fn stream_routes(service: &Service) -> Vec<Value> {
-    let shadowed = |operation: &Operation| {
-        let mut streams = service.operations.iter().filter(|stream| is_stream(stream));
-        streams.any(|stream| {
-            stream.method == operation.method && overlap(&stream.template, &operation.template)
-        })
-    };
-    let mut operations: Vec<_> = service.operations.iter().filter(|operation| shadowed(operation)).collect();
-    operations.sort_by_key(|operation| preference(&operation.template));
-    operations.into_iter().flat_map(|operation| operation_routes(service, operation)).collect()
+    let mut operations: Vec<_> = service
+        .operations
+        .iter()
+        .map(|operation| (operation, meets_stream(service, operation)))
+        .filter(|(operation, meets_stream)| is_stream(operation) || *meets_stream)
+        .collect();
+    operations.sort_by_key(|(operation, _)| preference(&operation.template));
+    let routes = operations.into_iter().map(|(operation, meets_stream)| {
+        let mut routes = ungated_routes(service, operation);
+        if meets_stream {
+            routes.push(json!({ "match": matcher(operation, None), "route": held(service) }));
+        }
+        routes
+    });
+    routes.flatten().collect()
 }
 
-/// The routes of one operation: as gRPC, as upgrade, and otherwise with the gate.
-fn operation_routes(service: &Service, operation: &Operation) -> Vec<Value> {
+/// Whether the route of another operation, a streaming one, matches some of its requests.
+fn meets_stream(service: &Service, operation: &Operation) -> bool {
+    service.operations.iter().any(|stream| {
+        is_stream(stream)
+            && stream.name != operation.name
+            && stream.method == operation.method
+            && overlap(&stream.template, &operation.template)
+    })
+}
+
+/// The routes of one operation on which it streams: as gRPC, and as an upgrade.
+fn ungated_routes(service: &Service, operation: &Operation) -> Vec<Value> {
     let mut routes = Vec::new();
     if takes_grpc(operation) {
         // Envoy's own predicate, which is the core's: whatever it does not count as gRPC is judged as a body.
@@ -128,17 +144,13 @@ fn operation_routes(service: &Service, operation: &Operation) -> Vec<Value> {
         routes.push(json!({ "match": matcher, "route": action, "typed_per_filter_config": ungated() }));
     }
     if let Some(protocol) = &operation.upgrade {
-        let header =
-            json!({ "name": "upgrade", "string_match": { "exact": protocol, "ignore_case": true } });
-        let mut action = open_ended(service);
-        if let Some(action) = action.as_object_mut() {
-            let on = json!([{ "upgrade_type": protocol, "enabled": true }]);
-            action.insert("upgrade_configs".to_owned(), on);
-        }
-        let matcher = matcher(operation, Some(header));
-        routes.push(json!({ "match": matcher, "route": action, "typed_per_filter_config": ungated() }));
+        let header = json!({ "name": "upgrade", "string_match": { "exact": protocol, "ignore_case": true } });
+        routes.push(json!({
+            "match": matcher(operation, Some(header)),
+            "route": open_ended(service),
+            "typed_per_filter_config": ungated(),
+        }));
     }
-    routes.push(json!({ "match": matcher(operation, None), "route": held(service) }));
     routes
 }
 
@@ -182,11 +194,12 @@ fn path_regex(template: &[Segment]) -> String {
         .collect()
 }
 
-/// A text as a regular expression that matches itself: every character that is not plain goes behind a backslash.
+/// A text as a regular expression that matches itself. RE2 takes a backslash before any character that is not part of
+/// a word, and an underscore is part of one.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_ascii_punctuation() {
+        if character.is_ascii_punctuation() && character != '_' {
             escaped.push('\\');
         }
         escaped.push(character);

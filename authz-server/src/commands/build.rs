@@ -1,8 +1,6 @@
 //! `palisade build`: writes what Envoy reads.
 
-use crate::build::{
-    Address, MutualTls, Rendered, Server, ServerLink, Target, Upstream, Wiring, render,
-};
+use crate::build::{Address, MutualTls, Rendered, Server, ServerLink, Target, Upstream, Wiring, render};
 use crate::bundle::Bundle;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -78,7 +76,13 @@ struct ListenerTls {
 #[derive(Debug, clap::Args)]
 struct ServerLinkArgs {
     /// The certificate that the proxy shows to the server
-    #[arg(long, value_name = "FILE", requires = "server_tls_key", requires = "server_ca", requires = "server_name")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "server_tls_key",
+        requires = "server_ca",
+        requires = "server_name"
+    )]
     server_tls_cert: Option<PathBuf>,
 
     /// The key to it
@@ -151,19 +155,16 @@ impl Args {
                 return Err(format!("`--upstream` names the service `{service}` twice, expected once"));
             }
         }
-        let absolute = |path: PathBuf| {
-            path::absolute(&path).map_err(|error| format!("`{}` is not a path: {error}", path.display()))
-        };
         Ok(Wiring {
             target: match self.target {
                 TargetName::Envoy => Target::Envoy,
                 TargetName::Istio => Target::Istio,
             },
             listen: self.listen,
-            listener_tls: self.listener_tls.mutual(),
+            listener_tls: self.listener_tls.mutual()?,
             envoy_admin: self.envoy_admin,
             node_id: self.node_id,
-            server: Server { address: self.server, link: self.server_link.link() },
+            server: Server { address: self.server, link: self.server_link.link()? },
             filter: absolute(self.filter)?,
             upstreams,
             out: absolute(self.out)?,
@@ -173,27 +174,85 @@ impl Args {
 
 impl ListenerTls {
     /// All three or none: clap has seen to that.
-    fn mutual(self) -> Option<MutualTls> {
-        Some(MutualTls { certificate: self.tls_cert?, key: self.tls_key?, peer_ca: self.client_ca? })
+    fn mutual(self) -> Result<Option<MutualTls>, String> {
+        match (self.tls_cert, self.tls_key, self.client_ca) {
+            (Some(certificate), Some(key), Some(peer_ca)) => mutual_tls(certificate, key, peer_ca).map(Some),
+            _ => Ok(None),
+        }
     }
 }
 
 impl ServerLinkArgs {
-    fn link(self) -> ServerLink {
-        let ServerLinkArgs { server_tls_cert, server_tls_key, server_ca, server_name, server_plaintext } = self;
+    fn link(self) -> Result<ServerLink, String> {
+        let ServerLinkArgs { server_tls_cert, server_tls_key, server_ca, server_name, server_plaintext } =
+            self;
         match (server_tls_cert, server_tls_key, server_ca, server_name) {
             (Some(certificate), Some(key), Some(peer_ca), Some(server_name)) => {
-                ServerLink::Mutual { tls: MutualTls { certificate, key, peer_ca }, server_name }
+                Ok(ServerLink::Mutual { tls: mutual_tls(certificate, key, peer_ca)?, server_name })
             }
             // Without all four it is plaintext, which is refused unless it is local or was asked for.
-            _ if server_plaintext => ServerLink::Plaintext,
-            _ => ServerLink::Local,
+            _ if server_plaintext => Ok(ServerLink::Plaintext),
+            _ => Ok(ServerLink::Local),
         }
     }
+}
+
+fn mutual_tls(certificate: PathBuf, key: PathBuf, peer_ca: PathBuf) -> Result<MutualTls, String> {
+    Ok(MutualTls { certificate: absolute(certificate)?, key: absolute(key)?, peer_ca: absolute(peer_ca)? })
+}
+
+/// The proxy may be started elsewhere than this command.
+fn absolute(path: PathBuf) -> Result<PathBuf, String> {
+    path::absolute(&path).map_err(|error| format!("`{}` is not a path: {error}", path.display()))
 }
 
 fn parse_upstream(text: &str) -> Result<(String, Upstream), String> {
     let (service, upstream) = text.split_once('=').ok_or("expected SERVICE=ADDR")?;
     let upstream = upstream.parse().map_err(|error: crate::build::AddressError| error.to_string())?;
     Ok((service.to_owned(), upstream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Args;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(more: &[&str]) -> Result<Args, String> {
+        let fixed =
+            ["build", "policies", "--target", "envoy", "--out", "o", "--server", "[::1]:9", "--filter", "f"];
+        let arguments = fixed.iter().chain(more);
+        Cli::try_parse_from(arguments).map(|cli| cli.args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn half_of_tls_is_refused() {
+        for more in [
+            &["--tls-cert", "c"][..],
+            &["--tls-key", "k", "--client-ca", "a"],
+            &["--server-name", "authz"],
+            &["--server-tls-cert", "c", "--server-tls-key", "k", "--server-ca", "a"],
+        ] {
+            assert!(parse(more).is_err(), "{more:?}");
+        }
+        let whole = parse(&["--tls-cert", "c", "--tls-key", "k", "--client-ca", "a"]).unwrap();
+        assert!(whole.wiring().unwrap().listener_tls.unwrap().key.is_absolute());
+    }
+
+    #[test]
+    fn a_service_has_one_upstream() {
+        let twice =
+            parse(&["--upstream", "orders=127.0.0.1:1", "--upstream", "orders=h2c://127.0.0.1:2"]).unwrap();
+        assert_eq!(
+            twice.wiring().unwrap_err(),
+            "`--upstream` names the service `orders` twice, expected once"
+        );
+        assert!(parse(&["--upstream", "orders"]).is_err());
+        assert!(parse(&["--upstream", "orders=nowhere"]).is_err());
+    }
 }
