@@ -175,13 +175,18 @@ impl FrameError {
 impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FrameError::HeadChecksum => f.write_str("the checksum of its length, kind and version does not match"),
+            FrameError::HeadChecksum => {
+                f.write_str("the checksum of its length, kind and version does not match")
+            }
             FrameError::BodyChecksum => f.write_str("the checksum of its content does not match"),
             FrameError::TooLong { bytes } => {
                 write!(f, "it has {bytes} bytes, and an entry has at most {ENTRY_BYTES_MAX}")
             }
             FrameError::BatchOffset { bytes } => {
-                write!(f, "it claims to stand {bytes} bytes into its batch, and a batch has at most {BATCH_BYTES_MAX}")
+                write!(
+                    f,
+                    "it claims to stand {bytes} bytes into its batch, and a batch has at most {BATCH_BYTES_MAX}"
+                )
             }
             FrameError::UnknownKind { code } => write!(
                 f,

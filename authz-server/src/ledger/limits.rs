@@ -42,5 +42,6 @@ pub(super) const READ_BYTES: usize = 256 * 1024;
 pub(super) const POLL_ENTRIES_MAX: usize = 1024;
 
 const _: () = assert!(BATCH_ENTRIES_MAX <= QUEUE_ENTRIES_MAX, "a queue must be able to fill a batch");
-const _: () = assert!(ENTRY_BYTES_MAX <= QUEUE_BYTES_MAX / QUEUE_RESERVED_DIVISOR, "any entry must fit the queue");
+const _: () =
+    assert!(ENTRY_BYTES_MAX <= QUEUE_BYTES_MAX / QUEUE_RESERVED_DIVISOR, "any entry must fit the queue");
 const _: () = assert!(BATCH_BYTES_MAX <= 1 << 31, "a place within a batch is stored in 32 bits");

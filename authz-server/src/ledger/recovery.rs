@@ -12,7 +12,7 @@ use super::error::{FileError, LedgerError};
 use super::file::WriteAt;
 use super::frame::{self, Decoded};
 use super::limits::SECTOR_BYTES;
-use super::segment::{self, Beginning, HEADER_BYTES, Scanner, Step};
+use super::segment::{self, Beginning, Scanner, Step};
 
 /// Where the writer goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +30,12 @@ pub(super) fn recover<F: WriteAt>(file: &mut F, path: &Path) -> Result<Recovered
     };
     match segment::check_header(file, path).map_err(fail("read"))?? {
         Beginning::Sound => {}
-        Beginning::Unfinished => {
-            file.write_all_at(&segment::header(), 0).map_err(fail("write"))?;
-            file.sync().map_err(fail("sync"))?;
-        }
+        Beginning::Unfinished => file.write_all_at(&segment::header(), 0).map_err(fail("write"))?,
     }
 
     let mut scanner = Scanner::new(&*file);
-    let mut batch_start = HEADER_BYTES as u64;
+    // Until there is a frame the header itself may not be durable.
+    let mut batch_start = 0;
     let truncated_bytes = loop {
         match scanner.step().map_err(fail("read"))? {
             Step::Frame(located) => batch_start = located.batch_start(),
@@ -55,7 +53,7 @@ pub(super) fn recover<F: WriteAt>(file: &mut F, path: &Path) -> Result<Recovered
     Ok(Recovered { entries, end, truncated_bytes })
 }
 
-/// Writes the last batch once more. If its sync failed, the system may show what it has not stored and believe it
+/// Writes the last batch, or the header, once more. If its sync failed, the system may show what it has not stored and believe it
 /// stored: only a new write makes the next sync mean something.
 fn store_again<F: WriteAt>(file: &mut F, start: u64, end: u64) -> std::io::Result<()> {
     // At most one batch and one frame, because `decode` bounds the batch offset.

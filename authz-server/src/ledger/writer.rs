@@ -33,8 +33,9 @@ use super::segment;
 pub struct Ledger {
     dir: PathBuf,
     queue: mpsc::Sender<Command>,
-    /// One permit for each stored byte that may wait.
+    /// One permit for each stored byte that may wait, of so many.
     room: Arc<Semaphore>,
+    room_bytes: usize,
     status: Arc<Status>,
     ended: watch::Receiver<()>,
 }
@@ -72,17 +73,19 @@ impl Ledger {
     /// Blocks for as long as it takes to read the whole ledger.
     pub fn open(dir: &Path) -> Result<(Ledger, Recovery), LedgerError> {
         let lock = DirLock::take(dir)?;
-        Ledger::open_with(&Disk, dir, Some(lock), QUEUE_ENTRIES_MAX)
+        let bounds = QueueBounds { entries: QUEUE_ENTRIES_MAX, bytes: QUEUE_BYTES_MAX };
+        Ledger::open_with(&Disk, dir, Some(lock), bounds)
     }
 
     fn open_with<F: Files>(
         files: &F,
         dir: &Path,
         lock: Option<DirLock>,
-        queue_entries: usize,
+        bounds: QueueBounds,
     ) -> Result<(Ledger, Recovery), LedgerError> {
         let path = segment::path(dir, 0);
-        let mut file = files.open(&path).map_err(|source| FileError { action: "open", path: path.clone(), source })?;
+        let mut file =
+            files.open(&path).map_err(|source| FileError { action: "open", path: path.clone(), source })?;
         let Recovered { entries, end, truncated_bytes } = recovery::recover(&mut file, &path)?;
         files.sync_dir(dir).map_err(|source| FileError {
             action: "sync the directory",
@@ -90,7 +93,7 @@ impl Ledger {
             source,
         })?;
 
-        let (queue, commands) = mpsc::channel(queue_entries);
+        let (queue, commands) = mpsc::channel(bounds.entries);
         let (ending, ended) = watch::channel(());
         let status = Arc::new(Status { entries: AtomicU64::new(entries), ..Status::default() });
         let writer = Writer {
@@ -112,17 +115,14 @@ impl Ledger {
             })
             .map_err(LedgerError::Thread)?;
 
-        let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        let ledger = Ledger { dir: dir.to_owned(), queue, room, status, ended };
+        let room = Arc::new(Semaphore::new(bounds.bytes));
+        let ledger = Ledger { dir: dir.to_owned(), queue, room, room_bytes: bounds.bytes, status, ended };
         Ok((ledger, Recovery { entries, truncated_bytes }))
     }
 
     /// Records an entry. The entry is queued when this returns, and durable when the future resolves to a receipt;
     /// dropping the future takes nothing back.
-    pub fn append(
-        &self,
-        entry: &Entry,
-    ) -> impl Future<Output = Result<Receipt, AppendError>> + Send + use<> {
+    pub fn append(&self, entry: &Entry) -> impl Future<Output = Result<Receipt, AppendError>> + Send + use<> {
         let (reply, receipt) = oneshot::channel();
         let queued = entry.encode().and_then(|stored| self.enqueue(stored, Some(reply)));
         let status = Arc::clone(&self.status);
@@ -137,8 +137,8 @@ impl Ledger {
     /// before that, [`Ledger::state`] tells. Refused earlier than `append`, to leave room for those who wait.
     pub fn append_soon(&self, entry: &Entry) -> Result<(), AppendError> {
         let stored = entry.encode()?;
-        let crowded = self.queue.capacity() < self.queue.max_capacity().div_euclid(QUEUE_RESERVED_DIVISOR)
-            || self.room.available_permits() < QUEUE_BYTES_MAX.div_euclid(QUEUE_RESERVED_DIVISOR);
+        let crowded = self.queue.capacity() < self.queue.max_capacity() / QUEUE_RESERVED_DIVISOR
+            || self.room.available_permits() < self.room_bytes / QUEUE_RESERVED_DIVISOR;
         if crowded && !self.queue.is_closed() {
             return Err(AppendError::Overloaded);
         }
@@ -178,7 +178,8 @@ impl Ledger {
 
     fn enqueue(&self, stored: Stored, reply: Option<Reply>) -> Result<(), AppendError> {
         let permits = u32::try_from(stored.bytes().len()).map_err(|_| AppendError::Overloaded)?;
-        let room = Arc::clone(&self.room).try_acquire_many_owned(permits).map_err(|_| AppendError::Overloaded)?;
+        let room =
+            Arc::clone(&self.room).try_acquire_many_owned(permits).map_err(|_| AppendError::Overloaded)?;
         // Hashed here and not by the writer, of whose time everybody waits for a part.
         let leaf_hash = frame::leaf_hash(stored.bytes());
         let waiting = Waiting { leaf_hash, reply, _room: room };
@@ -194,6 +195,13 @@ impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ledger").field("dir", &self.dir).field("state", &self.state()).finish_non_exhaustive()
     }
+}
+
+/// How much may wait for the writer.
+#[derive(Clone, Copy, Debug)]
+struct QueueBounds {
+    entries: usize,
+    bytes: usize,
 }
 
 type Reply = oneshot::Sender<Result<Receipt, AppendError>>;
