@@ -6,8 +6,12 @@
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use super::*;
+
+/// A writer that never syncs, or a test that never lets it, ends in a failure and not in a wait.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sim {
@@ -83,7 +87,7 @@ pub(crate) struct Held {
 impl Held {
     /// Returns when the writer is within the sync.
     pub(crate) fn wait_until_entered(&self) {
-        self.entered.recv().unwrap();
+        self.entered.recv_timeout(DEADLINE).unwrap();
     }
 
     pub(crate) fn release(self) {
@@ -242,7 +246,7 @@ impl WriteAt for Sim {
         let gate = self.gate.lock().unwrap().take();
         if let Some(gate) = gate {
             gate.entered.send(()).unwrap();
-            gate.released.recv().unwrap();
+            gate.released.recv_timeout(DEADLINE).unwrap();
         }
         let mut state = self.state();
         let count = state.syncs;

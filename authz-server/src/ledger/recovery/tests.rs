@@ -142,8 +142,11 @@ fn an_unknown_version_is_refused_also_at_the_end() {
     newer.extend_from_slice(&crc32c::crc32c(&[3, 9, b'{', b'}']).to_le_bytes());
     newer.extend_from_slice(b"{}");
     contents.extend_from_slice(&newer);
-    let error = check_refused(&contents, starts.len(), end);
-    assert!(error.to_string().starts_with("version `9` of admin entries is unknown"), "{error}");
+    for blank_bytes in [0, 2 * SECTOR_BYTES] {
+        contents.resize(contents.len() + blank_bytes, 0);
+        let error = check_refused(&contents, starts.len(), end);
+        assert!(error.to_string().starts_with("version `9` of admin entries is unknown"), "{error}");
+    }
 }
 
 #[test]
