@@ -47,7 +47,7 @@ pub async fn serve(listener: TcpListener, service: Arc<Service>, readiness: Read
 }
 
 async fn readyz(State(shared): State<Shared>) -> Response {
-    let ledger_writes = matches!(shared.service.ledger().state(), LedgerState::Writing);
+    let ledger_writes = matches!(shared.service.ledger().state(), LedgerState::Open);
     let ready = shared.readiness.is_ready() && ledger_writes;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({"ready": ready, "accepting": shared.readiness.is_ready(), "ledger_writes": ledger_writes});

@@ -137,7 +137,7 @@ fn outcome_of(entry: &HttpAccessLogEntry) -> Outcome {
     Outcome {
         call_id: common.and_then(call_id),
         at_ms: crate::serve::service::now_ms(),
-        status: response.and_then(|response| response.response_code).unwrap_or(0),
+        status: response.and_then(|response| response.response_code.as_ref()).map_or(0, |code| code.value),
         flags: common.and_then(|common| common.response_flags.as_ref()).map(flags).unwrap_or_default(),
         duration_us: duration.map_or(0, |duration| {
             let seconds = u64::try_from(duration.seconds).unwrap_or(0);
