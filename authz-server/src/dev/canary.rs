@@ -10,19 +10,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use palisade_core::canary::{HOST, PATH};
+use palisade_core::reason::Reason;
+
 use super::http::{Reply, Request, exchange};
 
-/// The host that is built into every compiled contract.
-pub const HOST: &str = "canary.palisade.internal";
-
 /// No operation of the canary's host, so the filter refuses it.
-pub const UNKNOWN_PATH: &str = "/.palisade/unknown";
-
-/// An operation of the canary's host, for GET and POST; the server denies it always.
-pub const KNOWN_PATH: &str = "/.palisade/canary";
-
-/// A body that is cut off, so that the filter refuses it, but only once it has all been seen.
-pub const MALFORMED_BODY: &str = "{\"canary\":";
+pub const UNPATH: &str = "/.palisade/unknown";
 
 const EXCHANGE: Duration = Duration::from_secs(2);
 
@@ -89,9 +83,19 @@ impl fmt::Display for Canary {
     }
 }
 
+/// The three requests: to a path that no contract knows; with a body that is cut off, which shows only once all
+/// of it was seen; and one that is in order, which the server denies always.
+pub fn requests() -> [Request; 3] {
+    [
+        Request::get(HOST, "/.palisade/unknown"),
+        Request::post_json(HOST, PATH, "{\"canary\":"),
+        Request::get(HOST, PATH),
+    ]
+}
+
 /// Sends the three requests. An error means that the listener does not answer at all.
 pub async fn probe(listener: SocketAddr) -> io::Result<Canary> {
-    for (request, judge) in probes() {
+    for (request, judge) in requests().into_iter().zip(JUDGES) {
         let reply = exchange(listener, &request, EXCHANGE).await?;
         if let Err(part) = judge(&reply) {
             let seen = format!("{} {} was answered by {}", request.method, request.target, reply.summary());
@@ -110,40 +114,43 @@ pub fn blame(envoy_log: &[String]) -> Option<Canary> {
 
 type Judge = fn(&Reply) -> Result<(), Part>;
 
-/// The requests in the order in which they must be judged: each relies on what the ones before have shown.
-fn probes() -> [(Request, Judge); 3] {
-    [
-        (Request::get(HOST, UNKNOWN_PATH), judge_unknown),
-        (Request::post_json(HOST, KNOWN_PATH, MALFORMED_BODY), judge_malformed),
-        (Request::get(HOST, KNOWN_PATH), judge_known),
-    ]
+/// In the order in which they must be judged: each relies on what the ones before have shown.
+const JUDGES: [Judge; 3] = [judge_unknown, judge_malformed, judge_known];
+
+fn reason(reply: &Reply) -> Option<Reason> {
+    reply.reason.as_deref().and_then(Reason::from_code)
 }
 
 /// Only the filter refuses what the contract does not know before anybody else is asked.
 fn judge_unknown(reply: &Reply) -> Result<(), Part> {
-    match reply.reason.as_deref() {
-        Some("operation_unknown") => Ok(()),
+    match reason(reply) {
+        Some(Reason::OperationUnknown) => Ok(()),
         _ => Err(Part::Filter),
     }
 }
 
 /// With the gate the filter speaks first; without it, whatever comes behind has spoken before the body was judged.
 fn judge_malformed(reply: &Reply) -> Result<(), Part> {
-    match reply.reason.as_deref() {
-        Some("json_syntax") => Ok(()),
-        Some("handoff_missing") => Err(Part::Filter),
+    match reason(reply) {
+        Some(Reason::JsonSyntax) => Ok(()),
+        Some(Reason::HandoffMissing) => Err(Part::Filter),
         _ => Err(Part::Gate),
     }
 }
 
 /// The server's own refusal proves that it was asked and believed the filter.
 fn judge_known(reply: &Reply) -> Result<(), Part> {
-    match reply.reason.as_deref() {
-        Some("canary") => Ok(()),
-        Some("handoff_missing") => Err(Part::Filter),
-        Some(reason) if reason.starts_with("handoff_") => Err(Part::Secret),
+    match reason(reply) {
+        Some(Reason::Canary) => Ok(()),
+        Some(Reason::HandoffMissing) => Err(Part::Filter),
+        Some(
+            Reason::HandoffForged
+            | Reason::HandoffStale
+            | Reason::HandoffBundleUnknown
+            | Reason::HandoffMismatch,
+        ) => Err(Part::Secret),
         // The filter noticed on the way back that nobody had been asked.
-        Some("decision_missing") => Err(Part::Gate),
+        Some(Reason::DecisionMissing) => Err(Part::Gate),
         // The route behind the canary answers 500, so the request went past everything.
         None if reply.status == 500 => Err(Part::Gate),
         _ => Err(Part::Server),

@@ -60,6 +60,17 @@ impl DevError {
                 | DevError::Build(CommandError::Stopped)
         )
     }
+
+    /// True when somebody who wants to know more will look into logs and generated files.
+    pub fn is_explained_by_logs(&self) -> bool {
+        matches!(
+            self,
+            DevError::Child(ChildError::Ended { .. } | ChildError::Overdue { .. })
+                | DevError::Canary(_)
+                | DevError::ListenerSilent { .. }
+                | DevError::Drill(_)
+        )
+    }
 }
 
 impl fmt::Display for DevError {

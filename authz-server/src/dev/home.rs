@@ -67,6 +67,11 @@ impl Home {
         self.own().join("generated")
     }
 
+    /// The configuration that Envoy is started with.
+    pub fn envoy_configuration(&self) -> PathBuf {
+        self.generated().join("envoy.yaml")
+    }
+
     pub fn log(&self, name: &str) -> PathBuf {
         self.own().join("logs").join(format!("{name}.log"))
     }

@@ -17,47 +17,32 @@ pub mod outline;
 pub mod ports;
 pub mod progress;
 pub mod provision;
+mod ready;
+mod stage;
 pub mod tail;
 pub mod tied;
 pub mod tour;
 pub mod workspace;
 
 use std::collections::BTreeMap;
-use std::env;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command, ExitCode};
-use std::time::Duration;
+use std::process::{self, ExitCode};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use canary::Canary;
-use children::{ChildError, Family, tail_of};
+use children::Family;
 use drill::Without;
 use error::DevError;
 use home::{Credentials, Home};
-use http::Request;
 use outline::Outline;
 use progress::{Progress, Stop};
+use ready::Ready;
+use stage::Stage;
 use tour::Scene;
-
-/// How long the server may take to load its bundle and open its ledger.
-const SERVER_READY: Duration = Duration::from_secs(30);
-
-/// How long Envoy may take to compile the filter and open its listener.
-const LISTENER_READY: Duration = Duration::from_secs(30);
-
-/// How long the canary may take to be good once the listener accepts.
-const CANARY_GOOD: Duration = Duration::from_secs(5);
-
-/// One look at the server's readiness.
-const READINESS_EXCHANGE: Duration = Duration::from_secs(2);
-
-/// Two workers show that nothing depends on there being one, and leave the machine to its user.
-const ENVOY_CONCURRENCY: &str = "2";
 
 /// The exit code of a program that was interrupted, by the convention of shells.
 const INTERRUPTED: u8 = 130;
@@ -146,14 +131,13 @@ async fn drive(options: &Options, progress: &mut Progress, stop: &Stop) -> Resul
     let state = options.state.as_deref();
     let mut home = Home::create(state).map_err(DevError::io("the state directory cannot be set up"))?;
     let mut family = Family::default();
-    let setting = Setting { options, bundle, outline, filter, envoy };
-    let outcome = setting.live(&mut family, &home, progress, stop).await;
+    let sources = Sources { bundle, outline, filter, envoy };
+    let outcome = live(options, &sources, &home, &mut family, progress, stop).await;
 
     let step = progress.step("stop");
     family.stop().await;
     step.done("");
-    let failed = outcome.as_ref().is_err_and(|error| !error.is_stop());
-    if home.is_temporary() && failed && !matches!(outcome, Err(DevError::Differences(_))) {
+    if home.is_temporary() && outcome.as_ref().is_err_and(DevError::is_explained_by_logs) {
         home.keep();
         progress.note(&format!("logs and generated configuration are kept in `{}`", home.root().display()));
     }
@@ -169,272 +153,68 @@ fn bundle_directory(given: Option<&Path>) -> Result<PathBuf, DevError> {
     }
 }
 
-/// What is settled before anything runs.
-struct Setting<'a> {
-    options: &'a Options,
+/// What the run is made of; settled before anything is started.
+#[derive(Debug)]
+struct Sources {
     bundle: PathBuf,
     outline: Outline,
     filter: PathBuf,
     envoy: PathBuf,
 }
 
-/// Where everything listens.
-struct Addresses {
-    listen: SocketAddr,
-    server: SocketAddr,
-    admin: SocketAddr,
-    envoy_admin: SocketAddr,
-    services: BTreeMap<String, SocketAddr>,
-}
+/// Starts everything, says `ready`, and stays until the end is asked for, the tour is over, or something fails.
+async fn live(
+    options: &Options,
+    sources: &Sources,
+    home: &Home,
+    family: &mut Family,
+    progress: &mut Progress,
+    stop: &Stop,
+) -> Result<(), DevError> {
+    let credentials = Credentials::generate(home, &sources.outline.clients)
+        .map_err(DevError::io("the run's credentials cannot be written"))?;
+    // The services end when this is dropped.
+    let mut stage = Stage::set(options, sources, home, family, progress, stop).await?;
+    stage.generate_configuration()?;
+    let server_pid = stage.start_server().await?;
+    let envoy_pid = stage.start_envoy(&credentials.handoff_secret).await?;
+    stage.prove_with_canary().await?;
+    let addresses = stage.addresses().clone();
 
-struct Pids {
-    server: u32,
-    envoy: u32,
-}
+    let scenes = scenes(options, &sources.outline, &credentials);
+    let ready = Ready {
+        home,
+        addresses: &addresses,
+        outline: &sources.outline,
+        credentials: &credentials,
+        server_pid,
+        envoy_pid,
+        scenes: &scenes,
+    };
+    stage.progress().result(&ready.text(options.tour), &ready.object());
 
-impl Setting<'_> {
-    /// Starts everything, says `ready`, and stays until the end is asked for or something fails.
-    async fn live(
-        &self,
-        family: &mut Family,
-        home: &Home,
-        progress: &mut Progress,
-        stop: &Stop,
-    ) -> Result<(), DevError> {
-        let credentials = Credentials::generate(home, &self.outline.clients)
-            .map_err(DevError::io("the run's credentials cannot be written"))?;
-        let (services, _running) = self.start_services(progress).await?;
-        let listen = ports::claim(self.options.listen)?;
-        let [server, admin, envoy_admin] = ports::free().map_err(DevError::io("no free port"))?;
-        let addresses = Addresses { listen, server, admin, envoy_admin, services };
-
-        let palisade = env::current_exe().map_err(DevError::io("this program cannot be found again"))?;
-        self.build(&palisade, home, &addresses, progress)?;
-        let server = self.start_server(&palisade, family, home, &addresses, progress, stop).await?;
-        let envoy =
-            self.start_envoy(&palisade, family, home, &addresses, &credentials, progress, stop).await?;
-
-        let scenes = self.scenes(&credentials);
-        let ready = self.ready_object(home, &addresses, &credentials, &Pids { server, envoy }, &scenes);
-        progress.result(&self.ready_text(home, &addresses, &scenes), &ready);
-
-        if self.options.tour {
-            return tokio::select! {
-                outcome = tour(&scenes, addresses.listen, progress) => outcome,
-                error = family.any_ended() => Err(error.into()),
-                () = stop.wait() => Err(DevError::Stopped),
-            };
+    let (family, progress) = stage.parts();
+    let go_on = async {
+        match options.tour {
+            true => tour(&scenes, addresses.listen, progress).await,
+            false => std::future::pending().await,
         }
-        tokio::select! {
-            error = family.any_ended() => Err(error.into()),
-            () = stop.wait() => Ok(()),
-        }
-    }
-
-    /// Settles who answers for each service: the given upstream, else the demo's service, else a stand-in.
-    async fn start_services(
-        &self,
-        progress: &mut Progress,
-    ) -> Result<(BTreeMap<String, SocketAddr>, Vec<demo::Service>), DevError> {
-        let mut addresses = self.options.upstreams.clone();
-        let mut running = Vec::new();
-        for name in &self.outline.services {
-            if addresses.contains_key(name) {
-                continue;
-            }
-            let service =
-                if self.outline.is_demo { demo::start(name).await } else { demo::start_stand_in(name).await };
-            let service = service.map_err(DevError::io(format!("the service `{name}` cannot be started")))?;
-            if !(self.outline.is_demo && demo::has(name)) {
-                progress.note(&format!(
-                    "a stand-in answers for `{name}`; run yours with `--upstream {name}=ADDR`"
-                ));
-            }
-            addresses.insert(name.clone(), service.address);
-            running.push(service);
-        }
-        Ok((addresses, running))
-    }
-
-    /// Generates Envoy's configuration with the command that generates it in production.
-    fn build(
-        &self,
-        palisade: &Path,
-        home: &Home,
-        addresses: &Addresses,
-        progress: &mut Progress,
-    ) -> Result<(), DevError> {
-        let mut step = progress.step("generate the configuration");
-        let mut command = Command::new(palisade);
-        command.arg("build").arg(&self.bundle).args(["--target", self.options.target]);
-        command.arg("--out").arg(home.generated()).arg("--filter").arg(&self.filter);
-        command.arg("--listen").arg(addresses.listen.to_string());
-        command.arg("--envoy-admin").arg(addresses.envoy_admin.to_string());
-        command.arg("--server").arg(addresses.server.to_string());
-        for (service, address) in &addresses.services {
-            command.arg("--upstream").arg(format!("{service}={address}"));
-        }
-        command::run(&mut step, command).map_err(DevError::Build)?;
-        if let Some(without) = self.options.without {
-            drill::rewrite(&envoy_configuration(home), without)?;
-        }
-        step.done(&format!("from `{}`", self.bundle.display()));
-        Ok(())
-    }
-
-    async fn start_server(
-        &self,
-        palisade: &Path,
-        family: &mut Family,
-        home: &Home,
-        addresses: &Addresses,
-        progress: &mut Progress,
-        stop: &Stop,
-    ) -> Result<u32, DevError> {
-        let step = progress.step("start the server");
-        let mut command = tied::command(palisade, palisade);
-        command.arg("serve").arg("--bundle").arg(&self.bundle).arg("--state").arg(home.root());
-        command.arg("--listen").arg(addresses.server.to_string());
-        command.arg("--admin").arg(addresses.admin.to_string());
-        command.arg("--handoff-secret-file").arg(home.secret_file());
-        if self.outline.api_key_header.is_some() {
-            command.arg("--api-keys").arg(home.api_keys_file());
-        }
-        let pid = family.start("server", command, &home.log("server"))?;
-
-        let readiness = Request::get("localhost", "/readyz");
-        let ready = async || {
-            let reply = http::exchange(addresses.admin, &readiness, READINESS_EXCHANGE).await;
-            reply.is_ok_and(|reply| reply.status == 200)
-        };
-        family.wait_for(stop, "the server's readiness", SERVER_READY, ready).await?;
-        step.done(&format!("admin on http://{}", addresses.admin));
-        Ok(pid)
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is a part of the run that nothing else needs together"
-    )]
-    async fn start_envoy(
-        &self,
-        palisade: &Path,
-        family: &mut Family,
-        home: &Home,
-        addresses: &Addresses,
-        credentials: &Credentials,
-        progress: &mut Progress,
-        stop: &Stop,
-    ) -> Result<u32, DevError> {
-        let step = progress.step("start Envoy");
-        let log = home.log("envoy");
-        let mut command = tied::command(palisade, &self.envoy);
-        command.arg("--config-path").arg(envoy_configuration(home));
-        command.args(["--disable-hot-restart", "--concurrency", ENVOY_CONCURRENCY]);
-        command.env_remove("PALISADE_HANDOFF_SECRET");
-        if self.options.without != Some(Without::Secret) {
-            command.env("PALISADE_HANDOFF_SECRET", &credentials.handoff_secret);
-        }
-        let pid = family.start("envoy", command, &log)?;
-
-        // Envoy stays, or goes, without a listener when the filter refuses its configuration.
-        let listener = http::reachable(addresses.listen);
-        let mut refused = None;
-        let accepts = async || {
-            refused = canary::blame(&tail_of(&log));
-            refused.is_some() || tokio::net::TcpStream::connect(listener).await.is_ok()
-        };
-        let accepting = family.wait_for(stop, "envoy's listener", LISTENER_READY, accepts).await;
-        if let Some(canary) = refused.or_else(|| canary::blame(&tail_of(&log))) {
-            return Err(DevError::Canary(canary));
-        }
-        match accepting {
-            Err(ChildError::Overdue { .. }) => return Err(DevError::ListenerSilent { tail: tail_of(&log) }),
-            accepting => accepting?,
-        }
-        step.done(&format!("listens on http://{}", addresses.listen));
-
-        let step = progress.step("send the canary");
-        let mut seen = None;
-        let good = async || {
-            seen = canary::probe(addresses.listen).await.ok();
-            seen == Some(Canary::Good)
-        };
-        match family.wait_for(stop, "a good canary", CANARY_GOOD, good).await {
-            Err(ChildError::Overdue { .. }) => {
-                return Err(
-                    seen.map_or_else(|| DevError::ListenerSilent { tail: tail_of(&log) }, DevError::Canary)
-                );
-            }
-            outcome => outcome?,
-        }
-        step.done(&Canary::Good.to_string());
-        Ok(pid)
-    }
-
-    fn scenes(&self, credentials: &Credentials) -> Vec<Scene> {
-        match &self.outline.api_key_header {
-            Some(header) if self.outline.is_demo => tour::of_demo(header, &credentials.keys, |service| {
-                self.options.upstreams.contains_key(service)
-            }),
-            Some(_) | None => tour::of_any_bundle(),
-        }
-    }
-
-    fn ready_object(
-        &self,
-        home: &Home,
-        addresses: &Addresses,
-        credentials: &Credentials,
-        pids: &Pids,
-        scenes: &[Scene],
-    ) -> Value {
-        let examples: Vec<_> = scenes.iter().map(|scene| scene.object(addresses.listen)).collect();
-        json!({
-            "event": "ready",
-            "listen": addresses.listen,
-            "admin": addresses.admin,
-            "envoy_admin": addresses.envoy_admin,
-            "server": addresses.server,
-            "services": addresses.services,
-            "credentials": credentials.keys,
-            "api_key_header": self.outline.api_key_header,
-            "handoff_secret_file": home.secret_file(),
-            "state": home.root(),
-            "logs": {"server": home.log("server"), "envoy": home.log("envoy")},
-            "pids": {"envoy": pids.envoy, "server": pids.server, "dev": process::id()},
-            "examples": examples,
-        })
-    }
-
-    fn ready_text(&self, home: &Home, addresses: &Addresses, scenes: &[Scene]) -> String {
-        let mut text = format!(
-            "ready\n  listens on   http://{}\n  server       http://{}/readyz  /metrics\n  envoy        http://{}\n",
-            addresses.listen, addresses.admin, addresses.envoy_admin
-        );
-        for (name, address) in &addresses.services {
-            text.push_str(&format!("  {name:<11}  behind it on {address}\n"));
-        }
-        text.push_str(&format!("  credentials  {}\n", home.credentials_file().display()));
-        let fate = if home.is_temporary() { " (removed at the end; keep one with --state DIR)" } else { "" };
-        text.push_str(&format!("  state        {}{fate}\n", home.root().display()));
-        if !self.options.tour {
-            for scene in scenes {
-                text.push_str(&format!(
-                    "\n# {}: {}\n{}\n",
-                    scene.expected(),
-                    scene.shows,
-                    scene.curl(addresses.listen)
-                ));
-            }
-            text.push_str("\nCtrl-C ends all of it.\n");
-        }
-        text
+    };
+    tokio::select! {
+        outcome = go_on => outcome,
+        error = family.any_ended() => Err(error.into()),
+        () = stop.wait() => if options.tour { Err(DevError::Stopped) } else { Ok(()) },
     }
 }
 
-fn envoy_configuration(home: &Home) -> PathBuf {
-    home.generated().join("envoy.yaml")
+/// The examples that hold for this bundle and these upstreams.
+fn scenes(options: &Options, outline: &Outline, credentials: &Credentials) -> Vec<Scene> {
+    match &outline.api_key_header {
+        Some(header) if outline.is_demo => {
+            tour::of_demo(header, &credentials.keys, |service| options.upstreams.contains_key(service))
+        }
+        Some(_) | None => tour::of_any_bundle(),
+    }
 }
 
 /// Plays every scene; an error counts those that went another way than expected.

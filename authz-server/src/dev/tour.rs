@@ -7,6 +7,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use palisade_core::handoff;
+use palisade_core::reason::Reason;
 use serde_json::{Value, json};
 
 use super::canary;
@@ -111,89 +113,74 @@ pub fn of_demo<'a>(
     let mut scenes = vec![
         passed("read", 200, "orders", "a permitted read reaches the service", web(get("/orders"))),
         passed("write", 201, "orders", "a permitted write, after its whole body was judged", web(post(LAMP))),
-        passed(
-            "pay",
-            201,
-            "payments",
-            "one listener, chosen by host: another service",
-            web(Request::post_json("payments", "/payments", r#"{"order_id":"o-1","amount_cents":1999}"#)),
-        ),
-        passed(
-            "refund",
-            200,
-            "payments",
-            "another client, with other permissions",
-            support(Request::post_json("payments", "/payments/p-1/refund", r#"{"amount_cents":1}"#)),
-        ),
-        passed("forged", 200, "orders", "a client's own handoff is thrown away", {
+        passed("pay", 201, "payments", "another service behind the same listener, chosen by host", {
+            let payment = r#"{"order_id":"o-1","amount_cents":1999}"#;
+            web(Request::post_json("payments", "/payments", payment))
+        }),
+        passed("refund", 200, "payments", "another client, with other permissions", {
+            support(Request::post_json("payments", "/payments/p-1/refund", r#"{"amount_cents":1}"#))
+        }),
+        passed("forged-handoff", 200, "orders", "a client's own handoff is thrown away", {
             let mut request = web(get("/orders/o-1"));
-            request.headers.push(("x-palisade-handoff".to_owned(), "forged".to_owned()));
+            request.headers.push((handoff::HEADER.to_owned(), "forged".to_owned()));
             request
         }),
-        refused(403, "policy_denied", "policy-denial", "known caller, valid request, no permission", {
+    ];
+    let refusals = [
+        ("policy-denial", Reason::PolicyDenied, "a valid request of a known caller, and no permission", {
             web(Request { method: "DELETE", ..get("/orders/o-1") })
         }),
-        refused(
-            403,
-            "policy_denied",
-            "nobody",
-            "without a credential there is no permission",
-            get("/orders"),
-        ),
-        refused(401, "identity_invalid", "wrong-key", "a credential that does not hold is not \"nobody\"", {
+        ("nobody", Reason::PolicyDenied, "without a credential there is no permission", get("/orders")),
+        ("wrong-key", Reason::IdentityInvalid, "a credential that does not hold is not \"nobody\"", {
             Request { headers: vec![(api_key_header.to_owned(), "wrong".to_owned())], ..get("/orders") }
         }),
-        refused(400, "json_syntax", "malformed-body", "validation: the body is cut off", {
+        ("malformed-body", Reason::JsonSyntax, "validation: the body is cut off", {
             web(post(r#"{"item":"lamp","quantity":"#))
         }),
-        refused(400, "json_duplicate_key", "duplicate-key", "validation: two answers to one question", {
+        ("duplicate-key", Reason::JsonDuplicateKey, "validation: two answers to one question", {
             web(post(r#"{"item":"lamp","quantity":1,"quantity":1000}"#))
         }),
-        refused(
-            415,
-            "content_type_not_declared",
-            "content-type",
-            "validation: not what the contract accepts",
-            {
-                let body = Some(Body { content_type: "text/plain", text: "lamp".to_owned() });
-                web(Request { body, ..post("") })
-            },
-        ),
-        refused(
-            404,
-            "operation_unknown",
+        ("content-type", Reason::ContentTypeNotDeclared, "validation: not what the contract accepts", {
+            let body = Some(Body { content_type: "text/plain", text: "lamp".to_owned() });
+            web(Request { body, ..post("") })
+        }),
+        (
             "unknown-path",
+            Reason::OperationUnknown,
             "what the contract does not know does not exist",
-            { web(get("/orders/o-1/notes")) },
+            web(get("/orders/o-1/notes")),
         ),
-        refused(405, "method_not_declared", "unknown-method", "known path, undeclared method", {
+        ("unknown-method", Reason::MethodNotDeclared, "a known path under an undeclared method", {
             web(Request { method: "PATCH", ..get("/orders/o-1") })
         }),
-        refused(400, "path_encoded_separator", "encoded-slash", "two readings of one path are refused", {
-            web(get("/orders/o-1%2Fnotes"))
-        }),
+        (
+            "encoded-slash",
+            Reason::PathEncodedSeparator,
+            "two readings of one path are refused",
+            web(get("/orders/o-1%2Fnotes")),
+        ),
     ];
     scenes.retain(|scene| !scene.reaches.is_some_and(&replaced));
+    scenes.extend(refusals.map(refused));
     scenes.extend(of_any_bundle());
     scenes
 }
 
 /// The scenes that hold for every bundle, because no service sees them.
 pub fn of_any_bundle() -> Vec<Scene> {
-    vec![
-        refused(404, "host_unknown", "unknown-host", "no service of the bundle has this name", {
-            Request::get("nobody.invalid", "/")
-        }),
-        refused(404, "operation_unknown", "canary-unknown", "the filter refuses what no contract knows", {
-            Request::get(canary::HOST, canary::UNKNOWN_PATH)
-        }),
-        refused(400, "json_syntax", "canary-body", "the gate holds a write until its body was judged", {
-            Request::post_json(canary::HOST, canary::KNOWN_PATH, canary::MALFORMED_BODY)
-        }),
-        refused(403, "canary", "canary-decision", "the server was asked, and believed the filter", {
-            Request::get(canary::HOST, canary::KNOWN_PATH)
-        }),
-    ]
+    let [unknown, malformed, known] = canary::requests();
+    let refusals = [
+        (
+            "unknown-host",
+            Reason::HostUnknown,
+            "no service of the bundle has this name",
+            Request::get("nobody.invalid", "/"),
+        ),
+        ("canary-unknown", Reason::OperationUnknown, "the filter refuses what no contract knows", unknown),
+        ("canary-body", Reason::JsonSyntax, "the gate holds a write until its body was judged", malformed),
+        ("canary-decision", Reason::Canary, "the server was asked, and believed the filter", known),
+    ];
+    refusals.map(refused).into()
 }
 
 const LAMP: &str = r#"{"item":"lamp","quantity":2}"#;
@@ -216,14 +203,9 @@ fn passed(
     Scene { name, shows, request, expect_status, expect_reason: None, reaches: Some(service) }
 }
 
-fn refused(
-    expect_status: u16,
-    reason: &'static str,
-    name: &'static str,
-    shows: &'static str,
-    request: Request,
-) -> Scene {
-    Scene { name, shows, request, expect_status, expect_reason: Some(reason), reaches: None }
+fn refused((name, reason, shows, request): (&'static str, Reason, &'static str, Request)) -> Scene {
+    let (expect_status, expect_reason) = (reason.status(), Some(reason.code()));
+    Scene { name, shows, request, expect_status, expect_reason, reaches: None }
 }
 
 /// What was played, as a table for people.
@@ -344,7 +326,7 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[1].starts_with("✓  unknown-host"));
         assert!(lines[2].starts_with("✗  canary-unknown"));
-        let column = |line: &str, of: &str| line[..line.find(of).unwrap()].chars().count();
+        let column = |line: &str, of: &str| line.split_once(of).unwrap().0.chars().count();
         assert_eq!(column(lines[1], "404"), column(lines[2], "404"));
         assert_eq!(column(lines[0], "shows"), column(lines[1], "no service"));
     }
