@@ -52,6 +52,11 @@ impl Home {
         &self.root
     }
 
+    /// Where the server records its decisions.
+    pub fn ledger(&self) -> PathBuf {
+        self.root.join("ledger")
+    }
+
     /// True when the directory goes at the end.
     pub fn is_temporary(&self) -> bool {
         self.temporary

@@ -191,14 +191,21 @@ async fn live(
         envoy_pid,
         scenes: &scenes,
     };
+    let follow = tail::from_here(&home.ledger());
     stage.progress().result(&ready.text(options.tour), &ready.object());
 
     let (family, progress) = stage.parts();
     let go_on = async {
-        match options.tour {
-            true => tour(&scenes, addresses.listen, progress).await,
-            false => std::future::pending().await,
+        if options.tour {
+            return tour(&scenes, addresses.listen, progress).await;
         }
+        let error = match follow {
+            Ok(follow) => tail::show(follow, progress).await,
+            Err(error) => error,
+        };
+        // The decisions go on, only the reading along does not.
+        progress.note(&format!("decisions cannot be shown: {error}"));
+        std::future::pending().await
     };
     tokio::select! {
         outcome = go_on => outcome,

@@ -1,16 +1,15 @@
 //! What `palisade dev` itself must know of a bundle: its services, its clients, and the header for API keys.
 //!
-//! The bundle is read in earnest, with every check, by `palisade build` and `palisade serve`. This reads four
-//! names out of it and tolerates everything else, so that the complaint about a wrong bundle is theirs.
+//! INVARIANT: it comes from a bundle that was checked whole, so what is wrong with one is said before anything
+//! else takes time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::Value;
+use palisade_core::contract::{Operation, Service};
+
+use crate::bundle::{Bundle, Problems};
 
 /// The operations of the demo's services, which is how the demo bundle is known.
 const DEMO: &[(&str, &[&str])] = &[
@@ -29,11 +28,11 @@ pub struct Outline {
     pub is_demo: bool,
 }
 
-/// Why a bundle cannot even be outlined.
+/// Why a bundle cannot be run.
 #[derive(Debug)]
 pub enum OutlineError {
     NotABundle { path: PathBuf },
-    Unreadable { path: PathBuf, why: String },
+    Problems { path: PathBuf, problems: Problems },
 }
 
 impl fmt::Display for OutlineError {
@@ -45,8 +44,9 @@ impl fmt::Display for OutlineError {
                  name one with `--bundle DIR`, or start inside a checkout of Palisade for the demo's",
                 path.display()
             ),
-            OutlineError::Unreadable { path, why } => {
-                write!(f, "`{}` could not be read: {why}", path.display())
+            OutlineError::Problems { path, problems } => {
+                write!(f, "the bundle `{}` is refused:", path.display())?;
+                problems.to_string().lines().try_for_each(|line| write!(f, "\n    {line}"))
             }
         }
     }
@@ -54,99 +54,46 @@ impl fmt::Display for OutlineError {
 
 impl std::error::Error for OutlineError {}
 
-#[derive(Deserialize)]
-struct Root {
-    #[serde(default)]
-    identity: Identity,
-}
-
-#[derive(Default, Deserialize)]
-struct Identity {
-    api_keys: Option<ApiKeys>,
-}
-
-#[derive(Deserialize)]
-struct ApiKeys {
-    header: String,
-}
-
-#[derive(Deserialize)]
-struct Entities {
-    #[serde(default)]
-    clients: BTreeMap<String, IgnoredAny>,
-}
-
 impl Outline {
-    pub fn read(bundle: &Path) -> Result<Outline, OutlineError> {
-        let root = bundle.join("palisade.yaml");
-        if !root.is_file() {
-            return Err(OutlineError::NotABundle { path: bundle.to_path_buf() });
+    /// Reads and checks the bundle in `directory`.
+    pub fn read(directory: &Path) -> Result<Outline, OutlineError> {
+        if !directory.join("palisade.yaml").is_file() {
+            return Err(OutlineError::NotABundle { path: directory.to_path_buf() });
         }
-        let root: Root = read_yaml(&root)?;
-        let services = names_in(&bundle.join("services"), |path| path.is_dir())?;
-        let mut clients = BTreeSet::new();
-        for file in names_in(&bundle.join("entities"), is_yaml)? {
-            let entities: Entities = read_yaml(&bundle.join("entities").join(file))?;
-            clients.extend(entities.clients.into_keys());
-        }
-        let is_demo = DEMO.iter().all(|(service, operations)| {
-            services.contains(*service)
-                && operations_of(&bundle.join("services").join(service))
-                    .is_some_and(|declared| operations.iter().all(|operation| declared.contains(*operation)))
-        });
-        let api_key_header = root.identity.api_keys.map(|keys| keys.header);
-        Ok(Outline { services, clients, api_key_header, is_demo })
+        Bundle::load(directory)
+            .map(|bundle| Outline::of(&bundle))
+            .map_err(|problems| OutlineError::Problems { path: directory.to_path_buf(), problems })
     }
-}
 
-fn operations_of(service: &Path) -> Option<BTreeSet<String>> {
-    let openapi: Value = read_yaml(&service.join("openapi.yaml")).ok()?;
-    let items = openapi.get("paths")?.as_object()?.values();
-    let operations = items.filter_map(Value::as_object).flat_map(|item| item.values());
-    Some(
-        operations
-            .filter_map(|operation| operation.get("operationId")?.as_str().map(str::to_owned))
-            .collect(),
-    )
-}
-
-/// The names of the entries of a directory that `wanted` holds for; none if there is no such directory.
-fn names_in(directory: &Path, wanted: fn(&Path) -> bool) -> Result<BTreeSet<String>, OutlineError> {
-    let unreadable = |error: std::io::Error| OutlineError::Unreadable {
-        path: directory.to_path_buf(),
-        why: error.to_string(),
-    };
-    if !directory.is_dir() {
-        return Ok(BTreeSet::new());
-    }
-    let mut names = BTreeSet::new();
-    for entry in fs::read_dir(directory).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        if wanted(&entry.path()) {
-            names.insert(entry.file_name().to_string_lossy().into_owned());
+    fn of(bundle: &Bundle) -> Outline {
+        let services = bundle.contract.services();
+        Outline {
+            services: bundle.services.iter().map(|service| service.name.clone()).collect(),
+            clients: bundle.entities.clients.keys().cloned().collect(),
+            api_key_header: bundle.palisade.identity.api_keys.as_ref().map(|keys| keys.header.clone()),
+            is_demo: DEMO.iter().all(|(name, operations)| {
+                services.iter().any(|service| &*service.name == *name && has_operations(service, operations))
+            }),
         }
     }
-    Ok(names)
 }
 
-fn is_yaml(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
-}
-
-fn read_yaml<T: DeserializeOwned>(path: &Path) -> Result<T, OutlineError> {
-    let unreadable = |why| OutlineError::Unreadable { path: path.to_path_buf(), why };
-    let text = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-    serde_saphyr::from_str(&text).map_err(|error| unreadable(error.to_string()))
+fn has_operations(service: &Service, names: &[&str]) -> bool {
+    let declares =
+        |name: &str| service.operations.iter().any(|Operation { name: known, .. }| &**known == name);
+    names.iter().all(|name| declares(name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dev::workspace;
+    use std::fs;
 
     #[test]
     fn the_demo_bundle_is_known_as_such() {
-        let outline = Outline::read(&workspace::find().unwrap().join("policies")).unwrap();
+        let outline = Outline::read(&workspace::find().unwrap().join("policies"))
+            .unwrap_or_else(|error| panic!("{error}"));
         assert!(outline.is_demo);
         assert_eq!(outline.services, ["orders".to_owned(), "payments".to_owned()].into());
         assert_eq!(outline.clients, ["support-tool".to_owned(), "web".to_owned()].into());
@@ -156,14 +103,20 @@ mod tests {
     #[test]
     fn another_bundle_with_the_demos_names_is_not_taken_for_it() {
         let bundle = tempfile::tempdir().unwrap();
-        fs::write(bundle.path().join("palisade.yaml"), "palisade: 1\n").unwrap();
+        let palisade =
+            "palisade: 1\ntrust_domains: []\nidentity: {}\nhandoff: {previous_bundle_accepted_s: 60}\n";
+        fs::write(bundle.path().join("palisade.yaml"), palisade).unwrap();
         for service in ["orders", "payments"] {
             let directory = bundle.path().join("services").join(service);
             fs::create_dir_all(&directory).unwrap();
-            let openapi = "openapi: 3.0.3\npaths:\n  /orders:\n    get:\n      operationId: listOrders\n";
+            let rules =
+                format!("hosts: [{service}]\nowner: x\nworkload: {{namespace: n, labels: {{app: x}}}}\n");
+            fs::write(directory.join("service.yaml"), rules).unwrap();
+            let openapi = "openapi: 3.0.3\ninfo: {title: x, version: '1'}\npaths:\n  /orders:\n    get:\n      \
+                           operationId: listOrders\n      responses: {'200': {description: x}}\n";
             fs::write(directory.join("openapi.yaml"), openapi).unwrap();
         }
-        let outline = Outline::read(bundle.path()).unwrap();
+        let outline = Outline::read(bundle.path()).unwrap_or_else(|error| panic!("{error}"));
         assert!(!outline.is_demo);
         assert_eq!(outline.services.len(), 2);
         assert_eq!(outline.api_key_header, None);
@@ -174,5 +127,13 @@ mod tests {
         let empty = tempfile::tempdir().unwrap();
         let message = Outline::read(empty.path()).unwrap_err().to_string();
         assert!(message.contains("is not a bundle") && message.contains("--bundle DIR"), "{message}");
+    }
+
+    #[test]
+    fn a_bundle_with_a_mistake_is_refused_with_its_place() {
+        let bundle = tempfile::tempdir().unwrap();
+        fs::write(bundle.path().join("palisade.yaml"), "palisade: 1\nsurprise: 2\n").unwrap();
+        let message = Outline::read(bundle.path()).unwrap_err().to_string();
+        assert!(message.contains("palisade.yaml:2:1") && message.contains("surprise"), "{message}");
     }
 }
