@@ -1,1 +1,3 @@
-//! To be filled.
+//! One file a subcommand.
+
+pub mod dev;
