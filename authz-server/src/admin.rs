@@ -50,20 +50,24 @@ async fn readyz(State(shared): State<Shared>) -> Response {
     let ledger_writes = matches!(shared.service.ledger().state(), LedgerState::Open);
     let ready = shared.readiness.is_ready() && ledger_writes;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({"ready": ready, "accepting": shared.readiness.is_ready(), "ledger_writes": ledger_writes});
+    let body =
+        json!({"ready": ready, "accepting": shared.readiness.is_ready(), "ledger_writes": ledger_writes});
     (status, Json(body)).into_response()
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
     match shared.service.metrics().render() {
-        Ok(text) => ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Ok(text) => ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+            .into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
 async fn bundle(State(shared): State<Shared>) -> Response {
     let decider = shared.service.decider();
-    let previous = decider.previous.map(|previous| json!({"digest": previous.digest.to_string(), "replaced_at_ms": previous.replaced_at_ms}));
+    let previous = decider.previous.map(
+        |previous| json!({"digest": previous.digest.to_string(), "replaced_at_ms": previous.replaced_at_ms}),
+    );
     Json(json!({
         "digest": decider.bundle.digest.to_string(),
         "epoch": {"server": decider.epoch.server, "counter": decider.epoch.counter},

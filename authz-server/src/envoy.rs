@@ -13,7 +13,9 @@ use envoy_types::pb::envoy::service::accesslog::v3::stream_access_logs_message::
 use envoy_types::pb::envoy::service::accesslog::v3::{StreamAccessLogsMessage, StreamAccessLogsResponse};
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorization;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
-use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse};
+use envoy_types::pb::envoy::service::auth::v3::{
+    CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
+};
 use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
 use envoy_types::pb::google::rpc;
@@ -61,16 +63,30 @@ impl Authorization for Gateway {
 /// Reads the call out of a Check and hands it on.
 pub fn with_call<T>(request: &CheckRequest, use_call: impl FnOnce(Call<'_>) -> T) -> T {
     let attributes = request.attributes.as_ref();
-    let http = attributes.and_then(|attributes| attributes.request.as_ref()).and_then(|request| request.http.as_ref());
+    let http = attributes
+        .and_then(|attributes| attributes.request.as_ref())
+        .and_then(|request| request.http.as_ref());
     let mut pairs: Vec<(&[u8], &[u8])> = Vec::with_capacity(32);
     if let Some(http) = http {
-        let pseudo = [(":method", &http.method), (":path", &http.path), (":authority", &http.host), (":scheme", &http.scheme)];
-        pairs.extend(pseudo.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+        let pseudo = [
+            (":method", &http.method),
+            (":path", &http.path),
+            (":authority", &http.host),
+            (":scheme", &http.scheme),
+        ];
+        pairs.extend(
+            pseudo
+                .into_iter()
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+        );
         // The map repeats the pseudo-headers.
         let headers = http.headers.iter().filter(|(name, _)| !name.starts_with(':'));
         pairs.extend(headers.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
     }
-    let peer = attributes.and_then(|attributes| attributes.source.as_ref()).map_or("", |source| source.principal.as_str());
+    let peer = attributes
+        .and_then(|attributes| attributes.source.as_ref())
+        .map_or("", |source| source.principal.as_str());
     use_call(Call { pairs: &pairs, peer })
 }
 
@@ -141,10 +157,15 @@ fn outcome_of(entry: &HttpAccessLogEntry) -> Outcome {
         flags: common.and_then(|common| common.response_flags.as_ref()).map(flags).unwrap_or_default(),
         duration_us: duration.map_or(0, |duration| {
             let seconds = u64::try_from(duration.seconds).unwrap_or(0);
-            seconds.saturating_mul(1_000_000).saturating_add(u64::try_from(duration.nanos).unwrap_or(0) / 1000)
+            seconds
+                .saturating_mul(1_000_000)
+                .saturating_add(u64::try_from(duration.nanos).unwrap_or(0) / 1000)
         }),
-        request_bytes: request.map_or(0, |request| request.request_headers_bytes.saturating_add(request.request_body_bytes)),
-        response_bytes: response.map_or(0, |response| response.response_headers_bytes.saturating_add(response.response_body_bytes)),
+        request_bytes: request
+            .map_or(0, |request| request.request_headers_bytes.saturating_add(request.request_body_bytes)),
+        response_bytes: response.map_or(0, |response| {
+            response.response_headers_bytes.saturating_add(response.response_body_bytes)
+        }),
         upstream: common.map(|common| common.upstream_cluster.clone()).filter(|cluster| !cluster.is_empty()),
         method: request.map(|request| method(request.request_method)).unwrap_or_default(),
         host: request.map(|request| request.authority.clone()).unwrap_or_default(),

@@ -44,12 +44,17 @@ impl HandoffSecrets {
         }
         let mut secrets = secrets.into_iter();
         match (secrets.next(), secrets.next(), secrets.next()) {
-            (None, ..) => Err("the file is empty: expected one or two lines of 64 hexadecimal digits".to_owned()),
+            (None, ..) => {
+                Err("the file is empty: expected one or two lines of 64 hexadecimal digits".to_owned())
+            }
             (Some(current), Some(previous), None) if current == previous => {
                 Err("both lines hold the same secret: remove the second".to_owned())
             }
             (Some(current), previous, None) => Ok(HandoffSecrets { current, previous }),
-            (Some(_), _, Some(_)) => Err("more than two lines: the first is the current secret, the second the one before".to_owned()),
+            (Some(_), _, Some(_)) => {
+                Err("more than two lines: the first is the current secret, the second the one before"
+                    .to_owned())
+            }
         }
     }
 

@@ -88,7 +88,8 @@ impl State {
         };
         write_durably(directory, &path, &next).map_err(|error| fail(error.to_string()))?;
         let previous = next.previous.as_ref().map(|previous| {
-            let digest = parse_digest(&previous.bundle).ok_or_else(|| fail(format!("`{}` is not a bundle digest", previous.bundle)))?;
+            let digest = parse_digest(&previous.bundle)
+                .ok_or_else(|| fail(format!("`{}` is not a bundle digest", previous.bundle)))?;
             Ok(PreviousBundle { digest, replaced_at_ms: previous.replaced_at_ms })
         });
         Ok(State {
@@ -172,7 +173,13 @@ mod tests {
             assert!(error.contains(part), "{error}");
         };
         check("", "EOF");
-        check(r#"{"version":2,"server":"a","counter":1,"bundle":"","previous":null}"#, "unknown version `2`: this build reads version 1");
-        check(r#"{"version":1,"server":"a","counter":18446744073709551615,"bundle":"","previous":null}"#, "exhausted");
+        check(
+            r#"{"version":2,"server":"a","counter":1,"bundle":"","previous":null}"#,
+            "unknown version `2`: this build reads version 1",
+        );
+        check(
+            r#"{"version":1,"server":"a","counter":18446744073709551615,"bundle":"","previous":null}"#,
+            "exhausted",
+        );
     }
 }

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
 use std::sync::Mutex;
 use tracing_subscriber::EnvFilter;
 
@@ -48,22 +49,47 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("palisade");
         let decisions = Family::default();
-        registry.register("decisions", "Decisions, by service, operation, decision and reason", decisions.clone());
+        registry.register(
+            "decisions",
+            "Decisions, by service, operation, decision and reason",
+            decisions.clone(),
+        );
         let handoffs = Family::default();
-        registry.register("handoffs_not_genuine", "Calls without a genuine handoff, by the peer's workload", handoffs.clone());
+        registry.register(
+            "handoffs_not_genuine",
+            "Calls without a genuine handoff, by the peer's workload",
+            handoffs.clone(),
+        );
         let counter = |registry: &mut Registry, name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
             counter
         };
-        let bundle_skew = counter(&mut registry, "bundle_skew", "Calls from filters that still work with the bundle before");
-        let refused_for_load = counter(&mut registry, "refused_for_load", "Calls refused because too many were under way");
-        let not_recorded = counter(&mut registry, "decisions_not_recorded", "Decisions that could not be stored and became refusals");
+        let bundle_skew = counter(
+            &mut registry,
+            "bundle_skew",
+            "Calls from filters that still work with the bundle before",
+        );
+        let refused_for_load =
+            counter(&mut registry, "refused_for_load", "Calls refused because too many were under way");
+        let not_recorded = counter(
+            &mut registry,
+            "decisions_not_recorded",
+            "Decisions that could not be stored and became refusals",
+        );
         let outcomes = counter(&mut registry, "outcomes", "Entries of the access log that were stored");
-        let outcomes_not_recorded = counter(&mut registry, "outcomes_not_recorded", "Entries of the access log that could not be stored");
+        let outcomes_not_recorded = counter(
+            &mut registry,
+            "outcomes_not_recorded",
+            "Entries of the access log that could not be stored",
+        );
         // 50 µs to 1.6 s: from a decision without a sync to far beyond the proxy's patience.
         let latency_seconds = Histogram::new(exponential_buckets(0.000_05, 2.0, 16));
-        registry.register("check_latency_seconds", "From the call's arrival to its reply, the sync included", latency_seconds.clone());
+        registry.register(
+            "check_latency_seconds",
+            "From the call's arrival to its reply, the sync included",
+            latency_seconds.clone(),
+        );
         Metrics {
             registry,
             decisions,
@@ -113,7 +139,11 @@ impl Metrics {
     }
 
     pub fn outcome(&self, stored: bool) {
-        if stored { self.outcomes.inc() } else { self.outcomes_not_recorded.inc() };
+        if stored {
+            self.outcomes.inc()
+        } else {
+            self.outcomes_not_recorded.inc()
+        };
     }
 
     /// The text that Prometheus scrapes.
@@ -144,7 +174,8 @@ pub enum LogFormat {
 /// Logs go to standard error. The level comes from `PALISADE_LOG`, `info` without it.
 pub fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_env("PALISADE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // A second start in one process keeps the first.
     let _started = match format {
         LogFormat::Pretty => builder.try_init(),

@@ -2,9 +2,9 @@
 //!
 //! INVARIANT: every way out that is not Cedar's clean allow is a denial with a reason, and every way out has a record.
 
-mod trust;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 pub use trust::{HandoffState, Trust};
 
@@ -82,7 +82,8 @@ impl Decider {
         let head = match head {
             Ok(head) => head,
             Err(reason) => {
-                let denial = Denial::because(reason, "the server cannot read what the proxy passed on".to_owned());
+                let denial =
+                    Denial::because(reason, "the server cannot read what the proxy passed on".to_owned());
                 return conclude(Err(denial), fallback, HandoffState::Missing, record);
             }
         };
@@ -116,11 +117,16 @@ impl Decider {
             return Err(Denial::plain(Reason::Canary));
         }
         let caller = caller.map_err(|error| Denial::because(Reason::IdentityInvalid, error))?;
-        let question = Question { caller: &caller, matched, path: head.target.path(), host: head.authority.host() };
+        let question =
+            Question { caller: &caller, matched, path: head.target.path(), host: head.authority.host() };
         match self.bundle.policies.answer(question) {
             Answer::Allow { policies } => Ok(policies),
-            Answer::Deny { policies } => Err(Denial { reason: Reason::PolicyDenied, policies, errors: Vec::new() }),
-            Answer::Error { policies, errors } => Err(Denial { reason: Reason::PolicyError, policies, errors }),
+            Answer::Deny { policies } => {
+                Err(Denial { reason: Reason::PolicyDenied, policies, errors: Vec::new() })
+            }
+            Answer::Error { policies, errors } => {
+                Err(Denial { reason: Reason::PolicyError, policies, errors })
+            }
         }
     }
 

@@ -45,9 +45,17 @@ impl HandoffState {
 /// Whether a call came through a filter that judged it by a bundle we know.
 #[derive(Debug, Clone)]
 pub enum Trust {
-    Genuine { call_id: CallId, state: HandoffState },
+    Genuine {
+        call_id: CallId,
+        state: HandoffState,
+    },
     /// The call id is only there when the proof held.
-    Refused { reason: Reason, state: HandoffState, detail: String, call_id: Option<CallId> },
+    Refused {
+        reason: Reason,
+        state: HandoffState,
+        detail: String,
+        call_id: Option<CallId>,
+    },
 }
 
 impl Trust {
@@ -55,7 +63,8 @@ impl Trust {
         Trust::Refused {
             reason: Reason::HandoffMissing,
             state: HandoffState::Missing,
-            detail: "no handoff, or more than one: is the filter in this workload's chain, before ext_authz?".to_owned(),
+            detail: "no handoff, or more than one: is the filter in this workload's chain, before ext_authz?"
+                .to_owned(),
             call_id: None,
         }
     }
@@ -96,11 +105,16 @@ pub(super) fn verify(
         Err(error) => return refused(error),
     };
     let Handoff { bundle, operation, call_id, .. } = handoff;
-    let proven = |reason, state, detail: String| Trust::Refused { reason, state, detail, call_id: Some(call_id) };
+    let proven =
+        |reason, state, detail: String| Trust::Refused { reason, state, detail, call_id: Some(call_id) };
     if bundle == known.current {
         // Filter and server read the request with the same code by the same contract: a difference is a bug, and a no.
         if matched.map(|matched| matched.index) != Some(operation) {
-            return proven(Reason::HandoffMismatch, HandoffState::Mismatch, format!("the filter found operation {}", operation.0));
+            return proven(
+                Reason::HandoffMismatch,
+                HandoffState::Mismatch,
+                format!("the filter found operation {}", operation.0),
+            );
         }
         let state = match slot {
             SecretSlot::Current => HandoffState::Current,
@@ -111,7 +125,8 @@ pub(super) fn verify(
     if known.is_previous(bundle, now_ms) {
         return Trust::Genuine { call_id, state: HandoffState::PreviousBundle };
     }
-    let detail = format!("the filter works with bundle `{bundle}`: roll out the same bundle to filter and server");
+    let detail =
+        format!("the filter works with bundle `{bundle}`: roll out the same bundle to filter and server");
     proven(Reason::HandoffBundleUnknown, HandoffState::BundleUnknown, detail)
 }
 

@@ -25,9 +25,15 @@ impl FromStr for ListenAddress {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return if path.starts_with('/') { Ok(ListenAddress::Unix(path.into())) } else { Err(format!("`{path}` is not an absolute path")) };
+            return if path.starts_with('/') {
+                Ok(ListenAddress::Unix(path.into()))
+            } else {
+                Err(format!("`{path}` is not an absolute path"))
+            };
         }
-        text.parse().map(ListenAddress::Tcp).map_err(|_| format!("`{text}` is neither `ADDRESS:PORT` nor `unix:/PATH`"))
+        text.parse()
+            .map(ListenAddress::Tcp)
+            .map_err(|_| format!("`{text}` is neither `ADDRESS:PORT` nor `unix:/PATH`"))
     }
 }
 
@@ -53,22 +59,32 @@ pub enum Peers {
 impl Peers {
     pub(super) fn tls(&self) -> Result<Option<ServerTlsConfig>, String> {
         let Peers::Listed { tls, .. } = self else { return Ok(None) };
-        let read = |path: &Path| std::fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()));
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))
+        };
         let identity = Identity::from_pem(read(&tls.certificate)?, read(&tls.key)?);
         let client_ca = Certificate::from_pem(read(&tls.client_ca)?);
-        Ok(Some(ServerTlsConfig::new().identity(identity).client_ca_root(client_ca).client_auth_optional(false)))
+        Ok(Some(
+            ServerTlsConfig::new().identity(identity).client_ca_root(client_ca).client_auth_optional(false),
+        ))
     }
 
     /// Lets a call in, or says only that it may not come in.
-    #[expect(clippy::result_large_err, reason = "the signature of tonic's interceptors")]
     pub(super) fn admit(&self, request: Request<()>) -> Result<Request<()>, Status> {
         let Peers::Listed { ids, .. } = self else { return Ok(request) };
-        let certificates = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>().and_then(TlsConnectInfo::peer_certs);
-        let id = certificates.as_ref().and_then(|certificates| certificates.first()).and_then(|leaf| spiffe_uri(leaf));
+        let certificates =
+            request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>().and_then(TlsConnectInfo::peer_certs);
+        let id = certificates
+            .as_ref()
+            .and_then(|certificates| certificates.first())
+            .and_then(|leaf| spiffe_uri(leaf));
         match id {
             Some(id) if ids.iter().any(|known| known.as_str() == id) => Ok(request),
             found => {
-                tracing::warn!(peer = found.as_deref().unwrap_or("none"), "a peer that is not listed was turned away");
+                tracing::warn!(
+                    peer = found.as_deref().unwrap_or("none"),
+                    "a peer that is not listed was turned away"
+                );
                 Err(Status::permission_denied("this peer is not listed"))
             }
         }
@@ -103,14 +119,20 @@ pub(super) async fn bind(address: &ListenAddress, peers: &Peers) -> Result<Incom
                     "`{address}` is not loopback and would be open to anyone who can reach it: give `--tls-cert`, `--tls-key`, `--client-ca` and `--peer`, or say `--plaintext-for-anyone-on-this-network`"
                 ));
             }
-            let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on `{address}`: {error}"))?;
+            let listener = TcpListener::bind(address)
+                .await
+                .map_err(|error| format!("cannot listen on `{address}`: {error}"))?;
             let address = listener.local_addr().map_err(|error| error.to_string())?.to_string();
             Ok(Incoming::Tcp { address, stream: TcpListenerStream::new(listener) })
         }
         ListenAddress::Unix(path) => {
             remove_stale_socket(path)?;
-            let listener = UnixListener::bind(path).map_err(|error| format!("cannot listen on `{}`: {error}", path.display()))?;
-            Ok(Incoming::Unix { address: format!("unix:{}", path.display()), stream: UnixListenerStream::new(listener) })
+            let listener = UnixListener::bind(path)
+                .map_err(|error| format!("cannot listen on `{}`: {error}", path.display()))?;
+            Ok(Incoming::Unix {
+                address: format!("unix:{}", path.display()),
+                stream: UnixListenerStream::new(listener),
+            })
         }
     }
 }
@@ -125,7 +147,8 @@ fn remove_stale_socket(path: &Path) -> Result<(), String> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(format!("another server answers on `{}`", path.display()));
     }
-    std::fs::remove_file(path).map_err(|error| format!("cannot remove the stale socket `{}`: {error}", path.display()))
+    std::fs::remove_file(path)
+        .map_err(|error| format!("cannot remove the stale socket `{}`: {error}", path.display()))
 }
 
 impl Incoming {
@@ -135,7 +158,11 @@ impl Incoming {
         }
     }
 
-    pub(super) async fn serve(self, router: Router, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
+    pub(super) async fn serve(
+        self,
+        router: Router,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error> {
         match self {
             Incoming::Tcp { stream, .. } => router.serve_with_incoming_shutdown(stream, stop).await,
             Incoming::Unix { stream, .. } => router.serve_with_incoming_shutdown(stream, stop).await,
@@ -151,7 +178,13 @@ mod tests {
     fn addresses_have_two_forms() {
         assert!(matches!("127.0.0.1:0".parse(), Ok(ListenAddress::Tcp(_))));
         assert!(matches!("unix:/run/x.sock".parse(), Ok(ListenAddress::Unix(_))));
-        assert_eq!("unix:x.sock".parse::<ListenAddress>(), Err("`x.sock` is not an absolute path".to_owned()));
-        assert_eq!("9191".parse::<ListenAddress>(), Err("`9191` is neither `ADDRESS:PORT` nor `unix:/PATH`".to_owned()));
+        assert_eq!(
+            "unix:x.sock".parse::<ListenAddress>(),
+            Err("`x.sock` is not an absolute path".to_owned())
+        );
+        assert_eq!(
+            "9191".parse::<ListenAddress>(),
+            Err("`9191` is neither `ADDRESS:PORT` nor `unix:/PATH`".to_owned())
+        );
     }
 }

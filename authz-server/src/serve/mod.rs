@@ -13,7 +13,7 @@ use crate::bundle::Bundle;
 use crate::check::Decider;
 use crate::envoy::{AccessLogServiceServer, AuthorizationServer, Gateway};
 use crate::identity::ApiKeys;
-use crate::ledger::{Admin, AdminEvent, Entry, Ledger};
+use crate::ledger::{Admin, AdminEvent, Entry, Ledger, Recovery};
 use crate::secrets::HandoffSecrets;
 use crate::state::State;
 use crate::telemetry::Metrics;
@@ -92,16 +92,27 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
     up: impl FnOnce(&Serving),
 ) -> Result<(), ServeError> {
-    let service = Arc::new(open(&settings)?);
+    let (service, recovery) = open(&settings)?;
+    let service = Arc::new(service);
     let incoming = listen::bind(&settings.listen, &settings.peers).await.map_err(fail)?;
     let (health_reporter, health) = tonic_health::server::health_reporter();
-    let admin_listener = tokio::net::TcpListener::bind(settings.admin)
-        .await
-        .map_err(|error| fail(format!("cannot listen on `{}` for administration: {error}", settings.admin)))?;
+    let admin_listener = tokio::net::TcpListener::bind(settings.admin).await.map_err(|error| {
+        fail(format!("cannot listen on `{}` for administration: {error}", settings.admin))
+    })?;
     let admin_address = admin_listener.local_addr().map_err(fail)?;
     let readiness = admin::Readiness::default();
     let admin_task = tokio::spawn(admin::serve(admin_listener, service.clone(), readiness.clone()));
-    record(&service, AdminEvent::Start, format!("epoch {}, bundle {}", service.decider().epoch, service.decider().bundle.digest)).await?;
+    if recovery.truncated_bytes > 0 {
+        let detail =
+            format!("{} bytes of a write that was never acknowledged were cut off", recovery.truncated_bytes);
+        record(&service, AdminEvent::LedgerRecovered, detail).await?;
+    }
+    record(
+        &service,
+        AdminEvent::Start,
+        format!("epoch {}, bundle {}", service.decider().epoch, service.decider().bundle.digest),
+    )
+    .await?;
     let gateway = Gateway::new(service.clone());
     let peers = settings.peers.clone();
     let guard = move |request| peers.admit(request);
@@ -155,7 +166,7 @@ pub async fn serve(
     stop_recording(service).await
 }
 
-fn open(settings: &Settings) -> Result<Service, ServeError> {
+fn open(settings: &Settings) -> Result<(Service, Recovery), ServeError> {
     let bundle = Bundle::load(&settings.bundle).map_err(fail)?;
     let secrets = HandoffSecrets::read(&settings.handoff_secrets).map_err(fail)?;
     let api_keys = settings.api_keys.as_deref().map(ApiKeys::read).transpose().map_err(fail)?;
@@ -165,7 +176,7 @@ fn open(settings: &Settings) -> Result<Service, ServeError> {
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(|error| fail(format!("the system gives no randomness: {error}")))?;
     let decider = Decider { bundle, secrets, api_keys, epoch: state.epoch, previous: state.previous };
-    Ok(Service::new(decider, ledger, Arc::new(Metrics::default()), seed))
+    Ok((Service::new(decider, ledger, Arc::new(Metrics::default()), seed), recovery))
 }
 
 async fn record(service: &Service, event: AdminEvent, detail: String) -> Result<(), ServeError> {

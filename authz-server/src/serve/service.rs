@@ -83,7 +83,12 @@ impl Service {
         }
     }
 
-    async fn decide_and_record(&self, request: &CheckRequest, fallback: CallId, arrived: Instant) -> Answered {
+    async fn decide_and_record(
+        &self,
+        request: &CheckRequest,
+        fallback: CallId,
+        arrived: Instant,
+    ) -> Answered {
         let mut concluded = envoy::with_call(request, |call| self.decider.decide(call, now_ms(), fallback));
         concluded.record.latency_us = u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
         if !concluded.handoff.is_genuine() {
