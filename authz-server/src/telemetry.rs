@@ -174,8 +174,11 @@ pub enum LogFormat {
 /// Logs go to standard error. The level comes from `PALISADE_LOG`, `info` without it.
 pub fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_env("PALISADE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     // A second start in one process keeps the first.
     let _started = match format {
         LogFormat::Pretty => builder.try_init(),
