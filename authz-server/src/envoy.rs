@@ -3,7 +3,7 @@
 //! INVARIANT: a reply to `Check` is an allow only when the service said so with a receipt; every other way out of here
 //! is a denial.
 
-use crate::check::{Call, Decision};
+use crate::check::{Call, Decider, Decision};
 use crate::ledger::Outcome;
 use crate::serve::service::{Answered, Service};
 use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption, Metadata};
@@ -55,7 +55,11 @@ impl Gateway {
 #[tonic::async_trait]
 impl Authorization for Gateway {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let answered = self.service.clone().answer(request.into_inner()).await;
+        let request = request.into_inner();
+        let decide = move |decider: &Decider, now_ms, fallback| {
+            with_call(&request, |call| decider.decide(call, now_ms, fallback))
+        };
+        let answered = self.service.clone().answer(decide).await;
         Ok(Response::new(reply_to(&answered)))
     }
 }

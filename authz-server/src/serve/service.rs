@@ -3,10 +3,8 @@
 //! INVARIANT: an `Answered` with an allow is only made after the ledger gave a receipt for exactly that decision.
 
 use crate::check::{Concluded, Decider, Decision};
-use crate::envoy;
 use crate::ledger::{Entry, Ledger, Outcome};
 use crate::telemetry::Metrics;
-use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use palisade_core::call_id::{CallId, CallIdMint};
 use palisade_core::reason::Reason;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,8 +53,11 @@ impl Service {
         &self.metrics
     }
 
-    /// Answers one call. Dropping this future does not stop what it began.
-    pub async fn answer(self: Arc<Self>, request: CheckRequest) -> Answered {
+    /// Answers one call, which `decide` holds in the proxy's form. Dropping this future does not stop what it began.
+    pub async fn answer(
+        self: Arc<Self>,
+        decide: impl FnOnce(&Decider, u64, CallId) -> Concluded + Send + 'static,
+    ) -> Answered {
         let arrived = Instant::now();
         let fallback = self.mint(now_ms());
         let Ok(slot) = self.slots.clone().try_acquire_owned() else {
@@ -66,7 +67,7 @@ impl Service {
         let service = self.clone();
         let task = tokio::spawn(async move {
             let _slot = slot;
-            service.decide_and_record(&request, fallback, arrived).await
+            service.decide_and_record(decide, fallback, arrived).await
         });
         match tokio::time::timeout(DEADLINE, task).await {
             Ok(Ok(answered)) => answered,
