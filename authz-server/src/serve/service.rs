@@ -86,11 +86,11 @@ impl Service {
 
     async fn decide_and_record(
         &self,
-        request: &CheckRequest,
+        decide: impl FnOnce(&Decider, u64, CallId) -> Concluded,
         fallback: CallId,
         arrived: Instant,
     ) -> Answered {
-        let mut concluded = envoy::with_call(request, |call| self.decider.decide(call, now_ms(), fallback));
+        let mut concluded = decide(&self.decider, now_ms(), fallback);
         concluded.record.latency_us = u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
         if !concluded.handoff.is_genuine() {
             let workload = concluded.record.workload.as_deref().unwrap_or("unknown");
