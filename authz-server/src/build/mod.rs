@@ -1,1 +1,56 @@
-//! To be filled.
+//! Generates everything that Envoy reads, from a checked bundle and the wiring of one place.
+//!
+//! `wiring` says what a bundle cannot know (addresses, files) → `bootstrap`, `listener`, `routes`, `filters`, `clusters`
+//! and, for Istio's shape, `istio` each make one part → `rendered` writes it, and takes parts out for drills.
+//! INVARIANT: the same bundle and wiring give the same bytes, and no setting about trust comes from a default.
+
+mod bootstrap;
+mod clusters;
+mod error;
+mod filters;
+mod istio;
+mod listener;
+mod rendered;
+mod routes;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod wiring;
+mod yaml;
+
+pub use error::{BuildError, WiringProblem};
+pub use filters::{CALL_ID_STATE, EXT_AUTHZ_FILTER, PALISADE_FILTER, SECRET_VARIABLE};
+pub use rendered::{BOOTSTRAP_FILE, CONTRACT_FILE, EXTENSION_FILE, File, Rendered};
+pub use wiring::{
+    Address, AddressError, MutualTls, Server, ServerLink, Target, Upstream, UpstreamProtocol, Wiring,
+};
+
+use crate::bundle::Bundle;
+
+/// Renders a bundle for one place.
+pub fn render(bundle: &Bundle, wiring: &Wiring) -> Result<Rendered, BuildError> {
+    let mut problems = wiring.check(&bundle.contract);
+    if wiring.target == Target::Istio {
+        problems.extend(istio::stream_problems(&bundle.contract));
+    }
+    if !problems.is_empty() {
+        return Err(BuildError::Wiring(problems));
+    }
+    let contract = bundle.contract.encode()?;
+    let extension = match wiring.target {
+        Target::Envoy => None,
+        Target::Istio => Some(istio::extension(bundle, wiring)?),
+    };
+    let bootstrap = bootstrap::bootstrap(bundle, wiring, &contract);
+    Ok(Rendered { target: wiring.target, digest: bundle.digest, bootstrap, extension, contract })
+}
+
+/// A message of Envoy's in the place of any message: its type goes first.
+fn typed(message: &str, mut value: serde_json::Value) -> serde_json::Value {
+    let mut typed = serde_json::Map::new();
+    typed.insert("@type".to_owned(), format!("type.googleapis.com/{message}").into());
+    if let Some(fields) = value.as_object_mut() {
+        typed.append(fields);
+    }
+    typed.into()
+}

@@ -1,0 +1,89 @@
+//! Why a configuration could not be made, said so that it can be mended.
+
+use palisade_core::contract::ContractError;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why nothing was rendered or written.
+#[derive(Debug)]
+pub enum BuildError {
+    /// The wiring does not fit the bundle or the target. All that is wrong, not the first.
+    Wiring(Vec<WiringProblem>),
+    Contract(ContractError),
+    /// A value could not be written as YAML.
+    Yaml { file: &'static str, detail: String },
+    Write { path: PathBuf, error: std::io::Error },
+    /// An edit asked for a part that the configuration does not have.
+    PartMissing { part: &'static str },
+}
+
+/// One thing that is wrong with a wiring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WiringProblem {
+    AdminNotLocal { address: SocketAddr },
+    ServerInPlaintext,
+    UpstreamMissing { service: String },
+    UpstreamUnknown { service: String },
+    GrpcOverHttp1 { service: String, operation: String },
+    /// Istio has one ext_authz for a workload: it buffers for all operations or for none.
+    StreamBesideBody { service: String, stream: String, body: String },
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::Wiring(problems) => {
+                for (index, problem) in problems.iter().enumerate() {
+                    if index > 0 {
+                        f.write_str("\n")?;
+                    }
+                    write!(f, "{problem}")?;
+                }
+                Ok(())
+            }
+            BuildError::Contract(error) => write!(f, "the contract cannot be compiled: {error}"),
+            BuildError::Yaml { file, detail } => write!(f, "`{file}` cannot be written as YAML: {detail}"),
+            BuildError::Write { path, error } => write!(f, "cannot write `{}`: {error}", path.display()),
+            BuildError::PartMissing { part } => {
+                write!(f, "the configuration has no {part} that could be changed")
+            }
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+impl From<ContractError> for BuildError {
+    fn from(error: ContractError) -> Self {
+        BuildError::Contract(error)
+    }
+}
+
+impl fmt::Display for WiringProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WiringProblem::AdminNotLocal { address } => write!(
+                f,
+                "the admin address `{address}` is not loopback: whoever reaches it can stop the proxy and read its configuration; use `127.0.0.1:PORT`"
+            ),
+            WiringProblem::ServerInPlaintext => f.write_str(
+                "the server is reached over a network without TLS: give `--server-tls-cert`, `--server-tls-key`, `--server-ca` and `--server-name`, or say `--server-plaintext` if somebody on the way may read and forge decisions",
+            ),
+            WiringProblem::UpstreamMissing { service } => {
+                write!(f, "service `{service}` has no address: add `--upstream {service}=HOST:PORT`")
+            }
+            WiringProblem::UpstreamUnknown { service } => {
+                write!(f, "`--upstream {service}=…` names a service that the bundle does not have")
+            }
+            WiringProblem::GrpcOverHttp1 { service, operation } => write!(
+                f,
+                "operation `{operation}` of service `{service}` takes gRPC beside other content types, and gRPC needs HTTP/2: say `--upstream {service}=h2c://HOST:PORT` if the service speaks it for all of them"
+            ),
+            WiringProblem::StreamBesideBody { service, stream, body } => write!(
+                f,
+                "service `{service}` cannot run in Istio like this: operation `{stream}` is a stream, which ext_authz must not hold for a body, and operation `{body}` has body rules, for which it must; Istio has one ext_authz setting for a workload, so serve one of the two from a workload of its own"
+            ),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The HTTP filters, in the order that everything hangs on: ours, ext_authz as decision and gate, router.
+
+use super::settings::CHECK_TIMEOUT_MS;
+use super::typed;
+use super::wiring::Wiring;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+/// Our filter's place in the chain, and its name in extension discovery.
+pub const PALISADE_FILTER: &str = "palisade";
+
+/// Dynamic metadata of decisions stands under this name, too.
+pub const EXT_AUTHZ_FILTER: &str = "envoy.filters.http.ext_authz";
+
+/// Where the proxy's environment holds the handoff secret. It is never in a configuration.
+pub const SECRET_VARIABLE: &str = "PALISADE_HANDOFF_SECRET";
+
+/// The filter state in which access logs find the call id. The host puts `wasm.` before the filter's own name for it.
+pub const CALL_ID_STATE: &str = "wasm.palisade_call_id";
+
+/// Cluster of the authorization server.
+pub(super) const SERVER_CLUSTER: &str = "palisade-server";
+
+pub(super) const WASM_TYPE: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
+
+const EXT_AUTHZ_TYPE: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
+
+/// For an Envoy of our own.
+pub(super) fn chain(wiring: &Wiring, contract: &[u8]) -> Vec<Value> {
+    let configuration = typed("google.protobuf.BytesValue", json!({ "value": STANDARD.encode(contract) }));
+    let mut ext_authz = ext_authz();
+    if let Some(settings) = ext_authz.as_object_mut() {
+        settings.insert("include_peer_certificate".to_owned(), true.into());
+        // A decision never changes the route: what was decided on is what is routed.
+        settings.insert("clear_route_cache".to_owned(), false.into());
+        settings.insert("validate_mutations".to_owned(), true.into());
+    }
+    let mut vm = vm(wiring);
+    if let Some(vm) = vm.as_object_mut() {
+        // A trap takes down every plugin of its VM; nobody else may share ours.
+        vm.insert("vm_id".to_owned(), PALISADE_FILTER.into());
+    }
+    vec![
+        json!({ "name": PALISADE_FILTER, "typed_config": wasm(vm, configuration) }),
+        json!({ "name": EXT_AUTHZ_FILTER, "typed_config": ext_authz }),
+        router(),
+    ]
+}
+
+/// The plugin. A trap restarts its VM; until then, and whenever it cannot run, requests are refused.
+///
+/// `allow_on_headers_stop_iteration` stays off: ext_authz holds the head, and a proxy that does not know the field
+/// would silently not hold it.
+pub(super) fn wasm(vm: Value, configuration: Value) -> Value {
+    typed(
+        WASM_TYPE,
+        json!({
+            "config": {
+                "name": PALISADE_FILTER,
+                "root_id": PALISADE_FILTER,
+                "failure_policy": "FAIL_RELOAD",
+                "vm_config": vm,
+                "configuration": configuration,
+            },
+        }),
+    )
+}
+
+pub(super) fn vm(wiring: &Wiring) -> Value {
+    json!({
+        "runtime": "envoy.wasm.runtime.v8",
+        "code": { "local": { "filename": wiring.filter.display().to_string() } },
+        "environment_variables": { "host_env_keys": [SECRET_VARIABLE] },
+    })
+}
+
+/// What both targets have in common: the fields that Istio's mesh configuration can express.
+pub(super) fn ext_authz() -> Value {
+    typed(
+        EXT_AUTHZ_TYPE,
+        json!({
+            "transport_api_version": "V3",
+            "grpc_service": {
+                "envoy_grpc": { "cluster_name": SERVER_CLUSTER },
+                "timeout": millis(CHECK_TIMEOUT_MS),
+            },
+            "failure_mode_allow": false,
+            // No server, no decision: a refusal. 503 would be truer to the cause, but callers retry it, and an outage of
+            // the one server that all proxies share is when a storm of retries hurts most. The access log tells the two
+            // apart: its details are `ext_authz_error` here, `ext_authz_denied` for a decision.
+            "status_on_error": { "code": "Forbidden" },
+            // The gate: ext_authz keeps the head until the first byte of the body, and our filter releases none before it
+            // has judged all of them. One byte is enough; bodies do not travel to the server. It is always there: the
+            // canary, which every contract has, is an operation with a body.
+            "with_request_body": { "max_request_bytes": 1, "allow_partial_message": true },
+        }),
+    )
+}
+
+/// For operations that are streams: ext_authz decides on the head and holds nothing.
+pub(super) fn ungated() -> Value {
+    let per_route = typed(
+        "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+        json!({ "check_settings": { "disable_request_body_buffering": true } }),
+    );
+    json!({ EXT_AUTHZ_FILTER: per_route })
+}
+
+pub(super) fn router() -> Value {
+    let router = typed("envoy.extensions.filters.http.router.v3.Router", json!({}));
+    json!({ "name": "envoy.filters.http.router", "typed_config": router })
+}
+
+/// A duration in the notation of protocol buffers' JSON.
+pub(super) fn millis(milliseconds: u64) -> String {
+    match milliseconds % 1_000 {
+        0 => format!("{}s", milliseconds / 1_000),
+        rest => format!("{}.{rest:03}s", milliseconds / 1_000),
+    }
+}
+
+pub(super) fn seconds(seconds: u64) -> String {
+    format!("{seconds}s")
+}

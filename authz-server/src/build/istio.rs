@@ -1,0 +1,154 @@
+//! The shape that istiod gives to a sidecar's inbound listener, as files, so that it can be proven without a cluster.
+//!
+//! What istiod decides is as it decides it: normalised paths (its default), websocket upgrades open on every route,
+//! forwarded certificates, no timeouts, a retry of requests that were never sent, the filter by extension discovery,
+//! CUSTOM authorization as a shadow rule and an ext_authz that its verdict switches on.
+//! What differs: one listener fronts all services here, where each has a sidecar of its own; and istiod puts CUSTOM
+//! authorization before every phase that a WasmPlugin can name, so that the filter's place before it, which the gate
+//! needs, must come from an EnvoyFilter that inserts first. This file renders that outcome.
+
+use super::error::{BuildError, WiringProblem};
+use super::filters::{EXT_AUTHZ_FILTER, PALISADE_FILTER, WASM_TYPE, ext_authz, router, ungated, vm, wasm};
+use super::listener::{MANAGER_TYPE, access_log};
+use super::routes::{canary_route, has_body_rules, is_canary, is_stream, nobody, table, virtual_host};
+use super::typed;
+use super::wiring::Wiring;
+use super::{EXTENSION_FILE, clusters::cluster_name};
+use crate::bundle::Bundle;
+use palisade_core::contract::{Contract, Service};
+use serde_json::{Value, json};
+
+const RBAC_FILTER: &str = "envoy.filters.http.rbac";
+const RBAC_TYPE: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
+
+/// What istiod puts before the names of CUSTOM policies of our provider.
+const POLICY_PREFIX: &str = "istio-ext-authz-palisade";
+
+/// Services that cannot be served in Istio: its ext_authz buffers for all operations of a workload or for none, and an
+/// operation that streams needs the one as much as body rules need the other.
+pub(super) fn stream_problems(contract: &Contract) -> Vec<WiringProblem> {
+    let mut problems = Vec::new();
+    for service in contract.services() {
+        let Some(body) = service.operations.iter().find(|operation| has_body_rules(operation)) else {
+            continue;
+        };
+        problems.extend(service.operations.iter().filter(|operation| is_stream(operation)).map(|stream| {
+            WiringProblem::StreamBesideBody {
+                service: service.name.to_string(),
+                stream: stream.name.to_string(),
+                body: body.name.to_string(),
+            }
+        }));
+    }
+    problems
+}
+
+/// The discovery response that brings the filter. Its configuration can only be JSON, as for a WasmPlugin.
+pub(super) fn extension(bundle: &Bundle, wiring: &Wiring) -> Result<Value, BuildError> {
+    let carrier = bundle.contract.encode_carrier()?;
+    let configuration = typed("google.protobuf.StringValue", json!({ "value": carrier }));
+    let extension = typed(
+        "envoy.config.core.v3.TypedExtensionConfig",
+        json!({ "name": PALISADE_FILTER, "typed_config": wasm(vm(wiring), configuration) }),
+    );
+    Ok(json!({ "version_info": bundle.digest.to_string(), "resources": [extension] }))
+}
+
+pub(super) fn manager(contract: &Contract, wiring: &Wiring) -> Value {
+    typed(
+        MANAGER_TYPE,
+        json!({
+            "stat_prefix": "inbound_0.0.0.0",
+            "codec_type": "AUTO",
+            "server_name": "istio-envoy",
+            "use_remote_address": false,
+            "normalize_path": true,
+            "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+            "forward_client_cert_details": "APPEND_FORWARD",
+            "set_current_client_cert_details": { "subject": true, "dns": true, "uri": true },
+            "stream_idle_timeout": "0s",
+            "upgrade_configs": [{ "upgrade_type": "websocket" }],
+            "access_log": [access_log(false)],
+            "route_config": routes(contract),
+            "http_filters": [discovered(wiring), shadow_rule(), conditional_ext_authz(), router()],
+        }),
+    )
+}
+
+/// No configuration by default: until the file was read the listener does not come up.
+fn discovered(wiring: &Wiring) -> Value {
+    json!({
+        "name": PALISADE_FILTER,
+        "config_discovery": {
+            "config_source": {
+                "path_config_source": { "path": wiring.out.join(EXTENSION_FILE).display().to_string() },
+                "initial_fetch_timeout": "0s",
+                "resource_api_version": "V3",
+            },
+            // istiod names both: it answers with an RBAC that denies all where a module cannot be had.
+            "type_urls": [
+                format!("type.googleapis.com/{WASM_TYPE}"),
+                format!("type.googleapis.com/{RBAC_TYPE}"),
+            ],
+        },
+    })
+}
+
+/// The CUSTOM policy with one rule that matches everything. A shadow rule denies nothing; it only leaves its name.
+fn shadow_rule() -> Value {
+    let policy = format!("{POLICY_PREFIX}-ns[shop]-policy[palisade]-rule[0]");
+    let everything = json!({
+        "permissions": [{ "and_rules": { "rules": [{ "any": true }] } }],
+        "principals": [{ "and_ids": { "ids": [{ "any": true }] } }],
+    });
+    let rbac = typed(
+        RBAC_TYPE,
+        json!({
+            "shadow_rules": { "action": "DENY", "policies": { policy: everything } },
+            "shadow_rules_stat_prefix": "istio_ext_authz_",
+        }),
+    );
+    json!({ "name": RBAC_FILTER, "typed_config": rbac })
+}
+
+/// Only what the mesh configuration's provider has fields for.
+fn conditional_ext_authz() -> Value {
+    let mut ext_authz = ext_authz();
+    if let Some(settings) = ext_authz.as_object_mut() {
+        let condition = json!({
+            "filter": RBAC_FILTER,
+            "path": [{ "key": "istio_ext_authz_shadow_effective_policy_id" }],
+            "value": { "string_match": { "prefix": POLICY_PREFIX } },
+        });
+        settings.insert("filter_enabled_metadata".to_owned(), condition);
+    }
+    json!({ "name": EXT_AUTHZ_FILTER, "typed_config": ext_authz })
+}
+
+fn routes(contract: &Contract) -> Value {
+    let hosts = contract.services().iter().map(|service| {
+        let route = if is_canary(service) { canary_route() } else { route(service) };
+        let mut host = virtual_host(service, vec![route]);
+        let streams = service.operations.iter().any(is_stream);
+        if let (Some(host), true) = (host.as_object_mut(), streams) {
+            // Such a service has no body rules (see `stream_problems`). Its own sidecar would have a provider that does
+            // not buffer; in the one listener that all share here, its virtual host stands for that sidecar.
+            host.insert("typed_per_filter_config".to_owned(), ungated());
+        }
+        host
+    });
+    table(hosts.chain([nobody()]).collect())
+}
+
+fn route(service: &Service) -> Value {
+    json!({
+        "name": "default",
+        "match": { "prefix": "/" },
+        "route": {
+            "cluster": cluster_name(service),
+            "timeout": "0s",
+            "max_stream_duration": { "max_stream_duration": "0s", "grpc_timeout_header_max": "0s" },
+            "retry_policy": { "retry_on": "reset-before-request", "num_retries": 2 },
+        },
+    })
+}

@@ -1,0 +1,209 @@
+//! Routes: a virtual host for each service, the canary's, and none for anybody else.
+//!
+//! Routes do not decide who may pass, the filter and the server do; they say where a request goes and which operations
+//! are streams, for which ext_authz must not wait.
+//! INVARIANT: a route without the gate matches requests of streaming operations and no others, in the order in which the
+//! core matches: a literal segment before a parameter.
+
+use super::clusters::cluster_name;
+use super::filters::{seconds, ungated};
+use super::settings::RESPONSE_TIMEOUT_S;
+use palisade_core::canary;
+use palisade_core::contract::{Contract, Operation, Service};
+use palisade_core::routes::Segment;
+use serde_json::{Value, json};
+
+/// gRPC's media type, as Envoy and the core know it.
+const GRPC: &str = "application/grpc";
+
+/// Paths with a second spelling: a slash, dot, backslash, semicolon, percent sign or zero byte in disguise, an empty or a
+/// dot segment. The filter refuses them and more, with a reason; this is for the day when it is missing.
+const SECOND_SPELLING: &str = r".*(?://|/\.{1,2}(?:/|$)|[\\;]|%(?:00|25|2[EeFf]|3[Bb]|5[Cc])).*";
+
+pub(super) fn takes_grpc(operation: &Operation) -> bool {
+    media_types(operation).any(|essence| essence == GRPC)
+}
+
+/// Whether a body must be held until it was judged.
+pub(super) fn has_body_rules(operation: &Operation) -> bool {
+    media_types(operation).any(|essence| essence != GRPC)
+}
+
+pub(super) fn is_stream(operation: &Operation) -> bool {
+    takes_grpc(operation) || operation.upgrade.is_some()
+}
+
+pub(super) fn has_streams(contract: &Contract) -> bool {
+    contract.services().iter().flat_map(|service| &service.operations).any(is_stream)
+}
+
+/// Whether all bodies that a service takes are gRPC's, and there are some.
+pub(super) fn is_grpc_only(service: &Service) -> bool {
+    let mut types = service.operations.iter().flat_map(media_types).peekable();
+    types.peek().is_some() && types.all(|essence| essence == GRPC)
+}
+
+fn media_types(operation: &Operation) -> impl Iterator<Item = &str> {
+    operation.body.iter().flat_map(|body| &body.media_types).map(|known| known.essence.as_ref())
+}
+
+/// The route table of an Envoy of our own.
+pub(super) fn routes(contract: &Contract) -> Value {
+    let hosts = contract.services().iter().map(|service| {
+        let routes = if is_canary(service) { vec![canary_route()] } else { service_routes(service) };
+        virtual_host(service, routes)
+    });
+    table(hosts.chain([nobody()]).collect())
+}
+
+pub(super) fn table(hosts: Vec<Value>) -> Value {
+    json!({
+        "name": "inbound",
+        // A host is the same with and without its port, as for the core.
+        "ignore_port_in_host_matching": true,
+        "virtual_hosts": hosts,
+    })
+}
+
+pub(super) fn virtual_host(service: &Service, routes: Vec<Value>) -> Value {
+    json!({ "name": service.name, "domains": service.hosts, "routes": routes })
+}
+
+pub(super) fn is_canary(service: &Service) -> bool {
+    service.name.as_ref() == canary::SERVICE
+}
+
+/// A request that gets here was let through by everything that should have refused it.
+pub(super) fn canary_route() -> Value {
+    json!({ "match": { "prefix": "/" }, "direct_response": { "status": 500 } })
+}
+
+/// Hosts of no service. The filter refuses them first.
+pub(super) fn nobody() -> Value {
+    json!({
+        "name": "nobody",
+        "domains": ["*"],
+        "routes": [{ "match": { "prefix": "/" }, "direct_response": { "status": 404 } }],
+    })
+}
+
+fn service_routes(service: &Service) -> Vec<Value> {
+    let mut routes = vec![json!({
+        "match": { "safe_regex": { "regex": SECOND_SPELLING } },
+        "direct_response": { "status": 400 },
+    })];
+    routes.extend(stream_routes(service));
+    routes.push(json!({ "match": { "prefix": "/" }, "route": held(service) }));
+    routes
+}
+
+/// Streaming operations, and those whose paths a streaming route would match, too, but which go before it.
+fn stream_routes(service: &Service) -> Vec<Value> {
+    let shadowed = |operation: &Operation| {
+        let mut streams = service.operations.iter().filter(|stream| is_stream(stream));
+        streams.any(|stream| {
+            stream.method == operation.method && overlap(&stream.template, &operation.template)
+        })
+    };
+    let mut operations: Vec<_> = service.operations.iter().filter(|operation| shadowed(operation)).collect();
+    operations.sort_by_key(|operation| preference(&operation.template));
+    operations.into_iter().flat_map(|operation| operation_routes(service, operation)).collect()
+}
+
+/// The routes of one operation: as gRPC, as upgrade, and otherwise with the gate.
+fn operation_routes(service: &Service, operation: &Operation) -> Vec<Value> {
+    let mut routes = Vec::new();
+    if takes_grpc(operation) {
+        // Envoy's own predicate, which is the core's: whatever it does not count as gRPC is judged as a body.
+        let mut matcher = matcher(operation, None);
+        if let Some(matcher) = matcher.as_object_mut() {
+            matcher.insert("grpc".to_owned(), json!({}));
+        }
+        let mut action = open_ended(service);
+        if let Some(action) = action.as_object_mut() {
+            // A caller's deadline holds; who sets none has none.
+            let limit = json!({ "grpc_timeout_header_max": "0s" });
+            action.insert("max_stream_duration".to_owned(), limit);
+        }
+        routes.push(json!({ "match": matcher, "route": action, "typed_per_filter_config": ungated() }));
+    }
+    if let Some(protocol) = &operation.upgrade {
+        let header =
+            json!({ "name": "upgrade", "string_match": { "exact": protocol, "ignore_case": true } });
+        let mut action = open_ended(service);
+        if let Some(action) = action.as_object_mut() {
+            let on = json!([{ "upgrade_type": protocol, "enabled": true }]);
+            action.insert("upgrade_configs".to_owned(), on);
+        }
+        let matcher = matcher(operation, Some(header));
+        routes.push(json!({ "match": matcher, "route": action, "typed_per_filter_config": ungated() }));
+    }
+    routes.push(json!({ "match": matcher(operation, None), "route": held(service) }));
+    routes
+}
+
+fn matcher(operation: &Operation, header: Option<Value>) -> Value {
+    let method = json!({ "name": ":method", "string_match": { "exact": operation.method.as_str() } });
+    let headers: Vec<_> = [method].into_iter().chain(header).collect();
+    match literal_path(&operation.template) {
+        Some(path) => json!({ "path": path, "headers": headers }),
+        None => {
+            json!({ "safe_regex": { "regex": path_regex(&operation.template) }, "headers": headers })
+        }
+    }
+}
+
+fn held(service: &Service) -> Value {
+    json!({ "cluster": cluster_name(service), "timeout": seconds(RESPONSE_TIMEOUT_S) })
+}
+
+/// A stream lasts as long as something moves on it.
+fn open_ended(service: &Service) -> Value {
+    json!({ "cluster": cluster_name(service), "timeout": "0s" })
+}
+
+fn literal_path(template: &[Segment]) -> Option<String> {
+    template
+        .iter()
+        .map(|segment| match segment {
+            Segment::Literal(text) => Some(format!("/{text}")),
+            Segment::Parameter(_) => None,
+        })
+        .collect()
+}
+
+fn path_regex(template: &[Segment]) -> String {
+    template
+        .iter()
+        .map(|segment| match segment {
+            Segment::Literal(text) => format!("/{}", escape(text)),
+            Segment::Parameter(_) => "/[^/]+".to_owned(),
+        })
+        .collect()
+}
+
+/// A text as a regular expression that matches itself: every character that is not plain goes behind a backslash.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii_punctuation() {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
+
+/// Whether some path fits both.
+fn overlap(one: &[Segment], other: &[Segment]) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).all(|pair| match pair {
+            (Segment::Literal(one), Segment::Literal(other)) => one == other,
+            (Segment::Parameter(_), _) | (_, Segment::Parameter(_)) => true,
+        })
+}
+
+/// The core's order of preference: segment by segment, a literal before a parameter.
+fn preference(template: &[Segment]) -> Vec<bool> {
+    template.iter().map(|segment| matches!(segment, Segment::Parameter(_))).collect()
+}
