@@ -14,6 +14,7 @@ pub mod corpus;
 pub mod deadline;
 pub mod http1;
 pub mod pki;
+pub mod ports;
 pub mod process;
 pub mod raw_client;
 pub mod raw_h2;
