@@ -1,1 +1,8 @@
-//! Placeholder.
+//! The wasm filter: reads the host, calls the core, applies what the core says. A table of contents.
+//!
+//! INVARIANT: no rule about requests stands here; a callback reads, calls and applies, and a failure of the host is a
+//! refusal.
+
+mod host;
+mod http;
+mod root;

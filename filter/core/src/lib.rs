@@ -1,1 +1,32 @@
-//! Placeholder.
+//! Palisade's core: bytes and the time in, verdict and effects out. A table of contents.
+//!
+//! INVARIANT: nothing here reads a clock, does IO, logs or draws randomness; it cannot fail for outside reasons.
+//! The filter's shell and the server link the same code, so that both read a request in the same way.
+//!
+//! One request's way: `head` (with `path`, `authority`, `headers`) → `contract` (`routes`) → `rules` →
+//! `handoff` → `exchange`, which holds the steps together and says what the shell must do.
+
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+#![warn(clippy::wildcard_enum_match_arm)]
+
+pub mod authority;
+pub mod call_id;
+pub mod canary;
+pub mod contract;
+pub mod exchange;
+pub mod handoff;
+pub mod head;
+pub mod headers;
+pub mod json;
+pub mod limits;
+pub mod media;
+pub mod method;
+pub mod path;
+pub mod reason;
+pub mod reply;
+pub mod routes;
+pub mod rules;
+pub mod wire;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,227 @@
+//! The compiled contract: what each service accepts. Written by `palisade build`, read by filter and server.
+//!
+//! Its bytes begin with a magic and a version; what follows is checked against `limits` before it is believed.
+//! A JSON carrier holds the same bytes in base64, because Istio's plugin configuration can only be JSON.
+//! INVARIANT: a contract that was decoded is one that could have been assembled: names, hosts and routes are unique.
+
+mod codec;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use codec::ContractError;
+
+use crate::canary;
+use crate::limits::{HOSTS_MAX, OPERATIONS_MAX, SERVICES_MAX};
+use crate::method::Method;
+use crate::routes::{OperationIndex, RouteMatch, Routes, Segment};
+
+/// The identity of a bundle: SHA-256 over its files.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BundleDigest(pub [u8; 32]);
+
+impl core::fmt::Display for BundleDigest {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl core::fmt::Debug for BundleDigest {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "BundleDigest({self})")
+    }
+}
+
+/// What an operation does to data. It chooses ledger mode and fail mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum OperationClass {
+    Read = 0,
+    Write = 1,
+    Delete = 2,
+}
+
+impl OperationClass {
+    pub const ALL: [OperationClass; 3] =
+        [OperationClass::Read, OperationClass::Write, OperationClass::Delete];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            OperationClass::Read => "read",
+            OperationClass::Write => "write",
+            OperationClass::Delete => "delete",
+        }
+    }
+}
+
+/// A media type that an operation accepts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaType {
+    /// In lower case, without parameters.
+    pub essence: Box<str>,
+    /// Whether the body must be one JSON document.
+    pub json: bool,
+}
+
+/// What an operation accepts as body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyRule {
+    pub bytes_max: u32,
+    pub media_types: Vec<MediaType>,
+}
+
+/// One method on one route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    pub name: Box<str>,
+    pub method: Method,
+    pub class: OperationClass,
+    pub template: Vec<Segment>,
+    /// The protocol to which this operation may be upgraded, in lower case.
+    pub upgrade: Option<Box<str>>,
+    /// None: the operation takes no body.
+    pub body: Option<BodyRule>,
+}
+
+/// One service and the names by which it is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    pub name: Box<str>,
+    /// In lower case, without port.
+    pub hosts: Vec<Box<str>>,
+    pub operations: Vec<Operation>,
+}
+
+/// A contract ready to be asked.
+#[derive(Debug, Clone)]
+pub struct Contract {
+    digest: BundleDigest,
+    identity_headers: Vec<Box<str>>,
+    /// The canary's service is the last one; it is in every contract and in no bytes.
+    services: Vec<Service>,
+    /// Sorted by host; the index is that of the service.
+    hosts: Vec<(Box<str>, usize)>,
+    routes: Vec<Routes>,
+    /// For each operation its service and its place there.
+    operations: Vec<(usize, usize)>,
+}
+
+/// An operation that a request was matched to.
+#[derive(Debug, Clone, Copy)]
+pub struct Matched<'a> {
+    pub index: OperationIndex,
+    pub service: &'a Service,
+    pub operation: &'a Operation,
+}
+
+/// Why a request matches no operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmatched {
+    Host,
+    Path,
+    Method,
+}
+
+impl Contract {
+    /// Indexes the services, the canary's among them.
+    pub fn assemble(
+        digest: BundleDigest,
+        identity_headers: Vec<Box<str>>,
+        mut services: Vec<Service>,
+    ) -> Result<Contract, ContractError> {
+        services.push(canary::service());
+        if services.len() > SERVICES_MAX {
+            return Err(ContractError::TooMany {
+                what: "services",
+                found: services.len(),
+                max: SERVICES_MAX,
+            });
+        }
+        let mut contract = Contract {
+            digest,
+            identity_headers,
+            services: Vec::new(),
+            hosts: Vec::new(),
+            routes: Vec::new(),
+            operations: Vec::new(),
+        };
+        for service in services {
+            contract.add(service)?;
+        }
+        contract.hosts.sort();
+        let twice = contract.hosts.array_windows().find(|[(one, _), (other, _)]| one == other);
+        if let Some([(host, _), _]) = twice {
+            return Err(ContractError::HostTaken { host: host.clone() });
+        }
+        Ok(contract)
+    }
+
+    fn add(&mut self, service: Service) -> Result<(), ContractError> {
+        let at = self.services.len();
+        if self.services.iter().any(|known| known.name == service.name) {
+            return Err(ContractError::ServiceTaken { service: service.name });
+        }
+        if service.hosts.len() > HOSTS_MAX {
+            return Err(ContractError::TooMany { what: "hosts", found: service.hosts.len(), max: HOSTS_MAX });
+        }
+        self.hosts.extend(service.hosts.iter().map(|host| (host.clone(), at)));
+        let mut routes = Routes::default();
+        for (place, operation) in service.operations.iter().enumerate() {
+            let index = self.operations.len();
+            if index >= OPERATIONS_MAX {
+                return Err(ContractError::TooMany { what: "operations", found: index, max: OPERATIONS_MAX });
+            }
+            let index = OperationIndex(u32::try_from(index).unwrap_or(u32::MAX));
+            if routes.insert(operation.method, &operation.template, index).is_err() {
+                return Err(ContractError::RouteTaken {
+                    service: service.name.clone(),
+                    operation: operation.name.clone(),
+                });
+            }
+            self.operations.push((at, place));
+        }
+        self.routes.push(routes);
+        self.services.push(service);
+        Ok(())
+    }
+
+    pub const fn digest(&self) -> BundleDigest {
+        self.digest
+    }
+
+    /// Headers that carry an identity: they may come only once.
+    pub fn identity_headers(&self) -> &[Box<str>] {
+        &self.identity_headers
+    }
+
+    /// All services, the canary's at the end.
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    pub fn operation(&self, index: OperationIndex) -> Option<Matched<'_>> {
+        let (service, place) = self.operations.get(usize::try_from(index.0).ok()?)?;
+        let service = self.services.get(*service)?;
+        Some(Matched { index, service, operation: service.operations.get(*place)? })
+    }
+
+    /// The operation of a request. Hosts are compared without regard to case, everything else byte by byte.
+    pub fn find<'p>(
+        &self,
+        host: &str,
+        method: Method,
+        segments: impl Iterator<Item = &'p str> + Clone,
+    ) -> Result<Matched<'_>, Unmatched> {
+        let service = self.service_of(host).ok_or(Unmatched::Host)?;
+        match self.routes.get(service).map(|routes| routes.find(method, segments)) {
+            Some(RouteMatch::Operation(index)) => self.operation(index).ok_or(Unmatched::Path),
+            Some(RouteMatch::MethodNotDeclared) => Err(Unmatched::Method),
+            Some(RouteMatch::Unknown) | None => Err(Unmatched::Path),
+        }
+    }
+
+    fn service_of(&self, host: &str) -> Option<usize> {
+        let compare = |known: &str| known.bytes().cmp(host.bytes().map(|byte| byte.to_ascii_lowercase()));
+        let place = self.hosts.binary_search_by(|(known, _)| compare(known)).ok()?;
+        self.hosts.get(place).map(|(_, service)| *service)
+    }
+}

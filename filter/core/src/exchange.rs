@@ -1,0 +1,249 @@
+//! One request and its response as the filter sees them: callbacks in, steps for the shell out.
+//!
+//! No order of callbacks is assumed: each one finds a state that has `NotSeen`, and after a refusal nothing is released.
+//! INVARIANT: a step that lets bytes on is given only after everything before it was judged good.
+
+use crate::call_id::{CallId, CallIdMint};
+use crate::contract::{Contract, Matched, Unmatched};
+use crate::handoff::{Binding, Flags, Handoff, Secret};
+use crate::head::RequestHead;
+use crate::headers::HeaderMap;
+use crate::json;
+use crate::reason::Reason;
+use crate::rules::{self, BodyPlan};
+
+/// What all requests of one configuration are judged by.
+#[derive(Debug)]
+pub struct Engine {
+    pub contract: Contract,
+    pub secret: Secret,
+}
+
+/// A conclusion against the request, with all that the reply needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: Reason,
+    pub call_id: CallId,
+}
+
+/// What the shell does after the request's head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeadStep {
+    /// Remove the client's copies, set the handoff, go on.
+    Pass {
+        remove: Vec<String>,
+        handoff: String,
+    },
+    Refuse(Refusal),
+}
+
+/// What the shell does with a piece of the request's body or with its trailers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyStep {
+    /// Release what is there.
+    Pass,
+    /// Keep all of it and wait for more.
+    Hold,
+    /// Read everything that is held, and give it to `judge`.
+    Judge,
+    Refuse(Refusal),
+}
+
+/// What the shell does with the response's head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResponseStep {
+    Pass,
+    /// No decision came with it: ask the proxy who answered, and give that to `response_source`.
+    AskSource,
+    Refuse(Refusal),
+}
+
+/// The state of one stream.
+#[derive(Debug, Clone, Default)]
+pub struct Exchange {
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+enum State {
+    #[default]
+    NotSeen,
+    Passed {
+        call_id: CallId,
+        body: BodyPlan,
+    },
+    Refused,
+}
+
+impl Exchange {
+    /// `pairs` is the header map in the host's own layout. `None`: the host did not hand it over.
+    pub fn request_head(
+        &mut self,
+        engine: Option<&Engine>,
+        mint: &mut CallIdMint,
+        now_ms: u64,
+        pairs: Option<&[u8]>,
+        ends_here: bool,
+    ) -> HeadStep {
+        let call_id = mint.mint(now_ms);
+        match judge_head(engine, call_id, pairs, ends_here) {
+            Ok((step, body)) => {
+                self.state = State::Passed { call_id, body };
+                step
+            }
+            Err(reason) => HeadStep::Refuse(self.refuse(reason, call_id)),
+        }
+    }
+
+    /// `held` counts all bytes that wait at this filter, the new ones among them.
+    pub fn request_body(
+        &mut self,
+        held: usize,
+        ends_here: bool,
+        mint: &mut CallIdMint,
+        now_ms: u64,
+    ) -> BodyStep {
+        match self.state {
+            // A body without a head was never judged by anybody.
+            State::NotSeen => BodyStep::Refuse(self.refuse(Reason::Internal, mint.mint(now_ms))),
+            State::Refused => BodyStep::Hold,
+            State::Passed { body: BodyPlan::Stream, .. } => BodyStep::Pass,
+            State::Passed { body: BodyPlan::Absent, .. } if held == 0 => BodyStep::Pass,
+            State::Passed { body: BodyPlan::Absent, call_id } => {
+                BodyStep::Refuse(self.refuse(Reason::BodyNotDeclared, call_id))
+            }
+            State::Passed { body: BodyPlan::Judge { bytes_max, .. }, call_id } => {
+                if held as u64 > u64::from(bytes_max) {
+                    return BodyStep::Refuse(self.refuse(Reason::BodyTooLarge, call_id));
+                }
+                if ends_here { BodyStep::Judge } else { BodyStep::Hold }
+            }
+        }
+    }
+
+    /// Trailers end a body whose last piece did not say so.
+    pub fn request_trailers(&mut self, mint: &mut CallIdMint, now_ms: u64) -> BodyStep {
+        match self.state {
+            State::NotSeen => BodyStep::Refuse(self.refuse(Reason::Internal, mint.mint(now_ms))),
+            State::Refused => BodyStep::Hold,
+            State::Passed { body: BodyPlan::Stream | BodyPlan::Absent, .. } => BodyStep::Pass,
+            State::Passed { body: BodyPlan::Judge { .. }, .. } => BodyStep::Judge,
+        }
+    }
+
+    /// Judges a whole body. `None`: the host did not hand it over.
+    pub fn judge(
+        &mut self,
+        body: Option<&[u8]>,
+        held: Option<usize>,
+        mint: &mut CallIdMint,
+        now_ms: u64,
+    ) -> BodyStep {
+        let State::Passed { body: BodyPlan::Judge { bytes_max, json }, call_id } = self.state else {
+            return BodyStep::Refuse(self.refuse(Reason::Internal, mint.mint(now_ms)));
+        };
+        match judge_body(body, held, bytes_max, json) {
+            Ok(()) => {
+                // Judged and released: what comes now was never part of it.
+                self.state = State::Passed { call_id, body: BodyPlan::Absent };
+                BodyStep::Pass
+            }
+            Err(reason) => BodyStep::Refuse(self.refuse(reason, call_id)),
+        }
+    }
+
+    /// The host refused an effect that a step asked for: the request cannot go on as it was judged.
+    pub fn host_failed(&mut self, mint: &mut CallIdMint, now_ms: u64) -> Refusal {
+        let call_id = match self.state {
+            State::Passed { call_id, .. } => call_id,
+            State::NotSeen | State::Refused => mint.mint(now_ms),
+        };
+        self.refuse(Reason::Internal, call_id)
+    }
+
+    /// Whether the response must carry a decision: our own replies, and those from before the chain, do not.
+    pub const fn expects_decision(&self) -> bool {
+        matches!(self.state, State::Passed { .. })
+    }
+
+    /// `decision_id` comes from ext_authz's dynamic metadata.
+    pub fn response_head(&mut self, decision_id: Option<&[u8]>) -> ResponseStep {
+        let State::Passed { call_id, .. } = self.state else { return ResponseStep::Pass };
+        let Some(decision_id) = decision_id else { return ResponseStep::AskSource };
+        if decision_id == call_id.encode(&mut [0; 36]).as_bytes() {
+            return ResponseStep::Pass;
+        }
+        ResponseStep::Refuse(self.refuse(Reason::DecisionMismatch, call_id))
+    }
+
+    /// `details` is the proxy's word on who answered. A reply of the proxy itself may lack a decision, the service's not.
+    pub fn response_source(&mut self, details: Option<&[u8]>) -> ResponseStep {
+        let State::Passed { call_id, .. } = self.state else { return ResponseStep::Pass };
+        match details {
+            Some(details) if !details.is_empty() && details != b"via_upstream" => ResponseStep::Pass,
+            _ => ResponseStep::Refuse(self.refuse(Reason::DecisionMissing, call_id)),
+        }
+    }
+
+    fn refuse(&mut self, reason: Reason, call_id: CallId) -> Refusal {
+        self.state = State::Refused;
+        Refusal { reason, call_id }
+    }
+}
+
+fn judge_head(
+    engine: Option<&Engine>,
+    call_id: CallId,
+    pairs: Option<&[u8]>,
+    ends_here: bool,
+) -> Result<(HeadStep, BodyPlan), Reason> {
+    let Engine { contract, secret } = engine.ok_or(Reason::NotConfigured)?;
+    let pairs = HeaderMap::parse(pairs.ok_or(Reason::HeaderMapInvalid)?)?;
+    let head = RequestHead::parse(pairs.iter(), contract.identity_headers())?;
+    let matched = find_operation(contract, &head)?;
+    let body = rules::check_head(matched.operation, &head, ends_here)?;
+    let handoff =
+        Handoff { bundle: contract.digest(), operation: matched.index, flags: flags(&head, body), call_id };
+    let handoff = handoff.encode(secret, binding(&head));
+    let remove = head.ours.iter().map(|(name, _)| (*name).to_owned()).collect();
+    Ok((HeadStep::Pass { remove, handoff }, body))
+}
+
+/// The operation of a request, or the reason why there is none. The server asks the same question.
+pub fn find_operation<'c>(contract: &'c Contract, head: &RequestHead<'_>) -> Result<Matched<'c>, Reason> {
+    let found = contract.find(head.authority.host(), head.method, head.target.segments());
+    found.map_err(|unmatched| match unmatched {
+        Unmatched::Host => Reason::HostUnknown,
+        Unmatched::Path => Reason::OperationUnknown,
+        Unmatched::Method => Reason::MethodNotDeclared,
+    })
+}
+
+/// What the proof of a handoff is bound to. The server must bind the same parts.
+pub const fn binding<'a>(head: &RequestHead<'a>) -> Binding<'a> {
+    Binding { method: head.method.as_str(), authority: head.authority.raw(), target: head.target.raw() }
+}
+
+fn flags(head: &RequestHead<'_>, body: BodyPlan) -> Flags {
+    let judged = match body {
+        BodyPlan::Judge { .. } => Flags::BODY_JUDGED,
+        BodyPlan::Absent | BodyPlan::Stream => Flags::default(),
+    };
+    let grpc = if head.is_grpc() { Flags::GRPC } else { Flags::default() };
+    let upgrade = if head.upgrade.is_some() { Flags::UPGRADE } else { Flags::default() };
+    judged.with(grpc).with(upgrade)
+}
+
+fn judge_body(body: Option<&[u8]>, held: Option<usize>, bytes_max: u32, json: bool) -> Result<(), Reason> {
+    let body = body.ok_or(Reason::BodyIncomplete)?;
+    if held.is_some_and(|held| held != body.len()) {
+        return Err(Reason::BodyIncomplete);
+    }
+    if body.len() as u64 > u64::from(bytes_max) {
+        return Err(Reason::BodyTooLarge);
+    }
+    if json { json::check(body) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests;

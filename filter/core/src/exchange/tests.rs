@@ -1,0 +1,196 @@
+//! Whole exchanges through one `check`-like driver: callbacks in, steps out.
+
+use super::{BodyStep, Engine, Exchange, HeadStep, ResponseStep, binding};
+use crate::call_id::CallIdMint;
+use crate::contract::tests::sample;
+use crate::handoff::{Flags, HEADER, Handoff, Secret, SecretSlot};
+use crate::head::RequestHead;
+use crate::headers::{HeaderMap, encode};
+use crate::reason::Reason;
+use crate::testing::universal_test;
+
+const NOW_MS: u64 = 1_763_700_000_000;
+
+struct Driver {
+    engine: Engine,
+    mint: CallIdMint,
+    exchange: Exchange,
+}
+
+impl Driver {
+    fn new() -> Driver {
+        let engine = Engine { contract: sample(), secret: Secret::from_bytes([5; 32]) };
+        Driver { engine, mint: CallIdMint::new([6; 16]), exchange: Exchange::default() }
+    }
+
+    fn head(&mut self, method: &str, path: &str, added: &[(&str, &str)], ends_here: bool) -> HeadStep {
+        let mut pairs =
+            vec![(":method", method), (":path", path), (":authority", "orders"), (":scheme", "http")];
+        pairs.extend(added);
+        self.exchange.request_head(
+            Some(&self.engine),
+            &mut self.mint,
+            NOW_MS,
+            Some(&encode(&pairs)),
+            ends_here,
+        )
+    }
+
+    fn body(&mut self, held: usize, ends_here: bool) -> BodyStep {
+        self.exchange.request_body(held, ends_here, &mut self.mint, NOW_MS)
+    }
+
+    fn judge(&mut self, body: &[u8], held: usize) -> BodyStep {
+        self.exchange.judge(Some(body), Some(held), &mut self.mint, NOW_MS)
+    }
+}
+
+fn reason(step: impl Into<Outcome>) -> Option<Reason> {
+    step.into().0
+}
+
+struct Outcome(Option<Reason>);
+
+impl From<HeadStep> for Outcome {
+    fn from(step: HeadStep) -> Self {
+        match step {
+            HeadStep::Refuse(refusal) => Outcome(Some(refusal.reason)),
+            HeadStep::Pass { .. } => Outcome(None),
+        }
+    }
+}
+
+impl From<BodyStep> for Outcome {
+    fn from(step: BodyStep) -> Self {
+        match step {
+            BodyStep::Refuse(refusal) => Outcome(Some(refusal.reason)),
+            BodyStep::Pass | BodyStep::Hold | BodyStep::Judge => Outcome(None),
+        }
+    }
+}
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+universal_test! {
+    fn a_passed_head_carries_a_handoff_that_the_server_believes() {
+        let mut driver = Driver::new();
+        let added = [JSON, (HEADER, "forged"), ("x-palisade-other", "x")];
+        let HeadStep::Pass { remove, handoff } = driver.head("POST", "/orders", &added, false) else { panic!("refused") };
+        assert_eq!(remove, [HEADER, "x-palisade-other"]);
+        let bytes = encode(&[(":method", "POST"), (":path", "/orders"), (":authority", "orders")]);
+        let head = RequestHead::parse(HeaderMap::parse(&bytes).unwrap().iter(), &[]).unwrap();
+        let secrets = [(SecretSlot::Current, &driver.engine.secret)];
+        let (read, _) = Handoff::verify(handoff.as_bytes(), secrets, binding(&head), NOW_MS).unwrap();
+        assert_eq!(driver.engine.contract.operation(read.operation).unwrap().operation.name.as_ref(), "createOrder");
+        assert!(read.flags.has(Flags::BODY_JUDGED) && !read.flags.has(Flags::GRPC));
+    }
+}
+
+universal_test! {
+    fn heads_are_refused_for_the_rule_they_break() {
+        let check = |method, path, added: &[(&str, &str)], ends_here, expected| {
+            assert_eq!(reason(Driver::new().head(method, path, added, ends_here)), expected, "{method} {path} {added:?}");
+        };
+        check("GET", "/orders", &[], true, None);
+        check("GET", "/nothing", &[], true, Some(Reason::OperationUnknown));
+        check("PUT", "/orders", &[], true, Some(Reason::MethodNotDeclared));
+        check("GET", "/orders/../admin", &[], true, Some(Reason::PathDotSegment));
+        check("GET", "/orders", &[("upgrade", "websocket")], false, Some(Reason::UpgradeNotDeclared));
+        check("POST", "/orders", &[JSON, ("upgrade", "h2c")], false, Some(Reason::UpgradeNotDeclared));
+        check("GET", "/watch", &[("upgrade", "websocket")], false, None);
+        check("GET", "/watch", &[("upgrade", "spdy")], false, Some(Reason::UpgradeNotDeclared));
+        check("GET", "/orders", &[("content-length", "1")], false, Some(Reason::BodyNotDeclared));
+        check("GET", "/orders", &[("content-length", "0")], true, None);
+        check("POST", "/orders", &[], false, Some(Reason::ContentTypeMissing));
+        check("POST", "/orders", &[], true, None);
+        check("POST", "/orders", &[("content-type", "text/plain")], false, Some(Reason::ContentTypeNotDeclared));
+        check("POST", "/orders", &[("content-type", "application/grpc")], false, Some(Reason::ContentTypeNotDeclared));
+        check("POST", "/orders", &[JSON, ("content-encoding", "gzip")], false, Some(Reason::ContentEncodingNotAllowed));
+        check("POST", "/orders", &[JSON, ("content-length", "100")], false, None);
+        check("POST", "/orders", &[JSON, ("content-length", "101")], false, Some(Reason::BodyTooLarge));
+        check("POST", "/pkg.Svc/Call", &[("content-type", "application/grpc+proto")], false, None);
+    }
+}
+
+universal_test! {
+    fn nothing_is_released_before_the_whole_body_was_judged() {
+        let mut driver = Driver::new();
+        assert_eq!(reason(driver.head("POST", "/orders", &[JSON], false)), None);
+        assert_eq!(driver.body(0, false), BodyStep::Hold);
+        assert_eq!(driver.body(3, false), BodyStep::Hold);
+        assert_eq!(driver.body(7, true), BodyStep::Judge);
+        assert_eq!(driver.judge(br#"{"a":1}"#, 7), BodyStep::Pass);
+        assert_eq!(reason(driver.body(1, false)), Some(Reason::BodyNotDeclared), "bytes after the end");
+    }
+}
+
+universal_test! {
+    fn bodies_are_refused_for_the_rule_they_break() {
+        let driven = || {
+            let mut driver = Driver::new();
+            assert_eq!(reason(driver.head("POST", "/orders", &[JSON], false)), None);
+            driver
+        };
+        assert_eq!(reason(driven().body(101, false)), Some(Reason::BodyTooLarge));
+        assert_eq!(driven().body(100, false), BodyStep::Hold);
+        assert_eq!(reason(driven().judge(br#"{"a":"#, 5)), Some(Reason::JsonSyntax));
+        assert_eq!(reason(driven().judge(b"{}", 3)), Some(Reason::BodyIncomplete));
+        let mut driver = driven();
+        assert_eq!(reason(driver.exchange.judge(None, None, &mut driver.mint, NOW_MS)), Some(Reason::BodyIncomplete));
+        let mut driver = driven();
+        assert_eq!(driver.exchange.request_trailers(&mut driver.mint, NOW_MS), BodyStep::Judge);
+        let mut driver = Driver::new();
+        assert_eq!(reason(driver.head("GET", "/orders", &[], false)), None);
+        assert_eq!(driver.body(0, true), BodyStep::Pass);
+        assert_eq!(reason(driver.body(1, true)), Some(Reason::BodyNotDeclared));
+    }
+}
+
+universal_test! {
+    fn after_a_refusal_everything_is_held() {
+        let mut driver = Driver::new();
+        assert_eq!(reason(driver.head("GET", "/nothing", &[], false)), Some(Reason::OperationUnknown));
+        assert_eq!(driver.body(10, true), BodyStep::Hold);
+        assert_eq!(driver.exchange.request_trailers(&mut driver.mint, NOW_MS), BodyStep::Hold);
+        assert_eq!(driver.exchange.response_head(None), ResponseStep::Pass, "our own reply goes out");
+    }
+}
+
+universal_test! {
+    fn callbacks_without_a_head_release_nothing() {
+        assert_eq!(reason(Driver::new().body(1, true)), Some(Reason::Internal));
+        assert_eq!(reason(Driver::new().judge(b"{}", 2)), Some(Reason::Internal));
+        let mut driver = Driver::new();
+        assert_eq!(reason(driver.exchange.request_trailers(&mut driver.mint, NOW_MS)), Some(Reason::Internal));
+        assert_eq!(Driver::new().exchange.response_head(None), ResponseStep::Pass, "a reply from before the chain");
+    }
+}
+
+universal_test! {
+    fn a_response_of_the_service_needs_this_requests_decision() {
+        let passed = || {
+            let mut driver = Driver::new();
+            assert_eq!(reason(driver.head("GET", "/orders", &[], true)), None);
+            driver.exchange
+        };
+        let mut mint = CallIdMint::new([6; 16]);
+        let (ours, other) = (mint.mint(NOW_MS).to_string(), mint.mint(NOW_MS).to_string());
+        assert_eq!(passed().response_head(Some(ours.as_bytes())), ResponseStep::Pass);
+        let refused = |step| match step {
+            ResponseStep::Refuse(refusal) => Some(refusal.reason),
+            ResponseStep::Pass | ResponseStep::AskSource => None,
+        };
+        assert_eq!(refused(passed().response_head(Some(other.as_bytes()))), Some(Reason::DecisionMismatch));
+        assert_eq!(passed().response_head(None), ResponseStep::AskSource);
+        assert_eq!(refused(passed().response_source(Some(b"via_upstream"))), Some(Reason::DecisionMissing));
+        assert_eq!(refused(passed().response_source(None)), Some(Reason::DecisionMissing));
+        assert_eq!(passed().response_source(Some(b"ext_authz_error")), ResponseStep::Pass);
+    }
+}
+
+universal_test! {
+    fn without_a_configuration_everything_is_refused() {
+        let step = Exchange::default().request_head(None, &mut CallIdMint::new([1; 16]), NOW_MS, Some(&encode(&[])), true);
+        assert_eq!(reason(step), Some(Reason::NotConfigured));
+    }
+}

@@ -1,0 +1,213 @@
+//! The request head, read strictly from bytes: what would be read in two ways by two parties is refused.
+//!
+//! INVARIANT: filter and server call the same `RequestHead::parse`; only the place differs where the pairs come from.
+
+use crate::authority::Authority;
+use crate::handoff;
+use crate::limits::{CLIENT_COPIES_MAX, HEADERS_MAX};
+use crate::media::ContentType;
+use crate::method::Method;
+use crate::path::Target;
+use crate::reason::Reason;
+
+/// A head with one reading.
+#[derive(Debug, Clone)]
+pub struct RequestHead<'a> {
+    pub method: Method,
+    pub target: Target<'a>,
+    pub authority: Authority<'a>,
+    pub content_type: Option<ContentType<'a>>,
+    pub content_length: Option<u64>,
+    pub content_encoded: bool,
+    /// The protocol of an upgrade, as it was sent.
+    pub upgrade: Option<&'a str>,
+    /// An attribute for the ledger, chosen by callers: never a key.
+    pub request_id: Option<&'a str>,
+    /// Headers in our name space that came with the request. From a client they are removed.
+    pub ours: Vec<(&'a str, &'a str)>,
+}
+
+/// What the header loop finds before anything of it is interpreted.
+#[derive(Default)]
+struct Found<'a> {
+    method: Option<&'a [u8]>,
+    path: Option<&'a [u8]>,
+    authority: Option<&'a [u8]>,
+    scheme: Option<&'a [u8]>,
+    content_type: Option<&'a str>,
+    content_length: Option<&'a str>,
+    content_encoded: bool,
+    upgrade: Option<&'a str>,
+    request_id: Option<&'a str>,
+    ours: Vec<(&'a str, &'a str)>,
+    /// Names that may come once, as bits of `SINGLE_HEADERS`, then of the contract's identity headers.
+    singles: u64,
+}
+
+/// Headers that decide something: a second one is what the next parser may believe.
+const SINGLE_HEADERS: [&[u8]; 8] = [
+    b"authorization",
+    b"expect",
+    b"idempotency-key",
+    b"if-match",
+    b"if-none-match",
+    b"if-unmodified-since",
+    b"proxy-authorization",
+    b"transfer-encoding",
+];
+
+/// Headers by which frameworks let a caller change method or path after the proxy has judged them.
+const OVERRIDE_HEADERS: [&[u8]; 8] = [
+    b"x-http-method",
+    b"x-http-method-override",
+    b"x-method-override",
+    b"x-original-method",
+    b"x-original-uri",
+    b"x-original-url",
+    b"x-rewrite-url",
+    b"x-forwarded-prefix",
+];
+
+impl<'a> RequestHead<'a> {
+    pub fn parse(
+        pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+        identity_headers: &[Box<str>],
+    ) -> Result<RequestHead<'a>, Reason> {
+        let mut found = Found::default();
+        for (count, (name, value)) in pairs.into_iter().enumerate() {
+            if count >= HEADERS_MAX {
+                return Err(Reason::HeaderTooMany);
+            }
+            found.header(name, value, identity_headers)?;
+        }
+        found.finish()
+    }
+
+    pub const fn is_grpc(&self) -> bool {
+        matches!(self.content_type, Some(ContentType::Grpc))
+    }
+
+    /// Our own header of this name, if it came exactly once.
+    pub fn own_header(&self, name: &str) -> Option<&'a str> {
+        let mut values = self.ours.iter().filter(|(known, _)| *known == name);
+        match (values.next(), values.next()) {
+            (Some((_, value)), None) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Found<'a> {
+    fn header(
+        &mut self,
+        name: &'a [u8],
+        value: &'a [u8],
+        identity_headers: &[Box<str>],
+    ) -> Result<(), Reason> {
+        match name {
+            b":method" => return once(&mut self.method, value),
+            b":path" => return once(&mut self.path, value),
+            b":authority" => return once(&mut self.authority, value),
+            b":scheme" => return once(&mut self.scheme, value),
+            _ => {}
+        }
+        check_name(name)?;
+        let value = text(value)?;
+        match name {
+            b"content-type" => once(&mut self.content_type, value),
+            b"content-length" => once(&mut self.content_length, value),
+            b"x-request-id" => once(&mut self.request_id, value),
+            b"upgrade" => once(&mut self.upgrade, value),
+            // With `:authority` before us, a host header beside it is a second opinion.
+            b"host" => Err(Reason::HeaderDuplicate),
+            b"content-encoding" => {
+                self.content_encoded |= !value.eq_ignore_ascii_case("identity");
+                Ok(())
+            }
+            _ if name.starts_with(handoff::HEADER_PREFIX.as_bytes()) => self.own(name, value),
+            _ => self.other(name, identity_headers),
+        }
+    }
+
+    fn own(&mut self, name: &'a [u8], value: &'a str) -> Result<(), Reason> {
+        if self.ours.len() >= CLIENT_COPIES_MAX {
+            return Err(Reason::HeaderTooMany);
+        }
+        self.ours.push((text(name)?, value));
+        Ok(())
+    }
+
+    fn other(&mut self, name: &[u8], identity_headers: &[Box<str>]) -> Result<(), Reason> {
+        if OVERRIDE_HEADERS.contains(&name) {
+            return Err(Reason::HeaderMethodOverride);
+        }
+        let fixed = SINGLE_HEADERS.iter().position(|single| *single == name);
+        let place = fixed.or_else(|| {
+            let place = identity_headers.iter().position(|header| header.as_bytes() == name)?;
+            place.checked_add(SINGLE_HEADERS.len())
+        });
+        let Some(bit) = place.and_then(|place| 1_u64.checked_shl(u32::try_from(place).ok()?)) else {
+            return Ok(());
+        };
+        if self.singles & bit != 0 {
+            return Err(Reason::HeaderDuplicate);
+        }
+        self.singles |= bit;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<RequestHead<'a>, Reason> {
+        let method = Method::parse(self.method.unwrap_or_default()).ok_or(Reason::MethodUnknown)?;
+        let authority = Authority::parse(self.authority.unwrap_or_default())?;
+        let target = Target::parse(self.path.unwrap_or_default())?;
+        // Envoy sets the scheme; where it is absent, the listener did not say, and nothing of ours depends on it.
+        if !matches!(self.scheme, None | Some(b"http" | b"https")) {
+            return Err(Reason::SchemeInvalid);
+        }
+        Ok(RequestHead {
+            method,
+            target,
+            authority,
+            content_type: self.content_type.map(ContentType::parse).transpose()?,
+            content_length: self.content_length.map(parse_length).transpose()?,
+            content_encoded: self.content_encoded,
+            upgrade: self.upgrade,
+            request_id: self.request_id,
+            ours: self.ours,
+        })
+    }
+}
+
+fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Reason> {
+    if slot.replace(value).is_some() { Err(Reason::HeaderDuplicate) } else { Ok(()) }
+}
+
+fn parse_length(value: &str) -> Result<u64, Reason> {
+    if value.is_empty() || value.len() > 19 || !value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Reason::ContentLengthInvalid);
+    }
+    value.parse().map_err(|_| Reason::ContentLengthInvalid)
+}
+
+/// An underscore is refused because many services read it as a hyphen: `x_user` would become `x-user`.
+fn check_name(name: &[u8]) -> Result<(), Reason> {
+    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'^' | b'`' | b'|' | b'~');
+    if !name.is_empty() && name.iter().all(|byte| allowed(*byte)) {
+        Ok(())
+    } else {
+        Err(Reason::HeaderNameInvalid)
+    }
+}
+
+/// Values are UTF-8 without control bytes other than the tab.
+fn text(value: &[u8]) -> Result<&str, Reason> {
+    if value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f) {
+        return Err(Reason::HeaderValueInvalid);
+    }
+    core::str::from_utf8(value).map_err(|_| Reason::HeaderValueInvalid)
+}
+
+const _: () = assert!(SINGLE_HEADERS.len() + crate::limits::IDENTITY_HEADERS_MAX <= 64, "each has its bit");
+
+#[cfg(test)]
+mod tests;

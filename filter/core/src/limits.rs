@@ -1,0 +1,64 @@
+//! Every bound of the request path, each with its reason.
+//!
+//! INVARIANT: no other module of the core defines such a constant, so that the bounds can be read, and related, in one place.
+
+/// Envoy refuses more than 100 headers by default; ours is a little above so that Envoy's own limit decides first.
+pub const HEADERS_MAX: usize = 128;
+
+/// Envoy's default for all headers together is 60 KiB; a map beyond this was not let through by a sane listener.
+pub const HEADER_MAP_BYTES_MAX: usize = 256 * 1024;
+
+/// No service of ours needs a longer target, and the path is copied into the ledger.
+pub const PATH_BYTES_MAX: usize = 8 * 1024;
+
+/// A route deeper than this is a mistake in a contract; it bounds the work of one match.
+pub const PATH_SEGMENTS_MAX: usize = 32;
+
+/// Nodes that one route match may visit: literal and parameter are both tried, so depth alone does not bound it.
+pub const ROUTE_STEPS_MAX: usize = 256;
+
+/// DNS names have at most 253 bytes, and a port six more with its colon.
+pub const AUTHORITY_BYTES_MAX: usize = 260;
+
+/// Deep enough for any document that a person wrote, small enough that its bookkeeping is a few kilobytes.
+pub const JSON_DEPTH_MAX: usize = 64;
+
+/// Below Envoy's HTTP/1.1 buffer of 1 MiB, whose own refusal carries no reason and closes the connection.
+pub const BODY_BYTES_MAX: u32 = 1024 * 1024 - 1024;
+
+/// What an operation may send where its contract states nothing.
+pub const BODY_BYTES_MAX_DEFAULT: u32 = 64 * 1024;
+
+/// A compiled contract travels in configuration updates and stands in the memory of each VM.
+pub const CONTRACT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Services that one proxy fronts; a sidecar fronts one or two, a development proxy all.
+pub const SERVICES_MAX: usize = 1024;
+
+/// Names by which one service is called.
+pub const HOSTS_MAX: usize = 64;
+
+/// Operations of all services of one contract.
+pub const OPERATIONS_MAX: usize = 65_536;
+
+/// Media types that one operation accepts.
+pub const MEDIA_TYPES_MAX: usize = 32;
+
+/// Headers that carry an identity and so may come only once.
+pub const IDENTITY_HEADERS_MAX: usize = 8;
+
+/// Names in a contract: services, operations, hosts, path segments, media types.
+pub const NAME_BYTES_MAX: usize = 512;
+
+/// A handoff is used within the life of one request; the allowance is for clocks of different machines.
+pub const HANDOFF_AGE_MS_MAX: u64 = 10 * 60 * 1000;
+
+/// An encoded handoff has a fixed length; anything longer is not ours.
+pub const HANDOFF_TEXT_BYTES_MAX: usize = 256;
+
+/// Client headers in our name space that one request may carry before it is refused instead of cleaned.
+pub const CLIENT_COPIES_MAX: usize = 8;
+
+const _: () = assert!(BODY_BYTES_MAX_DEFAULT <= BODY_BYTES_MAX, "a default above the maximum cannot hold");
+const _: () =
+    assert!(PATH_SEGMENTS_MAX <= ROUTE_STEPS_MAX, "a route without branches must always be reachable");

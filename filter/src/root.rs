@@ -1,0 +1,76 @@
+//! The filter's configuration: contract from the plugin, secret from the VM's environment, seed from the host.
+//!
+//! INVARIANT: without all three the configuration is refused: at first start the listener does not come up, later the
+//! old configuration stays.
+
+use crate::host;
+use crate::http::Http;
+use palisade_core::call_id::CallIdMint;
+use palisade_core::contract::Contract;
+use palisade_core::exchange::Engine;
+use palisade_core::handoff::Secret;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{ContextType, LogLevel};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// Names the secret's place in the VM's environment.
+const SECRET_VARIABLE: &str = "PALISADE_HANDOFF_SECRET";
+
+/// One configuration of one VM. An update makes a new one beside it, and requests in flight keep the old.
+#[derive(Default)]
+pub(crate) struct Root {
+    shared: Option<Shared>,
+}
+
+/// What all requests of one configuration share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) engine: Rc<Engine>,
+    pub(crate) mint: Rc<RefCell<CallIdMint>>,
+}
+
+impl Context for Root {}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, plugin_configuration_size: usize) -> bool {
+        match configure(plugin_configuration_size) {
+            Ok(shared) => {
+                let digest = shared.engine.contract.digest();
+                host::log(LogLevel::Info, &format!("palisade: bundle {digest} is in force"));
+                self.shared = Some(shared);
+                true
+            }
+            Err(problem) => {
+                host::log(LogLevel::Critical, &format!("palisade: configuration refused: {problem}"));
+                false
+            }
+        }
+    }
+
+    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Http::new(self.shared.clone())))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+fn configure(size: usize) -> Result<Shared, String> {
+    let bytes = host::plugin_configuration(size).map_err(|error| {
+        format!("the host does not hand over the plugin configuration (status {})", error.status)
+    })?;
+    let contract = Contract::decode(&bytes).map_err(|error| error.to_string())?;
+    let secret = std::env::var(SECRET_VARIABLE).map_err(|_| {
+        format!("no secret: set `{SECRET_VARIABLE}` in the environment of the proxy and pass it on in `environment_variables`")
+    })?;
+    let secret = Secret::parse(&secret)
+        .ok_or_else(|| format!("the secret in `{SECRET_VARIABLE}` is not 64 hexadecimal digits"))?;
+    let mut seed = [0; 16];
+    getrandom::fill(&mut seed).map_err(|error| format!("the host gives no randomness: {error}"))?;
+    Ok(Shared {
+        engine: Rc::new(Engine { contract, secret }),
+        mint: Rc::new(RefCell::new(CallIdMint::new(seed))),
+    })
+}
