@@ -73,7 +73,10 @@ fn cargo(args: &[&str]) {
     command.args(args).current_dir(workspace_dir()).env("CARGO_TARGET_DIR", target_dir());
     // What cargo set for this very test run must not reach the build within it.
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
             command.env_remove(name);
         }
     }

@@ -39,7 +39,11 @@ impl Head {
         let end = find(bytes, b"\r\n\r\n")?;
         let mut lines = split_lines(&bytes[..end]);
         let start_line = if lines.is_empty() { Vec::new() } else { lines.remove(0) };
-        Some(Self { start_line, headers: lines.iter().map(|line| split_header(line)).collect(), length: end + 4 })
+        Some(Self {
+            start_line,
+            headers: lines.iter().map(|line| split_header(line)).collect(),
+            length: end + 4,
+        })
     }
 
     /// The first value of a header, its name compared without case.
@@ -61,7 +65,9 @@ impl Head {
     }
 
     fn declared_framing(&self) -> Option<Framing> {
-        if self.header("transfer-encoding").is_some_and(|value| find(&value.to_ascii_lowercase(), b"chunked").is_some())
+        if self
+            .header("transfer-encoding")
+            .is_some_and(|value| find(&value.to_ascii_lowercase(), b"chunked").is_some())
         {
             return Some(Framing::Chunked);
         }
@@ -75,11 +81,9 @@ impl Body {
     pub fn parse(bytes: &[u8], framing: Framing, closed: bool) -> Option<Self> {
         match framing {
             Framing::Empty => Some(Self::default()),
-            Framing::Length(length) => bytes.get(..length).map(|body| Self {
-                bytes: body.to_vec(),
-                trailers: Vec::new(),
-                length,
-            }),
+            Framing::Length(length) => {
+                bytes.get(..length).map(|body| Self { bytes: body.to_vec(), trailers: Vec::new(), length })
+            }
             Framing::Chunked => Self::parse_chunked(bytes),
             Framing::UntilClose => {
                 closed.then(|| Self { bytes: bytes.to_vec(), trailers: Vec::new(), length: bytes.len() })
@@ -118,7 +122,10 @@ impl Body {
 
 /// The first value of a header, its name compared without case.
 pub fn header<'a>(headers: &'a [Header], name: &str) -> Option<&'a [u8]> {
-    headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value.as_slice())
+    headers
+        .iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()))
+        .map(|(_, value)| value.as_slice())
 }
 
 /// Where `needle` first stands in `haystack`.
@@ -164,7 +171,11 @@ mod tests {
         assert_eq!(body.trailers, vec![(b"x-sum".to_vec(), b"1".to_vec())]);
         assert_eq!(body.length, wire.len() - 3);
         for cut in 0..body.length {
-            assert_eq!(Body::parse(&wire[..cut], Framing::Chunked, false), None, "complete after {cut} bytes");
+            assert_eq!(
+                Body::parse(&wire[..cut], Framing::Chunked, false),
+                None,
+                "complete after {cut} bytes"
+            );
         }
     }
 

@@ -2,7 +2,6 @@
 //!
 //! `rig` joins the parts; `corpus` runs files of raw requests through them; the rest are the parts' own rooms.
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,

@@ -5,7 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -62,7 +64,8 @@ impl Pki {
     /// A TLS client that trusts this authority and shows `identity`, or no certificate.
     pub fn client_config(&self, identity: Option<&Identity>) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
-        let ca = CertificateDer::from_pem_slice(self.ca_pem.as_bytes()).expect("the authority's own certificate");
+        let ca =
+            CertificateDer::from_pem_slice(self.ca_pem.as_bytes()).expect("the authority's own certificate");
         roots.add(ca).expect("trust the authority");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
@@ -72,7 +75,8 @@ impl Pki {
         let config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
-                let certificate = CertificateDer::from_pem_file(&identity.certificate).expect("a client certificate");
+                let certificate =
+                    CertificateDer::from_pem_file(&identity.certificate).expect("a client certificate");
                 let key = PrivateKeyDer::from_pem_file(&identity.key).expect("a client key");
                 builder.with_client_auth_cert(vec![certificate], key).expect("a client identity")
             }

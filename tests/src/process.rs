@@ -95,6 +95,11 @@ impl Process {
         self.child.wait().expect("wait for a killed child");
     }
 
+    /// What can kill the child while the child itself is borrowed.
+    pub fn killer(&self) -> Killer {
+        Killer { pid: self.child.id() }
+    }
+
     /// SIGSTOP: the child keeps its sockets and answers nothing.
     pub fn pause(&mut self) {
         self.signal(Signal::STOP);
@@ -143,10 +148,27 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("the id of a child");
-        // A child that ended by itself cannot be signalled, which is no failure of the test.
-        let _ = kill_process(pid, signal);
+        send(self.child.id(), signal);
     }
+}
+
+/// Kills one child by its id; good until that child has been waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Killer {
+    pid: u32,
+}
+
+impl Killer {
+    /// SIGKILL, without waiting.
+    pub fn kill(self) {
+        send(self.pid, Signal::KILL);
+    }
+}
+
+fn send(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("the id of a child");
+    // A child that ended by itself cannot be signalled, which is no failure of the test.
+    let _ = kill_process(pid, signal);
 }
 
 impl Drop for Process {

@@ -106,7 +106,12 @@ pub fn send_pieces(addr: SocketAddr, pieces: &[Piece]) -> Outcome {
 }
 
 /// Sends one request over a new TLS connection with the identity of `config`.
-pub fn send_tls(addr: SocketAddr, config: &Arc<ClientConfig>, server_name: &str, request: impl AsRef<[u8]>) -> Outcome {
+pub fn send_tls(
+    addr: SocketAddr,
+    config: &Arc<ClientConfig>,
+    server_name: &str,
+    request: impl AsRef<[u8]>,
+) -> Outcome {
     let name = ServerName::try_from(server_name.to_owned()).expect("a server name for TLS");
     let Ok(stream) = connect(addr) else { return Outcome::Closed };
     let session = ClientConnection::new(Arc::clone(config), name).expect("a TLS client");
@@ -272,7 +277,10 @@ mod tests {
     fn pieces_arrive_as_one_request_and_the_reply_comes_back() {
         let spy = Spy::start();
         let pieces = [
-            Piece { bytes: b"POST /p HTTP/1.1\r\ncontent-length: 4\r\n\r\n".to_vec(), then: Then::AwaitReaction },
+            Piece {
+                bytes: b"POST /p HTTP/1.1\r\ncontent-length: 4\r\n\r\n".to_vec(),
+                then: Then::AwaitReaction,
+            },
             Piece { bytes: b"ab".to_vec(), then: Then::Continue },
             Piece { bytes: b"cd".to_vec(), then: Then::Continue },
         ];
@@ -295,8 +303,10 @@ mod tests {
 
     #[test]
     fn interim_replies_are_stepped_over() {
-        let mut received =
-            Received { bytes: b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n".to_vec(), closed: false };
+        let mut received = Received {
+            bytes: b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+            closed: false,
+        };
         assert_eq!(received.reply(false).unwrap().status, 204);
     }
 }

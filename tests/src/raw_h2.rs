@@ -238,7 +238,8 @@ impl Exchange {
             self.reply.trailers = fields;
             return;
         }
-        let status = crate::http1::header(&fields, ":status").and_then(|value| std::str::from_utf8(value).ok());
+        let status =
+            crate::http1::header(&fields, ":status").and_then(|value| std::str::from_utf8(value).ok());
         let status = status.and_then(|value| value.parse().ok()).unwrap_or(0);
         if (100..200).contains(&status) {
             return;
@@ -303,7 +304,10 @@ mod tests {
     fn request(path: &str) -> H2Request {
         let fields = [(":method", "POST"), (":scheme", "http"), (":authority", "spy"), (":path", path)];
         H2Request {
-            headers: fields.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect(),
+            headers: fields
+                .iter()
+                .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+                .collect(),
             ..H2Request::default()
         }
     }

@@ -77,7 +77,10 @@ pub struct Options {
 
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Options").field("tls", &self.tls).field("unready", &self.unready).finish_non_exhaustive()
+        f.debug_struct("Options")
+            .field("tls", &self.tls)
+            .field("unready", &self.unready)
+            .finish_non_exhaustive()
     }
 }
 
@@ -149,14 +152,16 @@ impl Rig {
     #[track_caller]
     pub fn start_with(target: Target, bundle: BundleUnderTest, options: Options) -> Self {
         let profile = Profile::load(bundle);
-        let dir = tempfile::Builder::new().prefix("palisade-rig-").tempdir().expect("make the rig's directory");
+        let dir =
+            tempfile::Builder::new().prefix("palisade-rig-").tempdir().expect("make the rig's directory");
         let keys: BTreeMap<String, String> =
             profile.clients.iter().map(|client| (client.clone(), random_hex())).collect();
         let secret = random_hex();
         write_keys(&dir.path().join("api-keys.json"), &keys);
         std::fs::write(dir.path().join("handoff-secret"), format!("{secret}\n")).expect("write the secret");
         let spies = profile.services.iter().map(|service| (service.clone(), Spy::start())).collect();
-        let bundle_dir = options.bundle_dir.unwrap_or_else(|| binaries::workspace_dir().join(&profile.bundle));
+        let bundle_dir =
+            options.bundle_dir.unwrap_or_else(|| binaries::workspace_dir().join(&profile.bundle));
         let mut plan = Plan {
             target,
             bundle_dir,
@@ -215,7 +220,8 @@ impl Rig {
         let mut last = Outcome::Closed;
         let guarded = poll(START_TIMEOUT, || {
             last = self.send(&request);
-            matches!(&last, Outcome::Reply(reply) if reply.reason().as_deref() == Some("canary")).then_some(())
+            matches!(&last, Outcome::Reply(reply) if reply.reason().as_deref() == Some("canary"))
+                .then_some(())
         });
         assert!(guarded.is_some(), "the canary was not denied as it must be, the last outcome was {last:?}");
     }
@@ -285,7 +291,8 @@ impl Rig {
     pub fn write_request(&self) -> String {
         let (path, host) = (self.profile.value("write_path"), self.profile.value("host"));
         let body = self.profile.value("write_body");
-        let mut request = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\nx-api-key: {}\r\n", self.client_key());
+        let mut request =
+            format!("POST {path} HTTP/1.1\r\nhost: {host}\r\nx-api-key: {}\r\n", self.client_key());
         let length = body.len();
         write!(request, "content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
             .expect("write to a string");
@@ -406,8 +413,10 @@ impl Plan {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "palisade build failed with {}:\n{errors}", output.status);
         if let Some(edit) = edit {
-            let text = std::fs::read_to_string(self.envoy_config()).expect("read the generated configuration");
-            let mut config: Value = serde_saphyr::from_str(&text).expect("the generated configuration is YAML");
+            let text =
+                std::fs::read_to_string(self.envoy_config()).expect("read the generated configuration");
+            let mut config: Value =
+                serde_saphyr::from_str(&text).expect("the generated configuration is YAML");
             edit(&mut config);
             // JSON is YAML, so the file's name stays true.
             std::fs::write(self.envoy_config(), config.to_string()).expect("write the edited configuration");
@@ -415,8 +424,9 @@ impl Plan {
     }
 
     fn server_launch(&self, trace: Option<&str>) -> Launch {
-        let serve = ["serve", "--listen", &self.server_listen.to_string(), "--admin", &self.server_admin.to_string()]
-            .map(str::to_owned);
+        let serve =
+            ["serve", "--listen", &self.server_listen.to_string(), "--admin", &self.server_admin.to_string()]
+                .map(str::to_owned);
         let launch = match trace {
             None => Launch::new("server", binaries::palisade()),
             // strace forks, and the tie to the parent does not survive that: the server is tied to strace itself.
@@ -440,10 +450,13 @@ impl Plan {
     }
 
     fn envoy_launch(&self, secret: &str) -> Launch {
-        let launch = Launch::new("envoy", binaries::envoy())
-            .arg("-c")
-            .arg(self.envoy_config())
-            .args(["--use-dynamic-base-id", "--concurrency", "2", "--log-level", "info"]);
+        let launch = Launch::new("envoy", binaries::envoy()).arg("-c").arg(self.envoy_config()).args([
+            "--use-dynamic-base-id",
+            "--concurrency",
+            "2",
+            "--log-level",
+            "info",
+        ]);
         if secret.is_empty() { launch } else { launch.env("PALISADE_HANDOFF_SECRET", secret) }
     }
 }

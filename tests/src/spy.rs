@@ -262,9 +262,11 @@ pub(crate) fn echo_body(method: &[u8], target: &[u8]) -> Vec<u8> {
 
 fn echo(request: &SeenRequest) -> Vec<u8> {
     let body = echo_body(&request.method, &request.target);
-    let mut reply =
-        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len())
-            .into_bytes();
+    let mut reply = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
     if request.method != b"HEAD" {
         reply.extend_from_slice(&body);
     }
@@ -292,7 +294,11 @@ mod tests {
         assert!(spy.wait_until(|seen| seen.requests.len() == 1, Duration::from_secs(5)));
         assert_eq!(spy.requests()[0].target, b"/a%2fb");
         assert_eq!(spy.requests()[0].body, b"{}");
-        assert!(spy.wait_until(|seen| seen.bytes() == sent.len(), Duration::from_secs(5)), "{:?}", spy.seen());
+        assert!(
+            spy.wait_until(|seen| seen.bytes() == sent.len(), Duration::from_secs(5)),
+            "{:?}",
+            spy.seen()
+        );
         stream.write_all(b"TP/1.1\r\n\r\n").unwrap();
         let mut reply = [0; 12];
         stream.read_exact(&mut reply).unwrap();

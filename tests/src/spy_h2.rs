@@ -25,7 +25,8 @@ pub(crate) fn serve(stream: StdTcpStream, connection: usize, shared: &Arc<Shared
     stream.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let stream = Recording { stream: TcpStream::from_std(stream)?, connection, shared: Arc::clone(shared) };
+        let stream =
+            Recording { stream: TcpStream::from_std(stream)?, connection, shared: Arc::clone(shared) };
         let mut server = h2::server::handshake(stream).await.map_err(std::io::Error::other)?;
         while let Some(request) = server.accept().await {
             let (request, respond) = request.map_err(std::io::Error::other)?;
@@ -56,7 +57,10 @@ async fn answer(
     }
     let method = head.method.as_str().as_bytes().to_vec();
     let target = head.uri.path_and_query().map(|path| path.as_str().as_bytes().to_vec()).unwrap_or_default();
-    let is_grpc = head.headers.get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    let is_grpc = head
+        .headers
+        .get("content-type")
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     let reply = if is_grpc { EMPTY_GRPC_MESSAGE.to_vec() } else { echo_body(&method, &target) };
     shared.record_request(SeenRequest {
         connection,
@@ -85,7 +89,10 @@ async fn answer(
 }
 
 fn pairs(headers: &HeaderMap) -> Vec<Header> {
-    headers.iter().map(|(name, value)| (name.as_str().as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str().as_bytes().to_vec(), value.as_bytes().to_vec()))
+        .collect()
 }
 
 /// A stream that shows the spy what is read from it.
@@ -96,7 +103,11 @@ struct Recording {
 }
 
 impl AsyncRead for Recording {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         let read = &buf.filled()[before..];
@@ -108,7 +119,11 @@ impl AsyncRead for Recording {
 }
 
 impl AsyncWrite for Recording {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 

@@ -3,6 +3,8 @@
 //! Invariant: "the service saw nothing" is asked twice, right after the refusal and again when the twin's own bytes have
 //! arrived, so that bytes which came late are found as well.
 
+use palisade::ledger::{Conclusion, Decision};
+use palisade_core::reason::Reason;
 use uuid::Uuid;
 
 use super::format::{Case, Exchange, Expectation, Frames, Message, Refusal, Refuser, SeenLine, Shape, Write};
@@ -13,8 +15,6 @@ use crate::raw_client::{self, Outcome, Piece, Reply};
 use crate::raw_h2::{self, H2Request};
 use crate::rig::{LEDGER_TIMEOUT, Rig};
 use crate::spy::SeenRequest;
-
-use palisade::ledger::{Conclusion, Decision};
 
 /// The headers that a caller may get; any other would tell something that is nobody's business.
 const REPLY_HEADERS: &[&str] = &[
@@ -97,11 +97,16 @@ fn check_refusal(refusal: &Refusal, outcome: &Outcome) -> Result<(), String> {
         Shape::GrpcStatus(status) => return check_grpc_refusal(refusal, status, reply),
         Shape::Status(_) | Shape::Closed => {}
     }
-    match (refusal.by, &refusal.reason, reply.reason()) {
+    match (refusal.by, refusal.reason, reply.reason()) {
         (Refuser::Envoy, _, None) | (Refuser::EnvoyOrFilter, _, None) => Ok(()),
-        (Refuser::Envoy, _, Some(got)) => Err(format!("expected a refusal by Envoy itself, got the reason `{got}`")),
-        (_, Some(expected), Some(got)) if *expected == got => check_decision_id(reply).map(drop),
-        (_, expected, got) => Err(format!("expected the reason {expected:?}, got {got:?}")),
+        (Refuser::Envoy, _, Some(got)) => {
+            Err(format!("expected a refusal by Envoy itself, got the reason `{got}`"))
+        }
+        (_, Some(expected), Some(got)) if expected.code() == got => check_decision_id(reply).map(drop),
+        (_, expected, got) => {
+            let expected = expected.map_or("", Reason::code);
+            Err(format!("expected the reason `{expected}`, got `{}`", got.unwrap_or_default()))
+        }
     }
 }
 
@@ -112,11 +117,13 @@ fn check_grpc_refusal(refusal: &Refusal, status: u16, reply: &Reply) -> Result<(
     };
     if reply.status != 200 || field("grpc-status") != status.to_string() {
         let (http, grpc) = (reply.status, field("grpc-status"));
-        return Err(format!("expected HTTP 200 with grpc-status {status}, got {http} with grpc-status `{grpc}`"));
+        return Err(format!(
+            "expected HTTP 200 with grpc-status {status}, got {http} with grpc-status `{grpc}`"
+        ));
     }
-    match &refusal.reason {
-        Some(reason) if !field("grpc-message").contains(reason) => {
-            Err(format!("expected the reason `{reason}` in grpc-message, got `{}`", field("grpc-message")))
+    match refusal.reason {
+        Some(reason) if !field("grpc-message").contains(reason.code()) => {
+            Err(format!("expected `{}` in grpc-message, got `{}`", reason.code(), field("grpc-message")))
         }
         _ => Ok(()),
     }
@@ -124,7 +131,8 @@ fn check_grpc_refusal(refusal: &Refusal, status: u16, reply: &Reply) -> Result<(
 
 fn check_decision_id(reply: &Reply) -> Result<Uuid, String> {
     let text = reply.decision_id().ok_or("the reply has no decision_id")?;
-    let id = Uuid::parse_str(&text).map_err(|error| format!("the decision_id `{text}` is no UUID: {error}"))?;
+    let id =
+        Uuid::parse_str(&text).map_err(|error| format!("the decision_id `{text}` is no UUID: {error}"))?;
     if id.get_version_num() == 7 { Ok(id) } else { Err(format!("the decision_id `{text}` is no UUIDv7")) }
 }
 
@@ -144,7 +152,7 @@ fn nothing_seen(rig: &Rig) -> Result<(), String> {
 }
 
 fn check_denial(refusal: &Refusal, outcome: &Outcome, entry: &Decision) -> Result<(), String> {
-    if entry.decision != Conclusion::Deny || Some(&entry.reason) != refusal.reason.as_ref() {
+    if entry.decision != Conclusion::Deny || Some(entry.reason.as_str()) != refusal.reason.map(Reason::code) {
         return Err(format!("expected a denial in the ledger, found {entry:?}"));
     }
     // A gRPC caller gets a status and no body, so there is no id to compare.
@@ -178,14 +186,22 @@ fn check_seen(rig: &Rig, expected: &SeenTexts, sent: &Prepared) -> Result<SeenRe
         return Err(format!("bytes of the refused request came late: {}", seen_text(rig)));
     }
     let differences = [
-        ("service", expected.service.as_deref().unwrap_or(rig.profile.value("service").as_bytes()), service.as_bytes()),
+        (
+            "service",
+            expected.service.as_deref().unwrap_or(rig.profile.value("service").as_bytes()),
+            service.as_bytes(),
+        ),
         ("method", &expected.method, &request.method),
         ("target", &expected.target, &request.target),
         ("body", sent.body.as_deref().unwrap_or(&request.body), &request.body),
     ];
     for (what, expected, found) in differences {
         if expected != found {
-            return Err(format!("the {what} that was seen is `{}`, expected `{}`", text(found), text(expected)));
+            return Err(format!(
+                "the {what} that was seen is `{}`, expected `{}`",
+                text(found),
+                text(expected)
+            ));
         }
     }
     match request.headers.iter().find(|(name, _)| name.to_ascii_lowercase().starts_with(OWN_HEADER_PREFIX)) {
@@ -330,8 +346,11 @@ fn seen_text(rig: &Rig) -> String {
 fn shown(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Reply(reply) => {
-            let headers: Vec<String> =
-                reply.headers.iter().map(|(name, value)| format!("{}: {}", text(name), text(value))).collect();
+            let headers: Vec<String> = reply
+                .headers
+                .iter()
+                .map(|(name, value)| format!("{}: {}", text(name), text(value)))
+                .collect();
             format!("{} [{}] `{}`", reply.status, headers.join(", "), text(&reply.body))
         }
         Outcome::Closed => "closed".to_owned(),

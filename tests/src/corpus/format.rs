@@ -29,6 +29,8 @@
 //!
 //! Invariant: a refusal has an accepted twin, so that no case can pass only because nothing ever passes.
 
+use palisade_core::reason::Reason;
+
 use super::template::Template;
 use crate::raw_client::Then;
 use crate::rig::Target;
@@ -94,7 +96,7 @@ pub enum Expectation {
 pub struct Refusal {
     pub shape: Shape,
     /// There whenever Palisade may be the one who refuses.
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     pub by: Refuser,
 }
 
@@ -218,7 +220,14 @@ impl CaseDraft {
             (_, Some(twin)) if twin.expected != Expectation::Accepted || !twin.expected_of.is_empty() => {
                 at("the twin must be `accepted`, in every target")
             }
-            _ => Ok(Case { file: file.to_owned(), line: self.line, name: self.name, needs: self.needs, subject, twin }),
+            _ => Ok(Case {
+                file: file.to_owned(),
+                line: self.line,
+                name: self.name,
+                needs: self.needs,
+                subject,
+                twin,
+            }),
         }
     }
 }
@@ -229,33 +238,35 @@ impl ExchangeDraft {
         match marker {
             ">" => self.take_line(Template::parse(&format!("{text}\\r\\n"))?),
             ">>" => self.take_line(Template::parse(text)?),
-            "~" => self.take_pause(text),
-            "*" => Ok(self.frames().headers.push(parse_field(text)?)),
-            "+" => Ok(self.frames().data.push(Template::parse(text)?)),
-            "-" => Ok(self.frames().trailers.push(parse_field(text)?)),
-            "<" => match self.expected.replace(parse_expectation(text)?) {
-                None => Ok(()),
-                Some(_) => Err("the message has an expectation already".to_owned()),
-            },
-            "=" => match self.seen.replace(parse_seen(text)?) {
-                None => Ok(()),
-                Some(_) => Err("the message has a `=` line already".to_owned()),
-            },
-            _ => match marker.strip_prefix('<').map(parse_target) {
-                Some(target) => Ok(self.expected_of.push((target?, parse_expectation(text)?))),
-                None => Err(format!(
-                    "unknown line `{line}`: expected case, needs, twin, or a line that begins with > >> ~ * + - < ="
-                )),
-            },
+            "~" => self.take_pause(text)?,
+            "*" => self.frames().headers.push(parse_field(text)?),
+            "+" => self.frames().data.push(Template::parse(text)?),
+            "-" => self.frames().trailers.push(parse_field(text)?),
+            "<" => {
+                if self.expected.replace(parse_expectation(text)?).is_some() {
+                    return Err("the message has an expectation already".to_owned());
+                }
+            }
+            "=" => {
+                if self.seen.replace(parse_seen(text)?).is_some() {
+                    return Err("the message has a `=` line already".to_owned());
+                }
+            }
+            _ => {
+                let target = marker.strip_prefix('<').ok_or_else(|| {
+                    format!("unknown line `{line}`: expected case, needs, twin, or a line that begins with > >> ~ * + - < =")
+                })?;
+                self.expected_of.push((parse_target(target)?, parse_expectation(text)?));
+            }
         }
+        Ok(())
     }
 
-    fn take_line(&mut self, line: Template) -> Result<(), String> {
+    fn take_line(&mut self, line: Template) {
         match self.writes.last_mut() {
             Some(write) if write.then == Then::Continue && !write.is_closed() => write.lines.push(line),
             _ => self.writes.push(Write { lines: vec![line], then: Then::Continue }),
         }
-        Ok(())
     }
 
     fn take_pause(&mut self, kind: &str) -> Result<(), String> {
@@ -267,7 +278,11 @@ impl ExchangeDraft {
             "" => Then::Continue,
             "wait" => Then::AwaitReaction,
             "finish" => Then::Finish,
-            _ => return Err(format!("unknown pause `~ {kind}`: expected `~`, `~ wait`, `~ finish` or `~ open`")),
+            _ => {
+                return Err(format!(
+                    "unknown pause `~ {kind}`: expected `~`, `~ wait`, `~ finish` or `~ open`"
+                ));
+            }
         };
         let write = self.writes.last_mut().ok_or_else(|| "a pause needs a line before it".to_owned())?;
         write.then = then;
@@ -327,7 +342,11 @@ fn parse_seen(text: &str) -> Result<SeenLine, String> {
     let (method, target, service) = match words.as_slice() {
         [method, target] => (method, target, None),
         [method, target, "at", service] => (method, target, Some(Template::parse(service)?)),
-        _ => return Err(format!("expected `= METHOD TARGET` or `= METHOD TARGET at SERVICE`, found `{text}`")),
+        _ => {
+            return Err(format!(
+                "expected `= METHOD TARGET` or `= METHOD TARGET at SERVICE`, found `{text}`"
+            ));
+        }
     };
     Ok(SeenLine { method: Template::parse(method)?, target: Template::parse(target)?, service })
 }
@@ -344,7 +363,11 @@ fn parse_expectation(text: &str) -> Result<Expectation, String> {
         "filter" => Refuser::Filter,
         "server" => Refuser::Server,
         "envoy or filter" => Refuser::EnvoyOrFilter,
-        _ => return Err(format!("unknown refuser `{who}`: expected envoy, filter, server or `envoy or filter`")),
+        _ => {
+            return Err(format!(
+                "unknown refuser `{who}`: expected envoy, filter, server or `envoy or filter`"
+            ));
+        }
     };
     let mut words = what.split(' ');
     let first = words.next().unwrap_or_default();
@@ -353,7 +376,7 @@ fn parse_expectation(text: &str) -> Result<Expectation, String> {
         "grpc" => Shape::GrpcStatus(parse_number(words.next().unwrap_or_default())?),
         status => Shape::Status(parse_number(status)?),
     };
-    let reason = words.next().map(str::to_owned);
+    let reason = words.next().map(|code| parse_reason(code, shape)).transpose()?;
     if words.next().is_some() {
         return Err(format!("expected `STATUS REASON` before `by`, found `{what}`"));
     }
@@ -364,6 +387,17 @@ fn parse_expectation(text: &str) -> Result<Expectation, String> {
         }
         _ => Ok(Expectation::Refused(Refusal { shape, reason, by })),
     }
+}
+
+/// A reason of the core, whose own status must be the one that the corpus states.
+fn parse_reason(code: &str, shape: Shape) -> Result<Reason, String> {
+    let reason = Reason::from_code(code).ok_or_else(|| format!("unknown reason code `{code}`"))?;
+    let (stated, defined) = match shape {
+        Shape::Status(status) => (status, reason.status()),
+        Shape::GrpcStatus(status) => (status, reason.grpc_status() as u16),
+        Shape::Closed => return Err("a closed connection has no reason code".to_owned()),
+    };
+    if stated == defined { Ok(reason) } else { Err(format!("`{code}` has status {defined}, found {stated}")) }
 }
 
 fn parse_number(word: &str) -> Result<u16, String> {

@@ -75,7 +75,8 @@ mod tests {
             if meant.is_empty() {
                 errors.push(format!("{}:{}: no bundle has {:?}", case.file, case.line, case.needs));
             }
-            let resolved = meant.iter().map(|profile| check::resolve(&case, &profile.resolve(&BTreeMap::new())));
+            let resolved =
+                meant.iter().map(|profile| check::resolve(&case, &profile.resolve(&BTreeMap::new())));
             errors.extend(resolved.filter_map(Result::err));
         }
         assert!(errors.is_empty(), "{}", errors.join("\n"));

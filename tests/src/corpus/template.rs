@@ -35,7 +35,7 @@ impl Template {
         let mut parts = Vec::new();
         let mut bytes = Vec::new();
         let mut rest = text;
-        while let Some(first) = rest.chars().next() {
+        while !rest.is_empty() {
             if let Some((braced, after)) = rest.strip_prefix('{').and_then(|tail| tail.split_once('}')) {
                 if let Some(repeated) = parse_repeated(braced) {
                     bytes.extend(repeated?);
@@ -49,17 +49,9 @@ impl Template {
                     continue;
                 }
             }
-            if first == '\\' {
-                let (byte, after) = parse_escape(&rest[1..])?;
-                bytes.push(byte);
-                rest = after;
-                continue;
-            }
-            if !first.is_ascii() {
-                return Err(format!("expected ASCII, found `{first}`: write other bytes as `\\xNN`"));
-            }
-            bytes.push(first as u8);
-            rest = &rest[1..];
+            let (byte, after) = parse_byte(rest)?;
+            bytes.push(byte);
+            rest = after;
         }
         parts.push(Part::Bytes(bytes));
         parts.retain(|part| !matches!(part, Part::Bytes(bytes) if bytes.is_empty()));
@@ -120,39 +112,46 @@ fn parse_repeated(braced: &str) -> Option<Result<Vec<u8>, String>> {
     let count: usize = count.parse().ok()?;
     let mut once = Vec::new();
     let mut rest = text;
-    while let Some(first) = rest.bytes().next() {
-        let (byte, after) = match first {
-            b'\\' => match parse_escape(&rest[1..]) {
-                Ok(escape) => escape,
-                Err(error) => return Some(Err(error)),
-            },
-            byte if byte.is_ascii() => (byte, &rest[1..]),
-            _ => return Some(Err("expected ASCII in a repeated text: write other bytes as `\\xNN`".to_owned())),
-        };
-        once.push(byte);
-        rest = after;
+    while !rest.is_empty() {
+        match parse_byte(rest) {
+            Ok((byte, after)) => {
+                once.push(byte);
+                rest = after;
+            }
+            Err(error) => return Some(Err(error)),
+        }
     }
     Some(Ok(once.repeat(count)))
 }
 
-/// The byte after a backslash, and the rest.
-fn parse_escape(rest: &str) -> Result<(u8, &str), String> {
-    let Some(kind) = rest.bytes().next() else { return Err("a backslash ends the line: write `\\\\`".to_owned()) };
-    let byte = match kind {
-        b'r' => b'\r',
-        b'n' => b'\n',
-        b't' => b'\t',
-        b'0' => 0,
-        b'\\' => b'\\',
-        b'x' => {
-            let digits = rest.get(1..3).ok_or_else(|| "expected two hexadecimal digits after `\\x`".to_owned())?;
+/// The first byte that the text stands for, plain or escaped, and the rest.
+fn parse_byte(text: &str) -> Result<(u8, &str), String> {
+    let mut chars = text.chars();
+    match chars.next() {
+        Some('\\') => {}
+        Some(plain) if plain.is_ascii() => return Ok((plain as u8, chars.as_str())),
+        Some(other) => return Err(format!("expected ASCII, found `{other}`: write other bytes as `\\xNN`")),
+        None => return Err("expected a byte".to_owned()),
+    }
+    let byte = match chars.next() {
+        Some('r') => b'\r',
+        Some('n') => b'\n',
+        Some('t') => b'\t',
+        Some('0') => 0,
+        Some('\\') => b'\\',
+        Some('x') => {
+            let (digits, after) = chars
+                .as_str()
+                .split_at_checked(2)
+                .ok_or_else(|| "expected two hexadecimal digits after `\\x`".to_owned())?;
             let byte = u8::from_str_radix(digits, 16)
                 .map_err(|_| format!("expected two hexadecimal digits after `\\x`, found `{digits}`"))?;
-            return Ok((byte, &rest[3..]));
+            return Ok((byte, after));
         }
-        _ => return Err(format!("unknown escape `\\{}`: expected r, n, t, 0, \\ or xNN", &rest[..1])),
+        Some(kind) => return Err(format!("unknown escape `\\{kind}`: expected r, n, t, 0, \\ or xNN")),
+        None => return Err("a backslash ends the line: write `\\\\`".to_owned()),
     };
-    Ok((byte, &rest[1..]))
+    Ok((byte, chars.as_str()))
 }
 
 #[cfg(test)]
@@ -162,7 +161,8 @@ mod tests {
     fn check(text: &str, expected: &str) {
         let values = Values::from([("path".to_owned(), b"/orders".to_vec())]);
         let resolved = Template::parse(text).and_then(|template| template.resolve(&values, 12));
-        let shown = resolved.map_or_else(|error| format!("error: {error}"), |bytes| bytes.escape_ascii().to_string());
+        let shown =
+            resolved.map_or_else(|error| format!("error: {error}"), |bytes| bytes.escape_ascii().to_string());
         assert_eq!(shown, expected, "{text}");
     }
 
