@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use palisade::dev::progress::Progress;
+use palisade::dev::provision::{self, ProvisionError};
+
 /// The one binary.
 pub fn palisade() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
@@ -22,20 +25,16 @@ pub fn palisade() -> &'static Path {
     })
 }
 
-/// The filter, as the proxy loads it.
+/// The filter, as `palisade dev` builds it.
 pub fn filter() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let target = ["--target", "wasm32-wasip1", "--profile", "filter"];
-        cargo(&[&["build", "--quiet", "--package", "palisade-filter"], target.as_slice()].concat());
-        existing(target_dir().join("wasm32-wasip1/filter/palisade_filter.wasm"))
-    })
+    PATH.get_or_init(|| provisioned(provision::filter))
 }
 
-/// Envoy: the one that `palisade dev` would use.
+/// Envoy, as `palisade dev` finds or installs it.
 pub fn envoy() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| existing(crate::rig::provision_envoy()))
+    PATH.get_or_init(|| provisioned(provision::envoy))
 }
 
 /// strace, which some proofs need.
@@ -65,6 +64,13 @@ fn profile_dir() -> PathBuf {
 
 fn target_dir() -> PathBuf {
     profile_dir().parent().expect("a profile stands in the target directory").to_owned()
+}
+
+fn provisioned(part: impl FnOnce(&mut Progress) -> Result<PathBuf, ProvisionError>) -> PathBuf {
+    match part(&mut Progress::human()) {
+        Ok(path) => path,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 fn cargo(args: &[&str]) {

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
+use palisade::dev::tied;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::binaries;
@@ -206,8 +207,8 @@ static SPAWNER: LazyLock<Mutex<Sender<Order>>> = LazyLock::new(|| {
 fn spawn(launch: &Launch, log: &Path) -> Child {
     let file = OpenOptions::new().create(true).append(true).open(log).expect("open the log of a child");
     let errors = file.try_clone().expect("open the log of a child twice");
-    let mut command = Command::new(binaries::palisade());
-    command.arg("exec-tied").arg("--").arg(&launch.program).args(&launch.args);
+    let mut command = tied::command(binaries::palisade(), &launch.program);
+    command.args(&launch.args);
     command.envs(launch.env.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(file).stderr(errors);
     let (answer, answered) = channel();

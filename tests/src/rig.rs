@@ -429,12 +429,11 @@ impl Plan {
                 .map(str::to_owned);
         let launch = match trace {
             None => Launch::new("server", binaries::palisade()),
-            // strace forks, and the tie to the parent does not survive that: the server is tied to strace itself.
+            // strace forks, and a tie does not survive that: the server is tied anew, to strace, whose id the shell knows.
             Some(file) => Launch::new("server", binaries::strace())
                 .args(["-f", "-yy", "-s", "8192", "-e", TRACED_CALLS, "-o"])
                 .arg(self.dir.join(file))
-                .arg(binaries::palisade())
-                .args(["exec-tied", "--"])
+                .args(["sh", "-c", "exec \"$0\" exec-tied --parent $PPID -- \"$0\" \"$@\""])
                 .arg(binaries::palisade()),
         };
         launch
@@ -463,11 +462,6 @@ impl Plan {
 
 /// Every call by which bytes reach a disk or a socket.
 const TRACED_CALLS: &str = "trace=write,writev,pwrite64,pwritev,sendto,sendmsg,fsync,fdatasync";
-
-/// Envoy as `palisade dev` finds or installs it.
-pub(crate) fn provision_envoy() -> PathBuf {
-    PathBuf::from(std::env::var_os("PALISADE_ENVOY").expect("PALISADE_ENVOY names an Envoy"))
-}
 
 fn write_keys(path: &Path, keys: &BTreeMap<String, String>) {
     let digest = |key: &str| hex(&Sha256::digest(key.as_bytes()));
