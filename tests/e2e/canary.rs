@@ -1,7 +1,8 @@
 //! A missing part is noticed: without filter, gate or secret no request passes, and the canary says which part it is.
 
 use serde_json::Value;
-use tests::raw_client::{Outcome, Reply};
+use tests::deadline::eventually;
+use tests::raw_client::{Outcome, Piece, Reply, Then, send_pieces};
 use tests::rig::{BundleUnderTest, Options, Rig, START_TIMEOUT, Target, admin};
 
 const CANARY: &str = "canary.palisade.internal";
@@ -12,32 +13,32 @@ fn start(options: Options) -> Rig {
     rig
 }
 
-fn canary(rig: &Rig, path: &str, body: Option<&str>) -> Reply {
-    let request = match body {
-        None => format!("GET {path} HTTP/1.1\r\nhost: {CANARY}\r\n\r\n"),
-        Some(body) => {
-            let length = body.len();
-            let head =
-                format!("POST {path} HTTP/1.1\r\nhost: {CANARY}\r\ncontent-type: application/json\r\n");
-            format!("{head}content-length: {length}\r\n\r\n{body}")
-        }
-    };
-    tests::deadline::eventually("the listener answers the canary", START_TIMEOUT, || {
-        match rig.send(&request) {
-            Outcome::Reply(reply) => Some(reply),
-            Outcome::Closed | Outcome::TimedOut => None,
-        }
+/// Waits until the listener answers this request at all.
+fn answer(rig: &Rig, pieces: &[Piece]) -> Reply {
+    eventually("the listener answers the canary", START_TIMEOUT, || match send_pieces(rig.addr(), pieces) {
+        Outcome::Reply(reply) => Some(reply),
+        Outcome::Closed | Outcome::TimedOut => None,
     })
+}
+
+fn read(rig: &Rig, path: &str) -> Reply {
+    let bytes = format!("GET {path} HTTP/1.1\r\nhost: {CANARY}\r\n\r\n").into_bytes();
+    answer(rig, &[Piece { bytes, then: Then::Continue }])
+}
+
+/// The body comes only when nothing was said to the head: without the gate the server has spoken by then.
+fn broken_write(rig: &Rig) -> Reply {
+    let head =
+        format!("POST /.palisade/canary HTTP/1.1\r\nhost: {CANARY}\r\ncontent-type: application/json\r\n");
+    let head =
+        Piece { bytes: format!("{head}content-length: 10\r\n\r\n").into_bytes(), then: Then::AwaitReaction };
+    answer(rig, &[head, Piece { bytes: b"{\"canary\":".to_vec(), then: Then::Continue }])
 }
 
 /// What the three canaries say: unknown path, broken body, good request.
 fn canaries(rig: &Rig) -> [(u16, Option<String>); 3] {
-    let of = |reply: Reply| (reply.status, reply.reason());
-    [
-        of(canary(rig, "/.palisade/unknown", None)),
-        of(canary(rig, "/.palisade/canary", Some("{\"canary\":"))),
-        of(canary(rig, "/.palisade/canary", None)),
-    ]
+    [read(rig, "/.palisade/unknown"), broken_write(rig), read(rig, "/.palisade/canary")]
+        .map(|reply| (reply.status, reply.reason()))
 }
 
 fn said(status: u16, reason: &str) -> (u16, Option<String>) {
@@ -99,7 +100,7 @@ fn with_all_parts_the_canary_is_refused_where_it_should_be() {
 #[test]
 fn without_the_filter_the_server_denies() {
     let rig = start(Options::default().edit(|config| remove_http_filters(config, "wasm")));
-    assert_eq!(canary(&rig, "/.palisade/canary", None).reason().as_deref(), Some("handoff_missing"));
+    assert_eq!(read(&rig, "/.palisade/canary").reason().as_deref(), Some("handoff_missing"));
     assert_nothing_is_served(&rig);
     assert_eq!(rig.bytes_seen(), 0);
 }
@@ -115,7 +116,7 @@ fn without_the_gate_the_broken_body_reaches_the_server_first() {
 fn with_another_secret_the_server_denies() {
     let other = tests::rig::random_hex();
     let rig = start(Options::default().envoy_secret(&other));
-    assert_eq!(canary(&rig, "/.palisade/canary", None).reason().as_deref(), Some("handoff_forged"));
+    assert_eq!(read(&rig, "/.palisade/canary").reason().as_deref(), Some("handoff_forged"));
     assert_nothing_is_served(&rig);
     assert_eq!(rig.bytes_seen(), 0);
 }
@@ -136,7 +137,7 @@ fn without_a_secret_the_listener_never_comes_up() {
 #[test]
 fn without_the_authorization_filter_no_answer_of_a_service_comes_back() {
     let rig = start(Options::default().edit(|config| remove_http_filters(config, "ext_authz")));
-    let good = canary(&rig, "/.palisade/canary", None);
+    let good = read(&rig, "/.palisade/canary");
     assert_ne!(good.status, 200);
     let reply = rig.send(rig.read_request()).expect_reply();
     assert_eq!((reply.status, reply.reason()), said(500, "decision_missing"));
