@@ -81,7 +81,7 @@ impl Policies {
         let internal = |error: String| Problems::from(Problem::new(Place::directory("services"), error));
         let (schema, _warnings) = Schema::from_cedarschema_str(&schema_text)
             .map_err(|error| internal(format!("the generated Cedar schema does not hold: {error}")))?;
-        let types = Types::new().map_err(|error| internal(error.to_string()))?;
+        let types = Types::new().map_err(internal)?;
         let entities = entities(contract, declared, &types, &schema).map_err(internal)?;
         let set = policy_set(&schema, sources)?;
         let actions = all_operations(contract)
@@ -141,14 +141,18 @@ impl Policies {
 }
 
 impl Types {
-    fn new() -> Result<Types, cedar_policy::ParseErrors> {
+    fn new() -> Result<Types, String> {
         Ok(Types {
-            workload: EntityTypeName::from_str(names::WORKLOAD)?,
-            client: EntityTypeName::from_str(names::CLIENT)?,
-            anonymous: EntityTypeName::from_str(names::ANONYMOUS)?,
-            service: EntityTypeName::from_str(names::SERVICE)?,
+            workload: type_name(names::WORKLOAD)?,
+            client: type_name(names::CLIENT)?,
+            anonymous: type_name(names::ANONYMOUS)?,
+            service: type_name(names::SERVICE)?,
         })
     }
+}
+
+fn type_name(name: &str) -> Result<EntityTypeName, String> {
+    EntityTypeName::from_str(name).map_err(|error| error.to_string())
 }
 
 fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
@@ -160,8 +164,7 @@ fn all_operations(contract: &Contract) -> impl Iterator<Item = Matched<'_>> {
 }
 
 fn action(matched: Matched<'_>) -> Result<EntityUid, String> {
-    let kind = EntityTypeName::from_str(names::ACTION).map_err(|error| error.to_string())?;
-    Ok(uid(&kind, &action_name(matched)))
+    Ok(uid(&type_name(names::ACTION)?, &action_name(matched)))
 }
 
 /// `orders.createOrder`.
@@ -206,7 +209,7 @@ fn entities(
     types: &Types,
     schema: &Schema,
 ) -> Result<Entities, String> {
-    let group = EntityTypeName::from_str(names::GROUP).map_err(|error| error.to_string())?;
+    let group = type_name(names::GROUP)?;
     let kinds = [
         (&group, &declared.groups),
         (&types.client, &declared.clients),

@@ -1,1 +1,224 @@
-//! To be filled.
+//! Envoy's protocols: ext_authz `Check` and the access log service. The one file that names `envoy_types`.
+//!
+//! INVARIANT: a reply to `Check` is an allow only when the service said so with a receipt; every other way out of here
+//! is a denial.
+
+use crate::check::{Call, Decider, Decision};
+use crate::ledger::Outcome;
+use crate::serve::service::{Answered, Service};
+use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption, Metadata};
+use envoy_types::pb::envoy::data::accesslog::v3::{AccessLogCommon, HttpAccessLogEntry, ResponseFlags};
+use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogService;
+use envoy_types::pb::envoy::service::accesslog::v3::stream_access_logs_message::LogEntries;
+use envoy_types::pb::envoy::service::accesslog::v3::{StreamAccessLogsMessage, StreamAccessLogsResponse};
+use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorization;
+use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+use envoy_types::pb::envoy::service::auth::v3::{
+    CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
+};
+use envoy_types::pb::envoy::r#type::v3::HttpStatus;
+use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
+use envoy_types::pb::google::rpc;
+use palisade_core::reply;
+use prost::Message as _;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tonic::{Request, Response, Status, Streaming};
+
+pub use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
+pub use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
+
+/// The namespace under which Envoy keeps what a Check's reply says.
+const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
+
+/// Filter state that the filter sets for a request that it refused.
+const CALL_ID_STATE: &str = "wasm.palisade_call_id";
+
+/// What our local replies' details begin with.
+const DETAILS_PREFIX: &str = "palisade_";
+
+const RPC_OK: i32 = 0;
+const RPC_PERMISSION_DENIED: i32 = 7;
+
+/// Both protocols over one service.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    service: Arc<Service>,
+}
+
+impl Gateway {
+    pub fn new(service: Arc<Service>) -> Gateway {
+        Gateway { service }
+    }
+}
+
+#[tonic::async_trait]
+impl Authorization for Gateway {
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        let request = request.into_inner();
+        let decide = move |decider: &Decider, now_ms, fallback| {
+            with_call(&request, |call| decider.decide(call, now_ms, fallback))
+        };
+        let answered = self.service.clone().answer(decide).await;
+        Ok(Response::new(reply_to(&answered)))
+    }
+}
+
+/// Reads the call out of a Check and hands it on.
+pub fn with_call<T>(request: &CheckRequest, use_call: impl FnOnce(Call<'_>) -> T) -> T {
+    let attributes = request.attributes.as_ref();
+    let http = attributes
+        .and_then(|attributes| attributes.request.as_ref())
+        .and_then(|request| request.http.as_ref());
+    let mut pairs: Vec<(&[u8], &[u8])> = Vec::with_capacity(32);
+    if let Some(http) = http {
+        let pseudo = [
+            (":method", &http.method),
+            (":path", &http.path),
+            (":authority", &http.host),
+            (":scheme", &http.scheme),
+        ];
+        pairs.extend(
+            pseudo
+                .into_iter()
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+        );
+        // The map repeats the pseudo-headers.
+        let headers = http.headers.iter().filter(|(name, _)| !name.starts_with(':'));
+        pairs.extend(headers.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+    }
+    let peer = attributes
+        .and_then(|attributes| attributes.source.as_ref())
+        .map_or("", |source| source.principal.as_str());
+    use_call(Call { pairs: &pairs, peer })
+}
+
+fn reply_to(answered: &Answered) -> CheckResponse {
+    let Answered { decision, call_id, epoch } = answered;
+    let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
+    let (word, code, http_response) = match decision {
+        Decision::Allow { .. } => {
+            // The service never sees what filter and server told each other.
+            let headers_to_remove = vec![palisade_core::handoff::HEADER.to_owned()];
+            let ok = OkHttpResponse { headers_to_remove, ..OkHttpResponse::default() };
+            ("allow", RPC_OK, HttpResponse::OkResponse(ok))
+        }
+        Decision::Deny { reason } => {
+            let denied = DeniedHttpResponse {
+                status: Some(HttpStatus { code: i32::from(reason.status()) }),
+                headers: vec![header("content-type", reply::CONTENT_TYPE)],
+                body: reply::body(*reason, *call_id),
+            };
+            ("deny", RPC_PERMISSION_DENIED, HttpResponse::DeniedResponse(denied))
+        }
+    };
+    let fields = HashMap::from([
+        ("decision_id".to_owned(), text(&call_id.to_string())),
+        ("decision".to_owned(), text(word)),
+        ("epoch".to_owned(), text(epoch)),
+    ]);
+    CheckResponse {
+        status: Some(rpc::Status { code, ..rpc::Status::default() }),
+        dynamic_metadata: Some(Struct { fields }),
+        http_response: Some(http_response),
+    }
+}
+
+fn header(name: &str, value: &str) -> HeaderValueOption {
+    let header = HeaderValue { key: name.to_owned(), value: value.to_owned(), ..HeaderValue::default() };
+    HeaderValueOption { header: Some(header), ..HeaderValueOption::default() }
+}
+
+#[tonic::async_trait]
+impl AccessLogService for Gateway {
+    async fn stream_access_logs(
+        &self,
+        request: Request<Streaming<StreamAccessLogsMessage>>,
+    ) -> Result<Response<StreamAccessLogsResponse>, Status> {
+        let mut messages = request.into_inner();
+        while let Some(message) = messages.message().await? {
+            let Some(LogEntries::HttpLogs(entries)) = message.log_entries else { continue };
+            for entry in &entries.log_entry {
+                self.service.record_outcome(outcome_of(entry));
+            }
+        }
+        Ok(Response::new(StreamAccessLogsResponse {}))
+    }
+}
+
+fn outcome_of(entry: &HttpAccessLogEntry) -> Outcome {
+    let common = entry.common_properties.as_ref();
+    let request = entry.request.as_ref();
+    let response = entry.response.as_ref();
+    let details = response.map(|response| response.response_code_details.clone()).unwrap_or_default();
+    let duration = common.and_then(|common| common.time_to_last_downstream_tx_byte.as_ref());
+    let filter_reason = details.strip_prefix(DETAILS_PREFIX).map(ToOwned::to_owned);
+    Outcome {
+        call_id: common.and_then(call_id),
+        at_ms: crate::serve::service::now_ms(),
+        status: response.and_then(|response| response.response_code.as_ref()).map_or(0, |code| code.value),
+        flags: common.and_then(|common| common.response_flags.as_ref()).map(flags).unwrap_or_default(),
+        duration_us: duration.map_or(0, |duration| {
+            let seconds = u64::try_from(duration.seconds).unwrap_or(0);
+            seconds
+                .saturating_mul(1_000_000)
+                .saturating_add(u64::try_from(duration.nanos).unwrap_or(0) / 1000)
+        }),
+        request_bytes: request
+            .map_or(0, |request| request.request_headers_bytes.saturating_add(request.request_body_bytes)),
+        response_bytes: response.map_or(0, |response| {
+            response.response_headers_bytes.saturating_add(response.response_body_bytes)
+        }),
+        upstream: common.map(|common| common.upstream_cluster.clone()).filter(|cluster| !cluster.is_empty()),
+        method: request.map(|request| method(request.request_method)).unwrap_or_default(),
+        host: request.map(|request| request.authority.clone()).unwrap_or_default(),
+        path: request.map(|request| request.path.clone()).unwrap_or_default(),
+        details,
+        filter_reason,
+    }
+}
+
+/// The decision's id, or that of a request that the filter refused.
+fn call_id(common: &AccessLogCommon) -> Option<String> {
+    let decided = common.metadata.as_ref().and_then(decision_id);
+    let refused = || {
+        let state = common.filter_state_objects.get(CALL_ID_STATE)?;
+        // A `BytesValue` or a `StringValue`: both are one length-delimited field.
+        let bytes = Vec::<u8>::decode(state.value.as_slice()).ok()?;
+        String::from_utf8(bytes).ok()
+    };
+    decided.or_else(refused)
+}
+
+fn decision_id(metadata: &Metadata) -> Option<String> {
+    match metadata.filter_metadata.get(EXT_AUTHZ)?.fields.get("decision_id")?.kind.as_ref()? {
+        Kind::StringValue(id) => Some(id.clone()),
+        _ => None,
+    }
+}
+
+fn method(code: i32) -> String {
+    use envoy_types::pb::envoy::config::core::v3::RequestMethod;
+    RequestMethod::try_from(code).map(|method| method.as_str_name().to_owned()).unwrap_or_default()
+}
+
+/// The flags that say why a call ended badly, by Envoy's own short names.
+fn flags(flags: &ResponseFlags) -> Vec<String> {
+    let all = [
+        ("UH", flags.no_healthy_upstream),
+        ("UT", flags.upstream_request_timeout),
+        ("LR", flags.local_reset),
+        ("UR", flags.upstream_remote_reset),
+        ("UF", flags.upstream_connection_failure),
+        ("UC", flags.upstream_connection_termination),
+        ("UO", flags.upstream_overflow),
+        ("NR", flags.no_route_found),
+        ("DC", flags.downstream_connection_termination),
+        ("RL", flags.rate_limited),
+        ("SI", flags.stream_idle_timeout),
+        ("DPE", flags.downstream_protocol_error),
+        ("UAEX", flags.unauthorized_details.is_some()),
+    ];
+    all.into_iter().filter(|(_, set)| *set).map(|(name, _)| name.to_owned()).collect()
+}

@@ -1,14 +1,9 @@
+//! The one binary.
+
 use clap::Parser;
-use palisade::commands::build;
+use palisade::commands::{Cli, run};
 use std::process::ExitCode;
 
-#[derive(Parser)]
-enum Cli {
-    Build(build::Args),
-}
-
 fn main() -> ExitCode {
-    match Cli::parse() {
-        Cli::Build(args) => build::run(args),
-    }
+    run(Cli::parse())
 }

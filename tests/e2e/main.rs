@@ -1,1 +1,15 @@
-fn main() {}
+//! The one integration binary: each module is a claim about the whole, shown on a real Envoy.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what helps a test fails it like the test itself"
+)]
+
+mod bundles;
+mod canary;
+mod corpora;
+mod durability;
+mod handoff;
+mod identity;
+mod outage;

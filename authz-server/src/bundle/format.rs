@@ -128,8 +128,10 @@ pub(super) fn parse_yaml<T: DeserializeOwned>(file: &File) -> Result<T, Problems
     })
 }
 
+/// The parser's message without the place, which stands before it.
 fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or(text).to_owned()
+    let line = text.lines().next().unwrap_or(text);
+    line.split(" at line ").next().unwrap_or(line).to_owned()
 }
 
 impl Palisade {

@@ -1,3 +1,46 @@
-//! One file a subcommand.
+//! One file a subcommand. A command's result goes to standard output, everything else to standard error.
 
 pub mod build;
+pub mod dev;
+pub mod ledger;
+pub mod serve;
+pub mod why;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// A microservices access proxy for Envoy and Istio.
+#[derive(Debug, Parser)]
+#[command(name = "palisade", version, about)]
+pub enum Cli {
+    /// Run the whole proxy on this machine, the same as in production
+    Dev(dev::Args),
+    /// Run the ext_authz server
+    Serve(serve::Args),
+    /// Write everything that Envoy reads, from a bundle
+    Build(build::Args),
+    /// Show what became of a call, by the decision id that its caller was told
+    Why(why::Args),
+    /// Look into a ledger, or check it
+    #[command(subcommand)]
+    Ledger(ledger::Command),
+    #[command(hide = true)]
+    ExecTied(dev::ExecTiedArgs),
+}
+
+pub fn run(cli: Cli) -> ExitCode {
+    match cli {
+        Cli::Dev(args) => dev::run(args),
+        Cli::Serve(args) => serve::run(args),
+        Cli::Build(args) => build::run(args),
+        Cli::Why(args) => why::run(&args),
+        Cli::Ledger(command) => ledger::run(&command),
+        Cli::ExecTied(args) => dev::run_exec_tied(&args),
+    }
+}
+
+/// Ends a command that failed, with what went wrong.
+fn failed(command: &str, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("palisade {command}: {error}");
+    ExitCode::FAILURE
+}

@@ -85,30 +85,34 @@ const fn mix(value: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::{CallId, CallIdMint};
+    use crate::testing::universal_test;
     use std::collections::HashSet;
 
-    #[test]
-    fn ids_of_one_millisecond_differ_and_carry_their_time() {
-        let mut mint = CallIdMint::new([7; 16]);
-        let ids: HashSet<_> = (0..100_000).map(|_| mint.mint(1_763_700_000_123)).collect();
-        assert_eq!(ids.len(), 100_000);
-        assert!(ids.iter().all(|id| id.minted_at_ms() == 1_763_700_000_123));
+    universal_test! {
+        fn ids_of_one_millisecond_differ_and_carry_their_time() {
+            let mut mint = CallIdMint::new([7; 16]);
+            let ids: HashSet<_> = (0..100_000).map(|_| mint.mint(1_763_700_000_123)).collect();
+            assert_eq!(ids.len(), 100_000);
+            assert!(ids.iter().all(|id| id.minted_at_ms() == 1_763_700_000_123));
+        }
     }
 
-    #[test]
-    fn vms_with_different_seeds_differ_in_the_same_millisecond() {
-        let (mut one, mut two) = (CallIdMint::new([1; 16]), CallIdMint::new([2; 16]));
-        let ids: HashSet<_> = (0..10_000).flat_map(|_| [one.mint(5), two.mint(5)]).collect();
-        assert_eq!(ids.len(), 20_000);
+    universal_test! {
+        fn vms_with_different_seeds_differ_in_the_same_millisecond() {
+            let (mut one, mut two) = (CallIdMint::new([1; 16]), CallIdMint::new([2; 16]));
+            let ids: HashSet<_> = (0..10_000).flat_map(|_| [one.mint(5), two.mint(5)]).collect();
+            assert_eq!(ids.len(), 20_000);
+        }
     }
 
-    #[test]
-    fn text_is_found_again_and_foreign_ids_are_not_ours() {
-        let id = CallIdMint::new([3; 16]).mint(1_763_700_000_000);
-        assert_eq!(CallId::parse(&id.to_string()), Some(id));
-        assert_eq!(CallId::parse(&id.to_string().to_uppercase()), None);
-        assert_eq!(CallId::parse("00000000-0000-4000-8000-000000000000"), None, "version 4");
-        assert_eq!(CallId::parse("{0}"), None);
-        assert_eq!(CallId::from_bytes([0; 16]), None);
+    universal_test! {
+        fn text_is_found_again_and_foreign_ids_are_not_ours() {
+            let id = CallIdMint::new([3; 16]).mint(1_763_700_000_000);
+            assert_eq!(CallId::parse(&id.to_string()), Some(id));
+            assert_eq!(CallId::parse(&id.to_string().to_uppercase()), None);
+            assert_eq!(CallId::parse("00000000-0000-4000-8000-000000000000"), None, "version 4");
+            assert_eq!(CallId::parse("{0}"), None);
+            assert_eq!(CallId::from_bytes([0; 16]), None);
+        }
     }
 }

@@ -29,4 +29,6 @@ pub mod rules;
 pub mod wire;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod testing;

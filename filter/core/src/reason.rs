@@ -133,32 +133,36 @@ impl Reason {
 #[cfg(test)]
 mod tests {
     use super::Reason;
+    use crate::testing::universal_test;
     use std::collections::BTreeSet;
 
-    #[test]
-    fn codes_are_unique_and_snake_case() {
-        let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
-        assert_eq!(codes.len(), Reason::ALL.len());
-        for code in codes {
-            assert!(
-                code.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),
-                "{code}"
-            );
+    universal_test! {
+        fn codes_are_unique_and_snake_case() {
+            let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+            assert_eq!(codes.len(), Reason::ALL.len());
+            for code in codes {
+                assert!(
+                    code.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),
+                    "{code}"
+                );
+            }
         }
     }
 
-    #[test]
-    fn details_hold_no_space_because_envoy_would_replace_it() {
-        for reason in Reason::ALL {
-            assert_eq!(reason.details(), format!("palisade_{}", reason.code()));
+    universal_test! {
+        fn details_hold_no_space_because_envoy_would_replace_it() {
+            for reason in Reason::ALL {
+                assert_eq!(reason.details(), format!("palisade_{}", reason.code()));
+            }
         }
     }
 
-    #[test]
-    fn every_code_is_found_again() {
-        for reason in Reason::ALL {
-            assert_eq!(Reason::from_code(reason.code()), Some(*reason));
+    universal_test! {
+        fn every_code_is_found_again() {
+            for reason in Reason::ALL {
+                assert_eq!(Reason::from_code(reason.code()), Some(*reason));
+            }
+            assert_eq!(Reason::from_code("no_such_code"), None);
         }
-        assert_eq!(Reason::from_code("no_such_code"), None);
     }
 }

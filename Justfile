@@ -1,0 +1,39 @@
+# Thin recipes over cargo and `palisade`; nothing here is needed to build, run or test.
+
+default:
+    @just --list
+
+# Everything that a landing must pass
+ci:
+    bash .ci/run
+
+# The local proxy, the same as production
+dev *args:
+    cargo run --release -- dev {{args}}
+
+# All tests, as the README says
+test *args:
+    cargo test --workspace --locked {{args}}
+
+lint:
+    bash .ci/lint
+
+# Side by side with rivals, interleaved, in one run
+bench *args:
+    cargo run --release -p benches -- {{args}}
+
+# Micro benchmarks of the core
+bench-core:
+    cargo bench -p benches
+
+# kill -9 under load, full size: no acknowledged entry may be lost
+kills count="10000":
+    PALISADE_KILLS={{count}} cargo test --release -p tests --test e2e -- --nocapture kills
+
+# Known vulnerabilities; needs the advisory database
+advisories:
+    cargo deny check advisories
+
+# Write the checked-in examples and golden files anew
+bless:
+    PALISADE_BLESS=1 cargo test --workspace --locked

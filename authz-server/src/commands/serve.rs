@@ -1,0 +1,125 @@
+//! `palisade serve`.
+
+use super::failed;
+use crate::identity::SpiffeId;
+use crate::serve::{self, ListenAddress, Peers, ServerTls, Settings};
+use crate::telemetry::{self, LogFormat};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The bundle's directory
+    #[arg(long, value_name = "DIR")]
+    bundle: PathBuf,
+    /// Where Envoy finds the server: `ADDRESS:PORT`, or `unix:/PATH`
+    #[arg(long, value_name = "ADDR")]
+    listen: ListenAddress,
+    /// Where liveness, readiness, metrics and the bundle's digest are told, in plain HTTP
+    #[arg(long, value_name = "ADDR")]
+    admin: SocketAddr,
+    /// Where the server keeps its epoch and the ledger
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// One or two lines of 64 hexadecimal digits: the secret shared with the filters, and the one before
+    #[arg(long, value_name = "FILE")]
+    handoff_secret_file: PathBuf,
+    /// The issued API keys, as hashes
+    #[arg(long, value_name = "FILE")]
+    api_keys: Option<PathBuf>,
+    /// The server's certificate chain; with it, callers need one too
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "client_ca", "peer"])]
+    tls_cert: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Who issues the callers' certificates
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    client_ca: Option<PathBuf>,
+    /// A SPIFFE id that may call; may be given many times
+    #[arg(long, value_name = "SPIFFE_ID", requires = "tls_cert")]
+    peer: Vec<String>,
+    /// Accept plaintext on an address that is not loopback: whoever reaches it can ask for decisions, read what callers
+    /// send, and forge the workload that a call is from
+    #[arg(long, conflicts_with = "tls_cert")]
+    plaintext_for_anyone_on_this_network: bool,
+    #[arg(long, value_enum, default_value_t = LogFormat::Pretty)]
+    log_format: LogFormat,
+}
+
+pub fn run(args: Args) -> ExitCode {
+    telemetry::start_logging(args.log_format);
+    let settings = match settings(args) {
+        Ok(settings) => settings,
+        Err(error) => return failed("serve", &error),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed("serve", &error),
+    };
+    match runtime.block_on(serve_until_signal(settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed("serve", &error),
+    }
+}
+
+async fn serve_until_signal(settings: Settings) -> Result<(), serve::ServeError> {
+    let stop = async {
+        let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            // Without signals there is no graceful end; the server still serves.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let up = |serving: &serve::Serving| {
+        let line = serde_json::json!({
+            "event": "serving",
+            "listen": serving.listen,
+            "admin": serving.admin.to_string(),
+            "epoch": serving.epoch,
+            "bundle": serving.bundle,
+        });
+        // Whoever started us may not read it.
+        let _told = writeln!(std::io::stdout(), "{line}");
+    };
+    serve::serve(settings, stop, up).await
+}
+
+fn settings(args: Args) -> Result<Settings, String> {
+    let peers = match (args.tls_cert, args.tls_key, args.client_ca) {
+        (Some(certificate), Some(key), Some(client_ca)) => {
+            if matches!(args.listen, ListenAddress::Unix(_)) {
+                return Err("a Unix socket has no certificates: leave `--tls-cert` out".to_owned());
+            }
+            Peers::Listed { tls: ServerTls { certificate, key, client_ca }, ids: peer_ids(&args.peer)? }
+        }
+        _ if args.plaintext_for_anyone_on_this_network => Peers::AnyoneOnThisNetwork,
+        _ => Peers::Local,
+    };
+    Ok(Settings {
+        bundle: args.bundle,
+        listen: args.listen,
+        peers,
+        admin: args.admin,
+        state: args.state,
+        handoff_secrets: args.handoff_secret_file,
+        api_keys: args.api_keys,
+    })
+}
+
+/// Peers of the server stand on the command line, each with its own trust domain.
+fn peer_ids(texts: &[String]) -> Result<Vec<SpiffeId>, String> {
+    let parse = |text: &String| {
+        let domain =
+            text.strip_prefix("spiffe://").and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        SpiffeId::parse(text, &[domain.to_owned()]).map_err(|error| format!("`--peer {text}`: {error}"))
+    };
+    texts.iter().map(parse).collect()
+}

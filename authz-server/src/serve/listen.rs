@@ -1,0 +1,190 @@
+//! Where the server listens, and whom it lets in: loopback, a Unix socket, or mTLS with a list of peers.
+//!
+//! INVARIANT: without one of these three, plaintext needs a flag whose name says what it gives up.
+
+use crate::identity::SpiffeId;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::transport::server::{Router, TcpConnectInfo, TlsConnectInfo};
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
+use tonic::{Request, Status};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+/// `127.0.0.1:9191`, `[::1]:9191` or `unix:/run/palisade.sock`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.starts_with('/') {
+                Ok(ListenAddress::Unix(path.into()))
+            } else {
+                Err(format!("`{path}` is not an absolute path"))
+            };
+        }
+        text.parse()
+            .map(ListenAddress::Tcp)
+            .map_err(|_| format!("`{text}` is neither `ADDRESS:PORT` nor `unix:/PATH`"))
+    }
+}
+
+/// Files for mTLS.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub client_ca: PathBuf,
+}
+
+/// Who may call.
+#[derive(Debug, Clone)]
+pub enum Peers {
+    /// Whoever can reach the address: sound for loopback and Unix sockets only.
+    Local,
+    /// Plaintext on any address, on the operator's word that the network is closed.
+    AnyoneOnThisNetwork,
+    /// Only these SPIFFE ids, proven by certificate.
+    Listed { tls: ServerTls, ids: Vec<SpiffeId> },
+}
+
+impl Peers {
+    pub(super) fn tls(&self) -> Result<Option<ServerTlsConfig>, String> {
+        let Peers::Listed { tls, .. } = self else { return Ok(None) };
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))
+        };
+        let identity = Identity::from_pem(read(&tls.certificate)?, read(&tls.key)?);
+        let client_ca = Certificate::from_pem(read(&tls.client_ca)?);
+        Ok(Some(
+            ServerTlsConfig::new().identity(identity).client_ca_root(client_ca).client_auth_optional(false),
+        ))
+    }
+
+    /// Lets a call in, or says only that it may not come in.
+    pub(super) fn admit(&self, request: Request<()>) -> Result<Request<()>, Status> {
+        let Peers::Listed { ids, .. } = self else { return Ok(request) };
+        let certificates =
+            request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>().and_then(TlsConnectInfo::peer_certs);
+        let id = certificates
+            .as_ref()
+            .and_then(|certificates| certificates.first())
+            .and_then(|leaf| spiffe_uri(leaf));
+        match id {
+            Some(id) if ids.iter().any(|known| known.as_str() == id) => Ok(request),
+            found => {
+                tracing::warn!(
+                    peer = found.as_deref().unwrap_or("none"),
+                    "a peer that is not listed was turned away"
+                );
+                Err(Status::permission_denied("this peer is not listed"))
+            }
+        }
+    }
+}
+
+/// The URI of a certificate that has exactly one.
+fn spiffe_uri(der: &[u8]) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let names = certificate.subject_alternative_name().ok()??;
+    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some((*uri).to_owned()),
+        _ => None,
+    });
+    match (uris.next(), uris.next()) {
+        (Some(uri), None) => Some(uri),
+        _ => None,
+    }
+}
+
+/// A bound listener.
+pub(super) enum Incoming {
+    Tcp { address: String, stream: TcpListenerStream },
+    Unix { address: String, stream: UnixListenerStream },
+}
+
+pub(super) async fn bind(address: &ListenAddress, peers: &Peers) -> Result<Incoming, String> {
+    match address {
+        ListenAddress::Tcp(address) => {
+            if matches!(peers, Peers::Local) && !address.ip().is_loopback() {
+                return Err(format!(
+                    "`{address}` is not loopback and would be open to anyone who can reach it: give `--tls-cert`, `--tls-key`, `--client-ca` and `--peer`, or say `--plaintext-for-anyone-on-this-network`"
+                ));
+            }
+            let listener = TcpListener::bind(address)
+                .await
+                .map_err(|error| format!("cannot listen on `{address}`: {error}"))?;
+            let address = listener.local_addr().map_err(|error| error.to_string())?.to_string();
+            Ok(Incoming::Tcp { address, stream: TcpListenerStream::new(listener) })
+        }
+        ListenAddress::Unix(path) => {
+            remove_stale_socket(path)?;
+            let listener = UnixListener::bind(path)
+                .map_err(|error| format!("cannot listen on `{}`: {error}", path.display()))?;
+            Ok(Incoming::Unix {
+                address: format!("unix:{}", path.display()),
+                stream: UnixListenerStream::new(listener),
+            })
+        }
+    }
+}
+
+/// A socket that nobody answers on was left behind by a server that was killed.
+fn remove_stale_socket(path: &Path) -> Result<(), String> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(format!("`{}` exists and is not a socket", path.display()));
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(format!("another server answers on `{}`", path.display()));
+    }
+    std::fs::remove_file(path)
+        .map_err(|error| format!("cannot remove the stale socket `{}`: {error}", path.display()))
+}
+
+impl Incoming {
+    pub(super) fn address(&self) -> &str {
+        match self {
+            Incoming::Tcp { address, .. } | Incoming::Unix { address, .. } => address,
+        }
+    }
+
+    pub(super) async fn serve(
+        self,
+        router: Router,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error> {
+        match self {
+            Incoming::Tcp { stream, .. } => router.serve_with_incoming_shutdown(stream, stop).await,
+            Incoming::Unix { stream, .. } => router.serve_with_incoming_shutdown(stream, stop).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ListenAddress;
+
+    #[test]
+    fn addresses_have_two_forms() {
+        assert!(matches!("127.0.0.1:0".parse(), Ok(ListenAddress::Tcp(_))));
+        assert!(matches!("unix:/run/x.sock".parse(), Ok(ListenAddress::Unix(_))));
+        assert_eq!(
+            "unix:x.sock".parse::<ListenAddress>(),
+            Err("`x.sock` is not an absolute path".to_owned())
+        );
+        assert_eq!(
+            "9191".parse::<ListenAddress>(),
+            Err("`9191` is neither `ADDRESS:PORT` nor `unix:/PATH`".to_owned())
+        );
+    }
+}

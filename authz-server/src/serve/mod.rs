@@ -1,0 +1,191 @@
+//! The ext_authz server: opens bundle, state and ledger, listens, and drains.
+//!
+//! INVARIANT: it is ready only when bundle, secrets, keys and the ledger's tail were verified; one miswired sidecar never
+//! makes it unready.
+
+mod listen;
+pub mod service;
+
+pub use listen::{ListenAddress, Peers, ServerTls};
+
+use crate::admin;
+use crate::bundle::Bundle;
+use crate::check::Decider;
+use crate::envoy::{AccessLogServiceServer, AuthorizationServer, Gateway};
+use crate::identity::ApiKeys;
+use crate::ledger::{Admin, AdminEvent, Entry, Ledger, Recovery};
+use crate::secrets::HandoffSecrets;
+use crate::state::State;
+use crate::telemetry::Metrics;
+use service::{Service, now_ms};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::transport::Server;
+
+/// A Check without body is a few kilobytes; with the largest head it stays far below this.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Access logs come in batches that Envoy cuts at 16 KiB by default.
+const LOG_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Streams that one proxy may have open at once.
+const STREAMS_MAX: u32 = 2048;
+
+/// Calls that one connection may have under way; the rest waits in HTTP/2's own window.
+const CALLS_PER_CONNECTION_MAX: usize = 1024;
+
+/// Streams that were reset before we looked at them: the rapid reset attack.
+const PENDING_RESETS_MAX: usize = 64;
+
+/// Heads of a Check call itself are small: the request's own head is in its message.
+const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
+
+/// A call that takes longer is given up by every proxy of ours; access log streams are exempt.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// How long calls under way may take to end after the signal to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What a server needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub bundle: PathBuf,
+    pub listen: ListenAddress,
+    pub peers: Peers,
+    pub admin: SocketAddr,
+    pub state: PathBuf,
+    pub handoff_secrets: PathBuf,
+    pub api_keys: Option<PathBuf>,
+}
+
+/// Everything that can keep a server from starting, as a text for the operator.
+#[derive(Debug)]
+pub struct ServeError(String);
+
+impl std::fmt::Display for ServeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+fn fail(error: impl std::fmt::Display) -> ServeError {
+    ServeError(error.to_string())
+}
+
+/// Where a server that is up can be reached.
+#[derive(Debug, Clone)]
+pub struct Serving {
+    pub listen: String,
+    pub admin: SocketAddr,
+    pub epoch: String,
+    pub bundle: String,
+}
+
+/// Serves until `stop` resolves. `up` is called once, when calls are accepted.
+pub async fn serve(
+    settings: Settings,
+    stop: impl Future<Output = ()> + Send + 'static,
+    up: impl FnOnce(&Serving),
+) -> Result<(), ServeError> {
+    let (service, recovery) = open(&settings)?;
+    let service = Arc::new(service);
+    let incoming = listen::bind(&settings.listen, &settings.peers).await.map_err(fail)?;
+    let (health_reporter, health) = tonic_health::server::health_reporter();
+    let admin_listener = tokio::net::TcpListener::bind(settings.admin).await.map_err(|error| {
+        fail(format!("cannot listen on `{}` for administration: {error}", settings.admin))
+    })?;
+    let admin_address = admin_listener.local_addr().map_err(fail)?;
+    let readiness = admin::Readiness::default();
+    let admin_task = tokio::spawn(admin::serve(admin_listener, service.clone(), readiness.clone()));
+    if recovery.truncated_bytes > 0 {
+        let detail =
+            format!("{} bytes of a write that was never acknowledged were cut off", recovery.truncated_bytes);
+        record(&service, AdminEvent::LedgerRecovered, detail).await?;
+    }
+    record(
+        &service,
+        AdminEvent::Start,
+        format!("epoch {}, bundle {}", service.decider().epoch, service.decider().bundle.digest),
+    )
+    .await?;
+    let gateway = Gateway::new(service.clone());
+    let peers = settings.peers.clone();
+    let guard = move |request| peers.admit(request);
+    let guard_logs = guard.clone();
+    let checks = AuthorizationServer::new(gateway.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let logs = AccessLogServiceServer::new(gateway).max_decoding_message_size(LOG_MESSAGE_BYTES_MAX);
+    health_reporter.set_serving::<AuthorizationServer<Gateway>>().await;
+    let mut server = Server::builder()
+        .tcp_nodelay(true)
+        .max_concurrent_streams(STREAMS_MAX)
+        .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
+        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
+        .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE));
+    if let Some(tls) = settings.peers.tls().map_err(fail)? {
+        server = server.tls_config(tls).map_err(fail)?;
+    }
+    let router = server
+        .add_service(health)
+        .add_service(tonic::service::interceptor::InterceptedService::new(checks, guard))
+        .add_service(tonic::service::interceptor::InterceptedService::new(logs, guard_logs));
+    readiness.set_ready(true);
+    let serving = Serving {
+        listen: incoming.address().to_owned(),
+        admin: admin_address,
+        epoch: service.decider().epoch.to_string(),
+        bundle: service.decider().bundle.digest.to_string(),
+    };
+    tracing::info!(listen = serving.listen, admin = %serving.admin, epoch = serving.epoch, bundle = serving.bundle, "serving");
+    up(&serving);
+    let drained = Arc::new(tokio::sync::Notify::new());
+    let draining = drained.clone();
+    let signal = async move {
+        stop.await;
+        tracing::info!("draining");
+        readiness.set_ready(false);
+        health_reporter.set_not_serving::<AuthorizationServer<Gateway>>().await;
+        draining.notify_one();
+    };
+    let until_cut_off = async {
+        drained.notified().await;
+        // Access log streams never end by themselves, so that a drain needs a bound.
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = incoming.serve(router, signal) => served.map_err(fail)?,
+        () = until_cut_off => tracing::warn!("calls were still under way at the end of the drain"),
+    }
+    admin_task.abort();
+    stop_recording(service).await
+}
+
+fn open(settings: &Settings) -> Result<(Service, Recovery), ServeError> {
+    let bundle = Bundle::load(&settings.bundle).map_err(fail)?;
+    let secrets = HandoffSecrets::read(&settings.handoff_secrets).map_err(fail)?;
+    let api_keys = settings.api_keys.as_deref().map(ApiKeys::read).transpose().map_err(fail)?;
+    let state = State::open(&settings.state, bundle.digest, now_ms()).map_err(fail)?;
+    let (ledger, recovery) = Ledger::open(&state.ledger).map_err(fail)?;
+    tracing::info!(?recovery, "the ledger is open");
+    let mut seed = [0; 16];
+    getrandom::fill(&mut seed).map_err(|error| fail(format!("the system gives no randomness: {error}")))?;
+    let decider = Decider { bundle, secrets, api_keys, epoch: state.epoch, previous: state.previous };
+    Ok((Service::new(decider, ledger, Arc::new(Metrics::default()), seed), recovery))
+}
+
+async fn record(service: &Service, event: AdminEvent, detail: String) -> Result<(), ServeError> {
+    let entry = Entry::Admin(Admin { at_ms: now_ms(), event, detail });
+    service.ledger().append(&entry).await.map(drop).map_err(fail)
+}
+
+async fn stop_recording(service: Arc<Service>) -> Result<(), ServeError> {
+    record(&service, AdminEvent::Stop, format!("epoch {}", service.decider().epoch)).await?;
+    tracing::info!("stopped");
+    service.ledger().clone().close().await.map_err(fail)
+}

@@ -1,0 +1,111 @@
+//! The command lines of the parts, and what they read: written once, for both targets.
+//!
+//! Invariant: every file and port of a rig is named here and nowhere else.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::Target;
+use crate::binaries;
+use crate::pki::Identity;
+use crate::process::Launch;
+use crate::spy::Spy;
+
+/// Changes a generated configuration.
+pub(super) type Edit = Box<dyn FnOnce(&mut Value)>;
+
+/// What the command lines are made of.
+pub(super) struct Plan {
+    pub(super) target: Target,
+    pub(super) bundle_dir: PathBuf,
+    pub(super) dir: PathBuf,
+    pub(super) listen: SocketAddr,
+    pub(super) envoy_admin: SocketAddr,
+    pub(super) server_listen: SocketAddr,
+    pub(super) server_admin: SocketAddr,
+    /// The listener's certificate, and the authority of its callers.
+    pub(super) tls: Option<(Identity, PathBuf)>,
+}
+
+impl Plan {
+    fn out(&self) -> PathBuf {
+        self.dir.join("out")
+    }
+
+    fn envoy_config(&self) -> PathBuf {
+        self.out().join("envoy.yaml")
+    }
+
+    /// `palisade build`, then the test's edit of what it wrote.
+    #[track_caller]
+    pub(super) fn build(&self, spies: &BTreeMap<String, Spy>, edit: Option<Edit>) {
+        let mut command = Command::new(binaries::palisade());
+        command.arg("build").arg(&self.bundle_dir).args(["--target", self.target.name()]);
+        command.arg("--out").arg(self.out());
+        command.args(["--listen", &self.listen.to_string(), "--envoy-admin", &self.envoy_admin.to_string()]);
+        command.args(["--server", &self.server_listen.to_string()]);
+        command.arg("--filter").arg(binaries::filter());
+        for (service, spy) in spies {
+            command.args(["--upstream", &format!("{service}={}", spy.addr())]);
+        }
+        if let Some((identity, ca)) = &self.tls {
+            command.arg("--tls-cert").arg(&identity.certificate).arg("--tls-key").arg(&identity.key);
+            command.arg("--client-ca").arg(ca);
+        }
+        let output = command.output().expect("run palisade build");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "palisade build failed with {}:\n{errors}", output.status);
+        if let Some(edit) = edit {
+            let text =
+                std::fs::read_to_string(self.envoy_config()).expect("read the generated configuration");
+            let mut config: Value =
+                serde_saphyr::from_str(&text).expect("the generated configuration is YAML");
+            edit(&mut config);
+            // JSON is YAML, so the file's name stays true.
+            std::fs::write(self.envoy_config(), config.to_string()).expect("write the edited configuration");
+        }
+    }
+
+    pub(super) fn server_launch(&self, trace: Option<&str>) -> Launch {
+        let serve =
+            ["serve", "--listen", &self.server_listen.to_string(), "--admin", &self.server_admin.to_string()]
+                .map(str::to_owned);
+        let launch = match trace {
+            None => Launch::new("server", binaries::palisade()),
+            // strace forks, and a tie does not survive that: the server is tied anew, to strace, whose id the shell knows.
+            Some(file) => Launch::new("server", binaries::strace())
+                .args(["-f", "-yy", "-s", "8192", "-e", TRACED_CALLS, "-o"])
+                .arg(self.dir.join(file))
+                .args(["sh", "-c", "exec \"$0\" exec-tied --parent $PPID -- \"$0\" \"$@\""])
+                .arg(binaries::palisade()),
+        };
+        launch
+            .args(serve)
+            .arg("--bundle")
+            .arg(&self.bundle_dir)
+            .arg("--state")
+            .arg(self.dir.join("state"))
+            .arg("--handoff-secret-file")
+            .arg(self.dir.join("handoff-secret"))
+            .arg("--api-keys")
+            .arg(self.dir.join("api-keys.json"))
+    }
+
+    pub(super) fn envoy_launch(&self, secret: &str) -> Launch {
+        let launch = Launch::new("envoy", binaries::envoy()).arg("-c").arg(self.envoy_config()).args([
+            "--use-dynamic-base-id",
+            "--concurrency",
+            "2",
+            "--log-level",
+            "warning",
+        ]);
+        if secret.is_empty() { launch } else { launch.env("PALISADE_HANDOFF_SECRET", secret) }
+    }
+}
+
+/// Every call by which bytes reach a disk or a socket.
+const TRACED_CALLS: &str = "trace=write,writev,pwrite64,pwritev,sendto,sendmsg,fsync,fdatasync";
