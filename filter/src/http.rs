@@ -96,13 +96,13 @@ impl HttpContext for Http {
         }
         let decision_id = host::property(DECISION_ID).unwrap_or(None);
         let mut step = self.exchange.response_head(decision_id.as_deref());
-        if step == ResponseStep::AskSource {
+        if let ResponseStep::AskSource { suspicion } = step {
             let source = host::property(RESPONSE_SOURCE).unwrap_or(None);
-            step = self.exchange.response_source(source.as_deref());
+            step = self.exchange.response_source(suspicion, source.as_deref());
         }
         match step {
             ResponseStep::Pass => Action::Continue,
-            ResponseStep::AskSource => Action::Pause,
+            ResponseStep::AskSource { .. } => Action::Pause,
             ResponseStep::Refuse(refusal) => refuse(refusal),
         }
     }

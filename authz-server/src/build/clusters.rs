@@ -58,7 +58,8 @@ fn server_cluster(server: &Server) -> Value {
         },
     });
     let mut cluster = cluster(SERVER_CLUSTER, &server.address, protocol);
-    if let (ServerLink::Mutual { tls, server_name }, Some(cluster)) = (&server.link, cluster.as_object_mut()) {
+    if let (ServerLink::Mutual { tls, server_name }, Some(cluster)) = (&server.link, cluster.as_object_mut())
+    {
         cluster.insert("transport_socket".to_owned(), upstream_tls(tls, server_name));
     }
     cluster

@@ -12,22 +12,43 @@ pub enum BuildError {
     Wiring(Vec<WiringProblem>),
     Contract(ContractError),
     /// A value could not be written as YAML.
-    Yaml { file: &'static str, detail: String },
-    Write { path: PathBuf, error: std::io::Error },
+    Yaml {
+        file: &'static str,
+        detail: String,
+    },
+    Write {
+        path: PathBuf,
+        error: std::io::Error,
+    },
     /// An edit asked for a part that the configuration does not have.
-    PartMissing { part: &'static str },
+    PartMissing {
+        part: &'static str,
+    },
 }
 
 /// One thing that is wrong with a wiring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WiringProblem {
-    AdminNotLocal { address: SocketAddr },
+    AdminNotLocal {
+        address: SocketAddr,
+    },
     ServerInPlaintext,
-    UpstreamMissing { service: String },
-    UpstreamUnknown { service: String },
-    GrpcOverHttp1 { service: String, operation: String },
+    UpstreamMissing {
+        service: String,
+    },
+    UpstreamUnknown {
+        service: String,
+    },
+    GrpcOverHttp1 {
+        service: String,
+        operation: String,
+    },
     /// Istio has one ext_authz for a workload: it buffers for all operations or for none.
-    StreamBesideBody { service: String, stream: String, body: String },
+    StreamBesideBody {
+        service: String,
+        stream: String,
+        body: String,
+    },
 }
 
 impl fmt::Display for BuildError {

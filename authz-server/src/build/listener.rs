@@ -27,8 +27,7 @@ pub(super) fn listener(bundle: &Bundle, wiring: &Wiring, contract: &[u8]) -> Val
         Target::Envoy => manager(&bundle.contract, wiring, contract),
         Target::Istio => istio::manager(&bundle.contract, wiring),
     };
-    let manager =
-        json!({ "name": "envoy.filters.network.http_connection_manager", "typed_config": manager });
+    let manager = json!({ "name": "envoy.filters.network.http_connection_manager", "typed_config": manager });
     let mut chain = json!({ "filters": [manager] });
     if let (Some(tls), Some(chain)) = (&wiring.listener_tls, chain.as_object_mut()) {
         chain.insert("transport_socket".to_owned(), downstream_tls(tls));

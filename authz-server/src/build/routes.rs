@@ -101,9 +101,8 @@ fn service_routes(service: &Service) -> Vec<Value> {
 fn stream_routes(service: &Service) -> Vec<Value> {
     let shadowed = |operation: &Operation| {
         let mut streams = service.operations.iter().filter(|stream| is_stream(stream));
-        streams.any(|stream| {
-            stream.method == operation.method && overlap(&stream.template, &operation.template)
-        })
+        streams
+            .any(|stream| stream.method == operation.method && overlap(&stream.template, &operation.template))
     };
     let mut operations: Vec<_> = service.operations.iter().filter(|operation| shadowed(operation)).collect();
     operations.sort_by_key(|operation| preference(&operation.template));
@@ -128,8 +127,7 @@ fn operation_routes(service: &Service, operation: &Operation) -> Vec<Value> {
         routes.push(json!({ "match": matcher, "route": action, "typed_per_filter_config": ungated() }));
     }
     if let Some(protocol) = &operation.upgrade {
-        let header =
-            json!({ "name": "upgrade", "string_match": { "exact": protocol, "ignore_case": true } });
+        let header = json!({ "name": "upgrade", "string_match": { "exact": protocol, "ignore_case": true } });
         let mut action = open_ended(service);
         if let Some(action) = action.as_object_mut() {
             let on = json!([{ "upgrade_type": protocol, "enabled": true }]);

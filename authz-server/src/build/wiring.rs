@@ -100,11 +100,7 @@ pub struct AddressError {
 
 impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "`{}` is not an address: expected `HOST:PORT`, `unix:PATH` or an absolute path",
-            self.found
-        )
+        write!(f, "`{}` is not an address: expected `HOST:PORT`, `unix:PATH` or an absolute path", self.found)
     }
 }
 

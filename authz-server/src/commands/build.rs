@@ -1,8 +1,6 @@
 //! `palisade build`: writes what Envoy reads.
 
-use crate::build::{
-    Address, MutualTls, Rendered, Server, ServerLink, Target, Upstream, Wiring, render,
-};
+use crate::build::{Address, MutualTls, Rendered, Server, ServerLink, Target, Upstream, Wiring, render};
 use crate::bundle::Bundle;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -78,7 +76,13 @@ struct ListenerTls {
 #[derive(Debug, clap::Args)]
 struct ServerLinkArgs {
     /// The certificate that the proxy shows to the server
-    #[arg(long, value_name = "FILE", requires = "server_tls_key", requires = "server_ca", requires = "server_name")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "server_tls_key",
+        requires = "server_ca",
+        requires = "server_name"
+    )]
     server_tls_cert: Option<PathBuf>,
 
     /// The key to it
@@ -180,7 +184,8 @@ impl ListenerTls {
 
 impl ServerLinkArgs {
     fn link(self) -> ServerLink {
-        let ServerLinkArgs { server_tls_cert, server_tls_key, server_ca, server_name, server_plaintext } = self;
+        let ServerLinkArgs { server_tls_cert, server_tls_key, server_ca, server_name, server_plaintext } =
+            self;
         match (server_tls_cert, server_tls_key, server_ca, server_name) {
             (Some(certificate), Some(key), Some(peer_ca), Some(server_name)) => {
                 ServerLink::Mutual { tls: MutualTls { certificate, key, peer_ca }, server_name }

@@ -1,24 +1,32 @@
 //! Three requests through the listener that must be refused, each by another part of the arrangement.
 //!
-//! Every bundle's contract holds the canary's host. What refuses a request, and with which reason, shows which
-//! part did the work; a part that is missing cannot be imitated by the others.
+//! Every bundle's contract holds the canary's host. What refuses a request, when, and with which reason, shows
+//! which part did the work. The gate shows itself by silence: while the end of a body is held back, nobody may
+//! have spoken yet. Silence proves something only once the server is known to answer, and how quickly, so that
+//! request comes last.
 //!
-//! INVARIANT: `Good` means that filter, gate, secret and server were each seen at work.
+//! INVARIANT: `Good` means that filter, secret, server and gate were each seen at work.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use palisade_core::canary::{HOST, PATH};
 use palisade_core::reason::Reason;
 
-use super::http::{Reply, Request, exchange};
+use super::http::{Held, Reply, Request, exchange, exchange_held};
 
 /// No operation of the canary's host, so the filter refuses it.
 pub const UNPATH: &str = "/.palisade/unknown";
 
 const EXCHANGE: Duration = Duration::from_secs(2);
+
+/// For how long the end of the body is held back: many times what the server took to answer just before, and
+/// never so short that a busy machine could keep the server's word from us in between.
+const HOLD_MIN: Duration = Duration::from_millis(250);
+const HOLD_MAX: Duration = Duration::from_secs(1);
+const HOLD_PER_ANSWER: u32 = 10;
 
 /// A part without which nothing may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +80,19 @@ pub enum Canary {
     Missing { part: Part, seen: String },
 }
 
+impl Canary {
+    fn missing(part: Part, request: &Request, reply: &Reply) -> Canary {
+        let seen = format!("{} {} was answered by {}", request.method, request.target, reply.summary());
+        Canary::Missing { part, seen }
+    }
+
+    /// True when looking again could only hide what was seen: an answer that came too early proves that there is
+    /// no gate, and the next one that comes a little later proves nothing.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Canary::Good | Canary::Missing { part: Part::Gate, .. })
+    }
+}
+
 impl fmt::Display for Canary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -83,26 +104,42 @@ impl fmt::Display for Canary {
     }
 }
 
-/// The three requests: to a path that no contract knows; with a body that is cut off, which shows only once all
-/// of it was seen; and one that is in order, which the server denies always.
+/// The three requests: to a path that no contract knows; in order, which the server denies always; and with a
+/// body that is cut off, which shows only at its end.
 pub fn requests() -> [Request; 3] {
     [
         Request::get(HOST, "/.palisade/unknown"),
-        Request::post_json(HOST, PATH, "{\"canary\":"),
         Request::get(HOST, PATH),
+        Request::post_json(HOST, PATH, "{\"canary\":"),
     ]
 }
 
 /// Sends the three requests. An error means that the listener does not answer at all.
 pub async fn probe(listener: SocketAddr) -> io::Result<Canary> {
-    for (request, judge) in requests().into_iter().zip(JUDGES) {
-        let reply = exchange(listener, &request, EXCHANGE).await?;
-        if let Err(part) = judge(&reply) {
-            let seen = format!("{} {} was answered by {}", request.method, request.target, reply.summary());
-            return Ok(Canary::Missing { part, seen });
+    let [unknown, known, malformed] = requests();
+    let reply = exchange(listener, &unknown, EXCHANGE).await?;
+    if let Err(part) = judge_unknown(&reply) {
+        return Ok(Canary::missing(part, &unknown, &reply));
+    }
+    let asked = Instant::now();
+    let reply = exchange(listener, &known, EXCHANGE).await?;
+    if let Err(part) = judge_known(&reply) {
+        return Ok(Canary::missing(part, &known, &reply));
+    }
+    let hold = asked.elapsed().saturating_mul(HOLD_PER_ANSWER).clamp(HOLD_MIN, HOLD_MAX);
+    match exchange_held(listener, &malformed, hold, EXCHANGE).await? {
+        Held::InTime(reply) if reason(&reply) == Some(Reason::JsonSyntax) => Ok(Canary::Good),
+        Held::InTime(reply) => Ok(Canary::missing(Part::Gate, &malformed, &reply)),
+        Held::Early(reply) => {
+            let seen = format!(
+                "{} {} was answered by {} before its body had ended",
+                malformed.method,
+                malformed.target,
+                reply.summary()
+            );
+            Ok(Canary::Missing { part: Part::Gate, seen })
         }
     }
-    Ok(Canary::Good)
 }
 
 /// Reads from Envoy's log why its listener never came up, where that is the doing of a missing part.
@@ -111,11 +148,6 @@ pub fn blame(envoy_log: &[String]) -> Option<Canary> {
     let seen = envoy_log.iter().find(about_secret)?;
     Some(Canary::Missing { part: Part::Secret, seen: seen.trim().to_owned() })
 }
-
-type Judge = fn(&Reply) -> Result<(), Part>;
-
-/// In the order in which they must be judged: each relies on what the ones before have shown.
-const JUDGES: [Judge; 3] = [judge_unknown, judge_malformed, judge_known];
 
 fn reason(reply: &Reply) -> Option<Reason> {
     reply.reason.as_deref().and_then(Reason::from_code)
@@ -126,15 +158,6 @@ fn judge_unknown(reply: &Reply) -> Result<(), Part> {
     match reason(reply) {
         Some(Reason::OperationUnknown) => Ok(()),
         _ => Err(Part::Filter),
-    }
-}
-
-/// With the gate the filter speaks first; without it, whatever comes behind has spoken before the body was judged.
-fn judge_malformed(reply: &Reply) -> Result<(), Part> {
-    match reason(reply) {
-        Some(Reason::JsonSyntax) => Ok(()),
-        Some(Reason::HandoffMissing) => Err(Part::Filter),
-        _ => Err(Part::Gate),
     }
 }
 
@@ -163,21 +186,45 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
-    /// Replies to the three requests in turn with `<status> <reason>`, as an arrangement would.
-    async fn check(replies: [&str; 3], expected: Result<(), Part>) {
+    /// How an arrangement replies: `<status> <reason>` to each request, to the last one early or in time.
+    struct Replies {
+        unknown: &'static str,
+        known: &'static str,
+        early: Option<&'static str>,
+        malformed: &'static str,
+    }
+
+    const GOOD: Replies = Replies {
+        unknown: "404 operation_unknown",
+        known: "403 canary",
+        early: None,
+        malformed: "400 json_syntax",
+    };
+
+    fn encode(reply: &str) -> String {
+        let (status, reason) = reply.split_once(' ').unwrap_or((reply, ""));
+        let body = if reason.is_empty() { String::new() } else { format!("{{\"reason\":\"{reason}\"}}") };
+        format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    }
+
+    async fn check(replies: Replies, expected: Result<(), Part>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let replies = replies.map(|reply| {
-            let (status, reason) = reply.split_once(' ').unwrap_or((reply, ""));
-            let body = if reason.is_empty() { String::new() } else { format!("{{\"reason\":\"{reason}\"}}") };
-            format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-        });
         let server = tokio::spawn(async move {
-            for reply in replies {
+            let Replies { unknown, known, early, malformed } = replies;
+            for (reply, early) in [(unknown, None), (known, None), (malformed, early)] {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let mut request = [0; 1024];
-                assert!(stream.read(&mut request).await.unwrap() > 0);
-                stream.write_all(reply.as_bytes()).await.unwrap();
+                let mut request = Vec::new();
+                let ends =
+                    |request: &[u8]| request.ends_with(b"\r\n\r\n") || request.ends_with(b"\"canary\":");
+                while !ends(&request) {
+                    assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+                    if let Some(early) = early.filter(|_| request.starts_with(b"POST")) {
+                        stream.write_all(encode(early).as_bytes()).await.unwrap();
+                        return;
+                    }
+                }
+                stream.write_all(encode(reply).as_bytes()).await.unwrap();
             }
         });
         let found = match probe(address).await.unwrap() {
@@ -188,46 +235,48 @@ mod tests {
         assert_eq!(found, expected);
     }
 
-    const UNKNOWN: &str = "404 operation_unknown";
-    const SYNTAX: &str = "400 json_syntax";
-    const DENIED: &str = "403 canary";
-
     #[tokio::test]
     async fn all_parts_at_work_are_good() {
-        check([UNKNOWN, SYNTAX, DENIED], Ok(())).await;
+        check(GOOD, Ok(())).await;
     }
 
     #[tokio::test]
     async fn without_the_filter_the_server_is_asked_about_what_no_contract_knows() {
-        check(["403 handoff_missing", "", ""], Err(Part::Filter)).await;
-        check(["500", "", ""], Err(Part::Filter)).await;
-        check(["403", "", ""], Err(Part::Filter)).await;
+        for unknown in ["403 handoff_missing", "500", "403"] {
+            check(Replies { unknown, ..GOOD }, Err(Part::Filter)).await;
+        }
     }
 
     #[tokio::test]
     async fn without_the_filter_a_server_that_knows_the_contract_does_not_pass_for_it() {
-        check([UNKNOWN, "403 handoff_missing", ""], Err(Part::Filter)).await;
+        check(Replies { known: "403 handoff_missing", ..GOOD }, Err(Part::Filter)).await;
     }
 
     #[tokio::test]
-    async fn without_the_gate_the_server_speaks_before_the_body_was_judged() {
-        check([UNKNOWN, DENIED, ""], Err(Part::Gate)).await;
-        check([UNKNOWN, "500 decision_missing", ""], Err(Part::Gate)).await;
-        check([UNKNOWN, "500", ""], Err(Part::Gate)).await;
-        check([UNKNOWN, "403", ""], Err(Part::Gate)).await;
-        check([UNKNOWN, SYNTAX, "500"], Err(Part::Gate)).await;
+    async fn without_the_gate_the_server_speaks_before_the_body_has_ended() {
+        for early in ["403 canary", "500 decision_missing", "500", "403", "400 json_syntax"] {
+            check(Replies { early: Some(early), ..GOOD }, Err(Part::Gate)).await;
+        }
+        check(Replies { malformed: "403 canary", ..GOOD }, Err(Part::Gate)).await;
+    }
+
+    #[tokio::test]
+    async fn without_ext_authz_the_canary_reaches_its_route() {
+        for known in ["500", "500 decision_missing"] {
+            check(Replies { known, ..GOOD }, Err(Part::Gate)).await;
+        }
     }
 
     #[tokio::test]
     async fn another_secret_is_told_from_a_missing_filter() {
-        check([UNKNOWN, SYNTAX, "403 handoff_forged"], Err(Part::Secret)).await;
-        check([UNKNOWN, SYNTAX, "403 handoff_missing"], Err(Part::Filter)).await;
+        check(Replies { known: "403 handoff_forged", ..GOOD }, Err(Part::Secret)).await;
     }
 
     #[tokio::test]
     async fn a_server_that_cannot_be_reached_gives_envoys_own_refusal() {
-        check([UNKNOWN, SYNTAX, "403"], Err(Part::Server)).await;
-        check([UNKNOWN, SYNTAX, "503 ledger_unavailable"], Err(Part::Server)).await;
+        for known in ["403", "503 ledger_unavailable"] {
+            check(Replies { known, ..GOOD }, Err(Part::Server)).await;
+        }
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::slice;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -91,9 +92,47 @@ impl Reply {
 
 /// Sends `request` to `address` and reads the reply, all of it `within` that time.
 pub async fn exchange(address: SocketAddr, request: &Request, within: Duration) -> io::Result<Reply> {
-    timeout(within, exchange_unbounded(reachable(address), request))
-        .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    let exchange = async {
+        let mut connection = Connection::open(address).await?;
+        connection.send(&request.encode()).await;
+        connection.reply().await
+    };
+    bounded(within, exchange).await
+}
+
+/// When a reply came to a request whose last byte was held back for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    /// Before the request was complete.
+    Early(Reply),
+    /// Once the request was complete.
+    InTime(Reply),
+}
+
+/// Like `exchange`, but sends the last byte only after `hold`, unless a reply comes earlier.
+pub async fn exchange_held(
+    address: SocketAddr,
+    request: &Request,
+    hold: Duration,
+    within: Duration,
+) -> io::Result<Held> {
+    let exchange = async {
+        let wire = request.encode();
+        let (last, all_but_last) =
+            wire.split_last().map_or((&[][..], &[][..]), |(last, rest)| (slice::from_ref(last), rest));
+        let mut connection = Connection::open(address).await?;
+        connection.send(all_but_last).await;
+        if let Ok(early) = timeout(hold, connection.reply()).await {
+            return early.map(Held::Early);
+        }
+        connection.send(last).await;
+        connection.reply().await.map(Held::InTime)
+    };
+    bounded(within, exchange).await
+}
+
+async fn bounded<T>(within: Duration, exchange: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(within, exchange).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// An address to connect to: "all interfaces" is one to listen on only.
@@ -107,23 +146,41 @@ pub fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-async fn exchange_unbounded(address: SocketAddr, request: &Request) -> io::Result<Reply> {
-    let mut stream = TcpStream::connect(address).await?;
-    // A peer may refuse before it has read everything; its reply is then still there to be read.
-    let sent = stream.write_all(&request.encode()).await;
-    let mut wire = Vec::new();
-    loop {
-        if let Some(reply) = parse(&wire, false)? {
-            return Ok(reply);
-        }
-        let room = REPLY_BYTES_MAX.saturating_sub(wire.len() as u64);
-        if (&mut stream).take(room).read_buf(&mut wire).await? == 0 {
-            break;
+/// A connection for one request, with what was read of the reply so far.
+struct Connection {
+    stream: TcpStream,
+    read: Vec<u8>,
+    unsent: Option<io::Error>,
+}
+
+impl Connection {
+    async fn open(address: SocketAddr) -> io::Result<Connection> {
+        let stream = TcpStream::connect(reachable(address)).await?;
+        Ok(Connection { stream, read: Vec::new(), unsent: None })
+    }
+
+    /// A peer may refuse before it has read everything; its reply is then still there, so a failure is kept for later.
+    async fn send(&mut self, bytes: &[u8]) {
+        if let Err(error) = self.stream.write_all(bytes).await {
+            self.unsent.get_or_insert(error);
         }
     }
-    match parse(&wire, true)? {
-        Some(reply) => Ok(reply),
-        None => Err(sent.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())),
+
+    /// Can be given up and called again; nothing that was read is lost.
+    async fn reply(&mut self) -> io::Result<Reply> {
+        loop {
+            if let Some(reply) = parse(&self.read, false)? {
+                return Ok(reply);
+            }
+            let room = REPLY_BYTES_MAX.saturating_sub(self.read.len() as u64);
+            if (&mut self.stream).take(room).read_buf(&mut self.read).await? == 0 {
+                break;
+            }
+        }
+        match parse(&self.read, true)? {
+            Some(reply) => Ok(reply),
+            None => Err(self.unsent.take().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())),
+        }
     }
 }
 

@@ -27,8 +27,8 @@ const SERVER_READY: Duration = Duration::from_secs(30);
 /// How long Envoy may take to compile the filter and open its listener.
 const LISTENER_READY: Duration = Duration::from_secs(30);
 
-/// How long the canary may take to be good once the listener accepts.
-const CANARY_GOOD: Duration = Duration::from_secs(5);
+/// How long the canary may take to be good or beyond doubt once the listener accepts.
+const CANARY_SETTLED: Duration = Duration::from_secs(5);
 
 /// One look at the server's readiness.
 const READINESS_EXCHANGE: Duration = Duration::from_secs(2);
@@ -192,19 +192,21 @@ impl<'a> Stage<'a> {
         let listen = self.addresses.listen;
         let step = self.progress.step("send the canary");
         let mut seen = None;
-        let good = async || {
+        let settled = async || {
             seen = canary::probe(listen).await.ok().or(seen.take());
-            seen == Some(Canary::Good)
+            seen.as_ref().is_some_and(Canary::is_final)
         };
-        match self.family.wait_for(self.stop, "a good canary", CANARY_GOOD, good).await {
-            Ok(()) => {}
-            Err(ChildError::Overdue { .. }) => {
-                let silent = || DevError::ListenerSilent { tail: tail_of(&self.home.log("envoy")) };
-                return Err(seen.map_or_else(silent, DevError::Canary));
-            }
+        match self.family.wait_for(self.stop, "a good canary", CANARY_SETTLED, settled).await {
+            Ok(()) | Err(ChildError::Overdue { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        step.done(&Canary::Good.to_string());
-        Ok(())
+        match seen {
+            Some(Canary::Good) => {
+                step.done(&Canary::Good.to_string());
+                Ok(())
+            }
+            Some(missing @ Canary::Missing { .. }) => Err(DevError::Canary(missing)),
+            None => Err(DevError::ListenerSilent { tail: tail_of(&self.home.log("envoy")) }),
+        }
     }
 }

@@ -168,7 +168,7 @@ pub fn of_demo<'a>(
 
 /// The scenes that hold for every bundle, because no service sees them.
 pub fn of_any_bundle() -> Vec<Scene> {
-    let [unknown, malformed, known] = canary::requests();
+    let [unknown, known, malformed] = canary::requests();
     let refusals = [
         (
             "unknown-host",
@@ -210,22 +210,17 @@ fn refused((name, reason, shows, request): (&'static str, Reason, &'static str, 
 
 /// What was played, as a table for people.
 pub fn table(played: &[Played<'_>]) -> String {
-    let header = ["", "scene", "request", "expected", "got", "shows"].map(str::to_owned);
+    let header = ["", "scene", "host", "request", "expected", "got", "shows"].map(str::to_owned);
     let rows = played.iter().map(|played| {
         let Scene { name, shows, request, .. } = played.scene;
         let mark = if played.is_as_expected() { "✓" } else { "✗" };
-        let asked = format!("{} {}{}", request.method, request.host, request.target);
-        [
-            mark.to_owned(),
-            (*name).to_owned(),
-            asked,
-            played.scene.expected(),
-            played.got(),
-            (*shows).to_owned(),
-        ]
+        let asked = format!("{} {}", request.method, request.target);
+        let (expected, got) = (played.scene.expected(), played.got());
+        let (mark, name, shows) = (mark.to_owned(), (*name).to_owned(), (*shows).to_owned());
+        [mark, name, request.host.clone(), asked, expected, got, shows]
     });
     let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
-    let mut widths = [0; 6];
+    let mut widths = [0; 7];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());

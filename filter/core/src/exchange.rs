@@ -53,8 +53,10 @@ pub enum BodyStep {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseStep {
     Pass,
-    /// No decision came with it: ask the proxy who answered, and give that to `response_source`.
-    AskSource,
+    /// No decision of this request came with it: ask the proxy who answered, and give that to `response_source`.
+    AskSource {
+        suspicion: Reason,
+    },
     Refuse(Refusal),
 }
 
@@ -167,21 +169,23 @@ impl Exchange {
     }
 
     /// `decision_id` comes from ext_authz's dynamic metadata.
-    pub fn response_head(&mut self, decision_id: Option<&[u8]>) -> ResponseStep {
+    pub fn response_head(&self, decision_id: Option<&[u8]>) -> ResponseStep {
         let State::Passed { call_id, .. } = self.state else { return ResponseStep::Pass };
-        let Some(decision_id) = decision_id else { return ResponseStep::AskSource };
-        if decision_id == call_id.encode(&mut [0; 36]).as_bytes() {
-            return ResponseStep::Pass;
+        match decision_id {
+            None => ResponseStep::AskSource { suspicion: Reason::DecisionMissing },
+            Some(decision_id) if decision_id == call_id.encode(&mut [0; 36]).as_bytes() => ResponseStep::Pass,
+            // A call whose handoff did not hold is denied under an id of the server's own.
+            Some(_) => ResponseStep::AskSource { suspicion: Reason::DecisionMismatch },
         }
-        ResponseStep::Refuse(self.refuse(Reason::DecisionMismatch, call_id))
     }
 
-    /// `details` is the proxy's word on who answered. A reply of the proxy itself may lack a decision, the service's not.
-    pub fn response_source(&mut self, details: Option<&[u8]>) -> ResponseStep {
+    /// `details` is the proxy's word on who answered. Only what comes from the service needs this request's decision:
+    /// a refusal by the proxy or the server may go out without.
+    pub fn response_source(&mut self, suspicion: Reason, details: Option<&[u8]>) -> ResponseStep {
         let State::Passed { call_id, .. } = self.state else { return ResponseStep::Pass };
         match details {
             Some(details) if !details.is_empty() && details != b"via_upstream" => ResponseStep::Pass,
-            _ => ResponseStep::Refuse(self.refuse(Reason::DecisionMissing, call_id)),
+            _ => ResponseStep::Refuse(self.refuse(suspicion, call_id)),
         }
     }
 

@@ -176,15 +176,21 @@ universal_test! {
         let mut mint = CallIdMint::new([6; 16]);
         let (ours, other) = (mint.mint(NOW_MS).to_string(), mint.mint(NOW_MS).to_string());
         assert_eq!(passed().response_head(Some(ours.as_bytes())), ResponseStep::Pass);
+        let suspect = |suspicion| ResponseStep::AskSource { suspicion };
+        assert_eq!(passed().response_head(None), suspect(Reason::DecisionMissing));
+        assert_eq!(passed().response_head(Some(other.as_bytes())), suspect(Reason::DecisionMismatch));
         let refused = |step| match step {
             ResponseStep::Refuse(refusal) => Some(refusal.reason),
-            ResponseStep::Pass | ResponseStep::AskSource => None,
+            ResponseStep::Pass | ResponseStep::AskSource { .. } => None,
         };
-        assert_eq!(refused(passed().response_head(Some(other.as_bytes()))), Some(Reason::DecisionMismatch));
-        assert_eq!(passed().response_head(None), ResponseStep::AskSource);
-        assert_eq!(refused(passed().response_source(Some(b"via_upstream"))), Some(Reason::DecisionMissing));
-        assert_eq!(refused(passed().response_source(None)), Some(Reason::DecisionMissing));
-        assert_eq!(passed().response_source(Some(b"ext_authz_error")), ResponseStep::Pass);
+        for suspicion in [Reason::DecisionMissing, Reason::DecisionMismatch] {
+            for service in [None, Some(&b"via_upstream"[..]), Some(b"")] {
+                assert_eq!(refused(passed().response_source(suspicion, service)), Some(suspicion));
+            }
+            for proxy in [&b"ext_authz_denied"[..], b"ext_authz_error", b"direct_response"] {
+                assert_eq!(passed().response_source(suspicion, Some(proxy)), ResponseStep::Pass);
+            }
+        }
     }
 }
 
