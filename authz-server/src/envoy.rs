@@ -88,10 +88,10 @@ pub fn with_call<T>(request: &CheckRequest, use_call: impl FnOnce(Call<'_>) -> T
         let headers = http.headers.iter().filter(|(name, _)| !name.starts_with(':'));
         pairs.extend(headers.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
     }
-    let peer = attributes
-        .and_then(|attributes| attributes.source.as_ref())
-        .map_or("", |source| source.principal.as_str());
-    use_call(Call { pairs: &pairs, peer })
+    let source = attributes.and_then(|attributes| attributes.source.as_ref());
+    let (peer, peer_certificate) =
+        source.map_or(("", ""), |source| (source.principal.as_str(), source.certificate.as_str()));
+    use_call(Call { pairs: &pairs, peer, peer_certificate })
 }
 
 fn reply_to(answered: &Answered) -> CheckResponse {

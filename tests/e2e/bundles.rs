@@ -47,7 +47,7 @@ fn the_profiles_name_the_services_of_their_bundles() {
         let loaded = load(bundle);
         let services: BTreeSet<&str> =
             loaded.contract.services().iter().map(|service| &*service.name).collect();
-        let named: BTreeSet<&str> = profile.services.iter().map(String::as_str).collect();
+        let named: BTreeSet<&str> = profile.services.keys().map(String::as_str).collect();
         let missing: Vec<&&str> = services.symmetric_difference(&named).collect();
         assert_eq!(missing, [&palisade_core::canary::SERVICE], "{}", profile.bundle);
     }

@@ -99,7 +99,7 @@ fn with_all_parts_the_canary_is_refused_where_it_should_be() {
 
 #[test]
 fn without_the_filter_the_server_denies() {
-    let rig = start(Options::default().edit(|config| remove_http_filters(config, "wasm")));
+    let rig = start(Options::default().edit(|config| remove_http_filters(config, "palisade")));
     assert_eq!(read(&rig, "/.palisade/canary").reason().as_deref(), Some("handoff_missing"));
     assert_nothing_is_served(&rig);
     assert_eq!(rig.bytes_seen(), 0);

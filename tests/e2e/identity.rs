@@ -1,6 +1,7 @@
 //! Who calls is what the certificate says, and only a certificate with exactly one good SPIFFE id says anything.
 
-use tests::pki::Identity;
+use tests::pki::{Identity, Pki};
+use tests::raw_client::Outcome;
 use tests::rig::{BundleUnderTest, Options, Rig, Target};
 
 fn rig(target: Target) -> Rig {
@@ -60,12 +61,14 @@ fn certificates_on_istio() {
 }
 
 #[test]
-fn a_certificate_of_another_authority_gets_no_connection() {
+fn without_a_certificate_of_the_authority_there_is_no_connection() {
     let rig = rig(Target::Envoy);
-    let foreign = tests::pki::Pki::new(&rig.dir().join("foreign"));
+    let foreign = Pki::new(&rig.dir().join("foreign"));
     let identity = foreign.client("web", &["spiffe://shop.example/ns/shop/sa/web"]);
     rig.reset_spies();
-    assert_eq!(rig.send_as(Some(&identity), request(&rig)), tests::raw_client::Outcome::Closed);
+    for outsider in [Some(&identity), None] {
+        assert_eq!(rig.send_as(outsider, request(&rig)), Outcome::Closed, "{outsider:?}");
+    }
     assert_eq!(rig.bytes_seen(), 0);
 }
 

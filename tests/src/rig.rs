@@ -159,7 +159,7 @@ impl Rig {
         let secret = random_hex();
         write_keys(&dir.path().join("api-keys.json"), &keys);
         std::fs::write(dir.path().join("handoff-secret"), format!("{secret}\n")).expect("write the secret");
-        let spies = profile.services.iter().map(|service| (service.clone(), Spy::start())).collect();
+        let spies = profile.services.keys().map(|service| (service.clone(), Spy::start())).collect();
         let bundle_dir =
             options.bundle_dir.unwrap_or_else(|| binaries::workspace_dir().join(&profile.bundle));
         let mut plan = Plan {
@@ -174,7 +174,7 @@ impl Rig {
         };
         let pki = options.tls.then(|| Pki::new(&dir.path().join("pki")));
         plan.tls = pki.as_ref().map(|pki| (pki.server(), pki.ca_file()));
-        plan.build(&spies, options.edit);
+        plan.build(&profile.services, &spies, options.edit);
         let server = Process::start(plan.server_launch(options.trace), dir.path());
         let envoy_secret = options.envoy_secret.unwrap_or_else(|| secret.clone());
         let envoy = Process::start(plan.envoy_launch(&envoy_secret), dir.path());
@@ -267,11 +267,14 @@ impl Rig {
         self.pki.as_ref().expect("the rig was started with TLS")
     }
 
-    /// Sends one request in one piece; over TLS without a client certificate where the rig has TLS.
+    /// Sends one request in one piece; where the rig has TLS, as a workload that nobody gave any right.
     pub fn send(&self, request: impl AsRef<[u8]>) -> Outcome {
         match &self.pki {
             None => raw_client::send(self.listen, request),
-            Some(_) => self.send_as(None, request),
+            Some(pki) => {
+                let nobody = format!("spiffe://{}/ns/none/sa/nobody", self.profile.value("trust_domain"));
+                self.send_as(Some(&pki.client("nobody", &[&nobody])), request)
+            }
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Call<'a> {
     pub pairs: &'a [(&'a [u8], &'a [u8])],
     /// The peer's identity as the proxy verified it. Empty without mTLS.
     pub peer: &'a str,
+    /// The peer's certificate, where the proxy passes it on: PEM with escapes.
+    pub peer_certificate: &'a str,
 }
 
 /// The server's conclusion.
@@ -138,7 +140,7 @@ impl Decider {
             Some(Err(_)) => return Err("the API key is not UTF-8".to_owned()),
             None => None,
         };
-        let credentials = Credentials { peer: call.peer, api_key };
+        let credentials = Credentials { peer: call.peer, peer_certificate: call.peer_certificate, api_key };
         identity::establish(credentials, &self.bundle.palisade.trust_domains, self.api_keys.as_ref())
             .map_err(|error| error.to_string())
     }

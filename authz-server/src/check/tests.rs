@@ -106,7 +106,7 @@ fn decide(decider: &Decider, asked: &Asked) -> Concluded {
     }
     pairs.extend(asked.key.map(|key| (&b"x-api-key"[..], key.as_bytes())));
     let fallback = CallIdMint::new([9; 16]).mint(NOW_MS);
-    decider.decide(Call { pairs: &pairs, peer: asked.peer }, NOW_MS, fallback)
+    decider.decide(Call { pairs: &pairs, peer: asked.peer, peer_certificate: "" }, NOW_MS, fallback)
 }
 
 fn check(asked: Asked, expected: Result<&str, Reason>) -> Concluded {
@@ -225,7 +225,8 @@ fn what_cannot_be_read_or_matched_is_denied_and_recorded() {
     assert_eq!(unknown.record.path, "/nothing");
     check(Asked { path: "/orders/../x", ..Asked::default() }, Err(Reason::PathDotSegment));
     check(Asked { host: "unknown", ..Asked::default() }, Err(Reason::HandoffMismatch));
-    let nothing = decider().decide(Call { pairs: &[], peer: "" }, NOW_MS, call_id(NOW_MS));
+    let nothing =
+        decider().decide(Call { pairs: &[], peer: "", peer_certificate: "" }, NOW_MS, call_id(NOW_MS));
     assert_eq!(nothing.decision, Decision::Deny { reason: Reason::MethodUnknown });
 }
 

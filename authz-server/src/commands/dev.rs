@@ -22,9 +22,10 @@ pub struct Args {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:10000")]
     listen: SocketAddr,
 
-    /// Put Palisade in front of a service that runs already; ADDR is HOST:PORT or a port on this machine
+    /// Put Palisade in front of a service that runs already; ADDR is HOST:PORT, a port on this machine or unix:PATH,
+    /// with `h2c://` before it where the service speaks HTTP/2 without TLS
     #[arg(long, value_name = "SERVICE=ADDR", value_parser = parse_upstream)]
-    upstream: Vec<(String, SocketAddr)>,
+    upstream: Vec<(String, String)>,
 
     /// The shape of Envoy's configuration: our own, or the one that Istio would give
     #[arg(long, value_enum, default_value_t = Target::Envoy)]
@@ -113,18 +114,27 @@ pub fn run_exec_tied(args: &ExecTiedArgs) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn parse_upstream(text: &str) -> Result<(String, SocketAddr), String> {
-    let expected = "expected SERVICE=HOST:PORT or SERVICE=PORT";
+/// Reads what `palisade build` takes and, for those who develop, a port alone; a name is looked up here and now.
+fn parse_upstream(text: &str) -> Result<(String, String), String> {
+    let expected =
+        "expected SERVICE=HOST:PORT, SERVICE=PORT or SERVICE=unix:PATH, with `h2c://` before it for HTTP/2";
     let (service, address) = text.split_once('=').ok_or(expected)?;
-    if service.is_empty() {
+    if service.is_empty() || address.is_empty() {
         return Err(expected.to_owned());
     }
-    if let Ok(port) = address.parse::<u16>() {
-        return Ok((service.to_owned(), SocketAddr::from(([127, 0, 0, 1], port))));
-    }
-    let mut found = address.to_socket_addrs().map_err(|error| format!("{error}; {expected}"))?;
-    let address = found.next().ok_or_else(|| format!("the host of `{address}` has no address"))?;
-    Ok((service.to_owned(), address))
+    let (protocol, address) = match address.strip_prefix("h2c://") {
+        Some(address) => ("h2c://", address),
+        None => ("", address),
+    };
+    let address = if address.starts_with("unix:") {
+        address.to_owned()
+    } else if let Ok(port) = address.parse::<u16>() {
+        format!("127.0.0.1:{port}")
+    } else {
+        let mut found = address.to_socket_addrs().map_err(|error| format!("{error}; {expected}"))?;
+        found.next().ok_or_else(|| format!("the host of `{address}` has no address"))?.to_string()
+    };
+    Ok((service.to_owned(), format!("{protocol}{address}")))
 }
 
 #[cfg(test)]
@@ -145,6 +155,8 @@ mod tests {
         assert_eq!(address("orders=127.0.0.1:3000").unwrap(), "orders 127.0.0.1:3000");
         assert_eq!(address("orders=3000").unwrap(), "orders 127.0.0.1:3000");
         assert_eq!(address("orders=[::1]:3000").unwrap(), "orders [::1]:3000");
+        assert_eq!(address("orders=h2c://3000").unwrap(), "orders h2c://127.0.0.1:3000");
+        assert_eq!(address("orders=unix:/run/orders").unwrap(), "orders unix:/run/orders");
         for wrong in ["orders", "=3000", "orders=", "orders=70000", "orders=127.0.0.1"] {
             assert!(address(wrong).unwrap_err().contains("expected SERVICE="), "{wrong}");
         }

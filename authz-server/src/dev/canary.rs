@@ -86,10 +86,10 @@ impl Canary {
         Canary::Missing { part, seen }
     }
 
-    /// True when looking again could only hide what was seen: an answer that came too early proves that there is
-    /// no gate, and the next one that comes a little later proves nothing.
+    /// True when there is no use in looking again. The way to the server may still be opening; all else is there
+    /// from the start or never. A second look at a missing gate could even hide it, were the server slow just then.
     pub fn is_final(&self) -> bool {
-        matches!(self, Canary::Good | Canary::Missing { part: Part::Gate, .. })
+        !matches!(self, Canary::Missing { part: Part::Server, .. })
     }
 }
 

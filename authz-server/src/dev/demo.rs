@@ -50,7 +50,7 @@ pub async fn start(name: &str) -> io::Result<Service> {
     }
 }
 
-/// Starts a service that answers everything with how to replace it.
+/// Starts a service that answers everything, over HTTP/2 too, with how to replace it.
 pub async fn start_stand_in(name: &str) -> io::Result<Service> {
     run(stand_in(name)).await
 }

@@ -52,7 +52,8 @@ const INTERRUPTED: u8 = 130;
 pub struct Options {
     pub bundle: Option<PathBuf>,
     pub listen: SocketAddr,
-    pub upstreams: BTreeMap<String, SocketAddr>,
+    /// As `palisade build` takes them.
+    pub upstreams: BTreeMap<String, String>,
     pub target: &'static str,
     pub state: Option<PathBuf>,
     pub tour: bool,

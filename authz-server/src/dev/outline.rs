@@ -21,6 +21,8 @@ const DEMO: &[(&str, &[&str])] = &[
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
     pub services: BTreeSet<String>,
+    /// Those that take gRPC, which needs HTTP/2.
+    pub grpc_services: BTreeSet<String>,
     pub clients: BTreeSet<String>,
     /// The header that carries an API key, if the bundle allows keys.
     pub api_key_header: Option<String>,
@@ -69,6 +71,11 @@ impl Outline {
         let services = bundle.contract.services();
         Outline {
             services: bundle.services.iter().map(|service| service.name.clone()).collect(),
+            grpc_services: services
+                .iter()
+                .filter(|service| takes_grpc(service))
+                .map(|service| service.name.to_string())
+                .collect(),
             clients: bundle.entities.clients.keys().cloned().collect(),
             api_key_header: bundle.palisade.identity.api_keys.as_ref().map(|keys| keys.header.clone()),
             is_demo: DEMO.iter().all(|(name, operations)| {
@@ -76,6 +83,11 @@ impl Outline {
             }),
         }
     }
+}
+
+fn takes_grpc(service: &Service) -> bool {
+    let mut bodies = service.operations.iter().filter_map(|operation| operation.body.as_ref());
+    bodies.any(|body| body.media_types.iter().any(|known| &*known.essence == "application/grpc"))
 }
 
 fn has_operations(service: &Service, names: &[&str]) -> bool {
@@ -98,6 +110,15 @@ mod tests {
         assert_eq!(outline.services, ["orders".to_owned(), "payments".to_owned()].into());
         assert_eq!(outline.clients, ["support-tool".to_owned(), "web".to_owned()].into());
         assert_eq!(outline.api_key_header.as_deref(), Some("x-api-key"));
+    }
+
+    #[test]
+    fn a_service_that_takes_grpc_is_told_apart() {
+        let second = workspace::find().unwrap().join("tests/bundles/second");
+        let outline = Outline::read(&second).unwrap_or_else(|error| panic!("{error}"));
+        assert!(!outline.is_demo);
+        assert_eq!(outline.grpc_services, ["inbox".to_owned()].into());
+        assert!(outline.services.is_superset(&outline.grpc_services));
     }
 
     #[test]

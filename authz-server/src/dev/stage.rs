@@ -46,7 +46,8 @@ pub(super) struct Addresses {
     pub(super) server: SocketAddr,
     pub(super) admin: SocketAddr,
     pub(super) envoy_admin: SocketAddr,
-    pub(super) services: BTreeMap<String, SocketAddr>,
+    /// As `palisade build` takes them.
+    pub(super) services: BTreeMap<String, String>,
 }
 
 /// A run that is being set up.
@@ -74,10 +75,10 @@ impl<'a> Stage<'a> {
         stop: &'a Stop,
     ) -> Result<Stage<'a>, DevError> {
         let palisade = env::current_exe().map_err(DevError::io("this program cannot be found again"))?;
-        let mut addresses = options.upstreams.clone();
+        let mut services = options.upstreams.clone();
         let mut running = Vec::new();
         for name in &sources.outline.services {
-            if addresses.contains_key(name) {
+            if services.contains_key(name) {
                 continue;
             }
             let is_demo = sources.outline.is_demo && demo::has(name);
@@ -88,12 +89,13 @@ impl<'a> Stage<'a> {
                     "a stand-in answers for `{name}`; run yours with `--upstream {name}=ADDR`"
                 ));
             }
-            addresses.insert(name.clone(), service.address);
+            let protocol = if sources.outline.grpc_services.contains(name) { "h2c://" } else { "" };
+            services.insert(name.clone(), format!("{protocol}{}", service.address));
             running.push(service);
         }
         let listen = ports::claim(options.listen)?;
         let [server, admin, envoy_admin] = ports::free().map_err(DevError::io("there is no free port"))?;
-        let addresses = Addresses { listen, server, admin, envoy_admin, services: addresses };
+        let addresses = Addresses { listen, server, admin, envoy_admin, services };
         Ok(Stage { options, sources, home, family, progress, stop, palisade, addresses, _services: running })
     }
 

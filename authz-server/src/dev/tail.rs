@@ -86,7 +86,7 @@ impl Line {
         Line {
             at_ms: decision.at_ms,
             conclusion,
-            caller: decision.principal.clone(),
+            caller: if decision.principal.is_empty() { "-".to_owned() } else { decision.principal.clone() },
             operation,
             why,
             id: decision.decision_id.clone(),
@@ -130,7 +130,7 @@ impl fmt::Display for Line {
         let (hours, minutes, seconds) = (of_day_s / 3600, of_day_s / 60 % 60, of_day_s % 60);
         write!(
             f,
-            "{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z  {:<6}  {:<24}  {:<28}  {:<24}  {}  {}.{} ms",
+            "{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z  {:<6}  {:<16}  {:<32}  {:<24}  {}  {}.{} ms",
             self.conclusion.name().to_uppercase(),
             visible(&self.caller),
             visible(&self.operation),

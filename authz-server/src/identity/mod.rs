@@ -3,9 +3,11 @@
 //! INVARIANT: a credential that was sent and does not hold is a denial, never a fall back to a weaker identity.
 
 mod api_keys;
+mod certificate;
 mod spiffe;
 
 pub use api_keys::{ApiKeys, ApiKeysError};
+pub use certificate::{CertificateError, the_uri};
 pub use spiffe::{SpiffeError, SpiffeId};
 
 /// A verified caller.
@@ -35,6 +37,8 @@ impl Identity {
 pub struct Credentials<'a> {
     /// The first URI SAN of the peer's certificate, as the proxy verified it. Empty without mTLS.
     pub peer: &'a str,
+    /// The certificate itself, where the proxy passes it on.
+    pub peer_certificate: &'a str,
     pub api_key: Option<&'a str>,
 }
 
@@ -42,6 +46,7 @@ pub struct Credentials<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdentityError {
     Peer(SpiffeError),
+    Certificate(CertificateError),
     ApiKeyUnknown,
     /// An API key was sent, but the bundle or the server knows none.
     ApiKeysNotConfigured,
@@ -50,7 +55,8 @@ pub enum IdentityError {
 impl std::fmt::Display for IdentityError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            IdentityError::Peer(error) => write!(f, "the peer's certificate: {error}"),
+            IdentityError::Peer(error) => write!(f, "the peer's name: {error}"),
+            IdentityError::Certificate(error) => write!(f, "the peer's certificate: {error}"),
             IdentityError::ApiKeyUnknown => f.write_str("the API key is none of those issued"),
             IdentityError::ApiKeysNotConfigured => {
                 f.write_str("an API key was sent and the server has no keys: give it `--api-keys`")
@@ -72,9 +78,14 @@ pub fn establish(
     trust_domains: &[String],
     keys: Option<&ApiKeys>,
 ) -> Result<Established, IdentityError> {
-    let peer = match credentials.peer {
-        "" => None,
-        peer => Some(SpiffeId::parse(peer, trust_domains).map_err(IdentityError::Peer)?),
+    let peer = match (credentials.peer, credentials.peer_certificate) {
+        ("", "") => None,
+        (peer, certificate) => {
+            if !certificate.is_empty() {
+                certificate::names_only(certificate, peer).map_err(IdentityError::Certificate)?;
+            }
+            Some(SpiffeId::parse(peer, trust_domains).map_err(IdentityError::Peer)?)
+        }
     };
     let Some(key) = credentials.api_key else {
         let identity = peer.map_or(Identity::Anonymous, Identity::Workload);

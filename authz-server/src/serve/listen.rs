@@ -2,7 +2,7 @@
 //!
 //! INVARIANT: without one of these three, plaintext needs a flag whose name says what it gives up.
 
-use crate::identity::SpiffeId;
+use crate::identity::{SpiffeId, the_uri};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -11,7 +11,6 @@ use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::server::{Router, TcpConnectInfo, TlsConnectInfo};
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use tonic::{Request, Status};
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 /// `127.0.0.1:9191`, `[::1]:9191` or `unix:/run/palisade.sock`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +76,7 @@ impl Peers {
         let id = certificates
             .as_ref()
             .and_then(|certificates| certificates.first())
-            .and_then(|leaf| spiffe_uri(leaf));
+            .and_then(|leaf| the_uri(leaf).ok());
         match id {
             Some(id) if ids.iter().any(|known| known.as_str() == id) => Ok(request),
             found => {
@@ -88,20 +87,6 @@ impl Peers {
                 Err(Status::permission_denied("this peer is not listed"))
             }
         }
-    }
-}
-
-/// The URI of a certificate that has exactly one.
-fn spiffe_uri(der: &[u8]) -> Option<String> {
-    let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    let names = certificate.subject_alternative_name().ok()??;
-    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some((*uri).to_owned()),
-        _ => None,
-    });
-    match (uris.next(), uris.next()) {
-        (Some(uri), None) => Some(uri),
-        _ => None,
     }
 }
 

@@ -15,7 +15,8 @@ use crate::rig::BundleUnderTest;
 pub struct Profile {
     /// The bundle's directory, from the workspace's.
     pub bundle: String,
-    pub services: Vec<String>,
+    /// What each service speaks behind the proxy.
+    pub services: BTreeMap<String, UpstreamProtocol>,
     /// The clients that get an API key.
     pub clients: Vec<String>,
     /// What a case may name in a `needs` line.
@@ -23,6 +24,14 @@ pub struct Profile {
     /// The limit of the operation behind `write_path`.
     pub write_bytes_max: usize,
     pub values: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UpstreamProtocol {
+    Http1,
+    /// HTTP/2 without TLS.
+    H2c,
 }
 
 impl Profile {

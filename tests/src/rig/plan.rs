@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Target;
 use crate::binaries;
+use crate::corpus::profile::UpstreamProtocol;
 use crate::pki::Identity;
 use crate::process::Launch;
 use crate::spy::Spy;
@@ -42,7 +43,12 @@ impl Plan {
 
     /// `palisade build`, then the test's edit of what it wrote.
     #[track_caller]
-    pub(super) fn build(&self, spies: &BTreeMap<String, Spy>, edit: Option<Edit>) {
+    pub(super) fn build(
+        &self,
+        protocols: &BTreeMap<String, UpstreamProtocol>,
+        spies: &BTreeMap<String, Spy>,
+        edit: Option<Edit>,
+    ) {
         let mut command = Command::new(binaries::palisade());
         command.arg("build").arg(&self.bundle_dir).args(["--target", self.target.name()]);
         command.arg("--out").arg(self.out());
@@ -50,7 +56,11 @@ impl Plan {
         command.args(["--server", &self.server_listen.to_string()]);
         command.arg("--filter").arg(binaries::filter());
         for (service, spy) in spies {
-            command.args(["--upstream", &format!("{service}={}", spy.addr())]);
+            let scheme = match protocols.get(service) {
+                Some(UpstreamProtocol::H2c) => "h2c://",
+                Some(UpstreamProtocol::Http1) | None => "",
+            };
+            command.args(["--upstream", &format!("{service}={scheme}{}", spy.addr())]);
         }
         if let Some((identity, ca)) = &self.tls {
             command.arg("--tls-cert").arg(&identity.certificate).arg("--tls-key").arg(&identity.key);

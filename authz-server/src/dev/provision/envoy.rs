@@ -68,7 +68,7 @@ pub fn envoy(progress: &mut Progress) -> Result<PathBuf, ProvisionError> {
         step.done(&format!("{ENVOY_PINNED}, cached{passed_over}"));
         return Ok(path);
     }
-    step.done(&format!("none that will do{passed_over}"));
+    step.done(&format!("none is here yet{passed_over}"));
     download(progress, &cache)
 }
 
