@@ -13,3 +13,4 @@ mod durability;
 mod handoff;
 mod identity;
 mod outage;
+mod tidy;

@@ -1,3 +1,5 @@
+//! What the format accepts, and how it names each mistake.
+
 use super::*;
 
 const GOOD: &str = "\
