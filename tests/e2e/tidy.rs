@@ -53,12 +53,22 @@ fn one_file_names_each_foreign_api() {
         ("proxy_wasm", &["filter/"]),
         ("envoy_types", &["authz-server/src/envoy.rs", "tests/", "benches/"]),
         ("cedar_policy", &["authz-server/src/cedar.rs", "benches/"]),
-        ("serde_saphyr", &["authz-server/src/bundle/format.rs", "authz-server/src/build/yaml.rs", "authz-server/src/dev/drill.rs", "tests/"]),
+        (
+            "serde_saphyr",
+            &[
+                "authz-server/src/bundle/format.rs",
+                "authz-server/src/build/yaml.rs",
+                "authz-server/src/dev/drill.rs",
+                "tests/",
+            ],
+        ),
     ];
     let mut wrong = Vec::new();
     for (path, text) in sources() {
         for (name, allowed) in rooms {
-            let names = text.lines().any(|line| line.contains(&format!("{name}::")) && !line.trim_start().starts_with("//"));
+            let names = text
+                .lines()
+                .any(|line| line.contains(&format!("{name}::")) && !line.trim_start().starts_with("//"));
             if names && !path.ends_with("tidy.rs") && !allowed.iter().any(|room| path.starts_with(room)) {
                 wrong.push(format!("{path}: names `{name}`, which belongs to {allowed:?}"));
             }
@@ -71,7 +81,9 @@ fn one_file_names_each_foreign_api() {
 fn unsafe_stands_in_one_file_of_the_filter() {
     let mut allowed = BTreeSet::new();
     for (path, text) in sources() {
-        if text.lines().any(|line| line.contains("unsafe {") || line.contains("unsafe extern")) && !path.ends_with("tidy.rs") {
+        if text.lines().any(|line| line.contains("unsafe {") || line.contains("unsafe extern"))
+            && !path.ends_with("tidy.rs")
+        {
             allowed.insert(path);
         }
     }
@@ -81,7 +93,13 @@ fn unsafe_stands_in_one_file_of_the_filter() {
 
 #[test]
 fn nothing_is_left_for_later_and_nobody_sleeps_for_a_condition() {
-    let later = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["XX", "X"].concat(), ["todo", "!("].concat(), ["dbg", "!("].concat()];
+    let later = [
+        ["TO", "DO"].concat(),
+        ["FIX", "ME"].concat(),
+        ["XX", "X"].concat(),
+        ["todo", "!("].concat(),
+        ["dbg", "!("].concat(),
+    ];
     let sleep = ["thread::", "sleep"].concat();
     let mut wrong = Vec::new();
     for (path, text) in sources() {
@@ -100,7 +118,12 @@ fn nothing_is_left_for_later_and_nobody_sleeps_for_a_condition() {
 
 #[test]
 fn no_path_of_a_machine_stands_in_the_tree() {
-    let marks = [["/wo", "rk/"].concat(), ["/ro", "ot/"].concat(), ["/ho", "me/"].concat(), [".lib", "rary"].concat()];
+    let marks = [
+        ["/wo", "rk/"].concat(),
+        ["/ro", "ot/"].concat(),
+        ["/ho", "me/"].concat(),
+        [".lib", "rary"].concat(),
+    ];
     let mut wrong = Vec::new();
     for (path, text) in files() {
         for (number, line) in text.lines().enumerate() {
@@ -126,9 +149,26 @@ fn the_core_depends_only_on_what_has_no_effects() {
         .filter_map(|line| line.split_whitespace().next().map(ToOwned::to_owned))
         .collect();
     let allowed = [
-        "palisade-core", "arrayref", "arrayvec", "base64", "blake3", "cfg-if", "constant_time_eq", "cpufeatures", "itoa",
-        "memchr", "proc-macro2", "quote", "serde", "serde_core", "serde_derive", "serde_json", "syn", "unicode-ident",
-        "uuid", "zmij",
+        "palisade-core",
+        "arrayref",
+        "arrayvec",
+        "base64",
+        "blake3",
+        "cfg-if",
+        "constant_time_eq",
+        "cpufeatures",
+        "itoa",
+        "memchr",
+        "proc-macro2",
+        "quote",
+        "serde",
+        "serde_core",
+        "serde_derive",
+        "serde_json",
+        "syn",
+        "unicode-ident",
+        "uuid",
+        "zmij",
     ];
     let foreign: Vec<_> = found.iter().filter(|name| !allowed.contains(&name.as_str())).collect();
     assert!(foreign.is_empty(), "the core gained {foreign:?}");
@@ -155,7 +195,13 @@ fn check_readme_table(name: &str, expected: &str) {
 fn the_readme_lists_every_reason() {
     let mut table = String::from("| Reason | HTTP | gRPC | When |\n|---|---|---|---|\n");
     for reason in Reason::ALL {
-        let row = format!("| `{}` | {} | {} | {} |\n", reason.code(), reason.status(), reason.grpc_status() as u8, reason.explains());
+        let row = format!(
+            "| `{}` | {} | {} | {} |\n",
+            reason.code(),
+            reason.status(),
+            reason.grpc_status() as u8,
+            reason.explains()
+        );
         table.push_str(&row);
     }
     check_readme_table("reasons", &table);
