@@ -1,5 +1,6 @@
 //! The one integration binary: each module is a claim about the whole, shown on a real Envoy.
 #![expect(
+    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,

@@ -333,7 +333,7 @@ mod tests {
         request.headers.push((b"Upper".to_vec(), b"case".to_vec()));
         assert_eq!(send(spy.addr(), &request), Outcome::Closed);
         assert!(spy.requests().is_empty());
-        assert!(spy.bytes_seen() > 0);
+        assert!(spy.bytes_seen() > 0, "the frame of the refused head was not recorded");
     }
 
     #[test]

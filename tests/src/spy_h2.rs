@@ -1,6 +1,7 @@
 //! The spy's second language: HTTP/2 in the clear, as gRPC services speak it behind a proxy.
 //!
-//! Invariant: bytes are recorded below the HTTP/2 layer, so that frames of a refused request would be seen too.
+//! Invariant: bytes are recorded below the HTTP/2 layer, so that frames of a refused request would be seen too. Only
+//! frames that carry a request are: settings, pings and windows come and go by themselves on a connection that is kept.
 
 use std::net::TcpStream as StdTcpStream;
 use std::pin::Pin;
@@ -20,13 +21,28 @@ use crate::spy::{Protocol, SeenRequest, Shared, echo_body};
 /// One gRPC message of length zero, uncompressed.
 const EMPTY_GRPC_MESSAGE: &[u8] = &[0, 0, 0, 0, 0];
 
+/// What an HTTP/2 connection begins with, before its first frame.
+const PREFACE_BYTES: usize = 24;
+
+const FRAME_HEAD_BYTES: usize = 9;
+
+/// The frames that carry a request.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+
 /// Serves one connection until it ends.
 pub(crate) fn serve(stream: StdTcpStream, connection: usize, shared: &Arc<Shared>) -> std::io::Result<()> {
     stream.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let stream =
-            Recording { stream: TcpStream::from_std(stream)?, connection, shared: Arc::clone(shared) };
+        let frames = Frames { pending: Vec::new(), preface_bytes_left: PREFACE_BYTES };
+        let stream = Recording {
+            stream: TcpStream::from_std(stream)?,
+            frames,
+            connection,
+            shared: Arc::clone(shared),
+        };
         let mut server = h2::server::handshake(stream).await.map_err(std::io::Error::other)?;
         while let Some(request) = server.accept().await {
             let (request, respond) = request.map_err(std::io::Error::other)?;
@@ -98,8 +114,37 @@ fn pairs(headers: &HeaderMap) -> Vec<Header> {
 /// A stream that shows the spy what is read from it.
 struct Recording {
     stream: TcpStream,
+    frames: Frames,
     connection: usize,
     shared: Arc<Shared>,
+}
+
+/// What was read, cut into frames.
+struct Frames {
+    pending: Vec<u8>,
+    preface_bytes_left: usize,
+}
+
+impl Frames {
+    /// The frames that carry a request, of those that are complete by now.
+    fn take(&mut self, read: &[u8]) -> Vec<u8> {
+        let (preface, rest) = read.split_at(read.len().min(self.preface_bytes_left));
+        self.preface_bytes_left -= preface.len();
+        self.pending.extend_from_slice(rest);
+        let mut carried = Vec::new();
+        while let Some(head) = self.pending.get(..FRAME_HEAD_BYTES) {
+            let length = FRAME_HEAD_BYTES + u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let kind = head[3];
+            if self.pending.len() < length {
+                break;
+            }
+            let frame: Vec<u8> = self.pending.drain(..length).collect();
+            if [DATA, HEADERS, CONTINUATION].contains(&kind) {
+                carried.extend(frame);
+            }
+        }
+        carried
+    }
 }
 
 impl AsyncRead for Recording {
@@ -110,9 +155,9 @@ impl AsyncRead for Recording {
     ) -> Poll<std::io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let read = &buf.filled()[before..];
-        if !read.is_empty() {
-            self.shared.record(self.connection, read);
+        let carried = self.frames.take(&buf.filled()[before..]);
+        if !carried.is_empty() {
+            self.shared.record(self.connection, &carried);
         }
         polled
     }
