@@ -31,7 +31,6 @@ pub(super) fn chain(wiring: &Wiring, contract: &[u8]) -> Vec<Value> {
     let configuration = typed("google.protobuf.BytesValue", json!({ "value": STANDARD.encode(contract) }));
     let mut ext_authz = ext_authz();
     if let Some(settings) = ext_authz.as_object_mut() {
-        settings.insert("include_peer_certificate".to_owned(), true.into());
         // A decision never changes the route: what was decided on is what is routed.
         settings.insert("clear_route_cache".to_owned(), false.into());
         settings.insert("validate_mutations".to_owned(), true.into());
@@ -85,6 +84,9 @@ pub(super) fn ext_authz() -> Value {
                 "envoy_grpc": { "cluster_name": SERVER_CLUSTER },
                 "timeout": millis(CHECK_TIMEOUT_MS),
             },
+            // The server demands exactly one name in a peer's certificate, and the proxy's word for it is only the first.
+            // Istio's provider has no such field: there the EnvoyFilter that puts our filter first merges it in.
+            "include_peer_certificate": true,
             "failure_mode_allow": false,
             // No server, no decision: a refusal. 503 would be truer to the cause, but callers retry it, and an outage of
             // the one server that all proxies share is when a storm of retries hurts most. The access log tells the two

@@ -57,6 +57,8 @@ struct RequestBody {
     #[serde(rename = "$ref")]
     reference: Option<String>,
     #[serde(default)]
+    required: bool,
+    #[serde(default)]
     content: BTreeMap<String, IgnoredAny>,
 }
 
@@ -264,7 +266,7 @@ impl Reading<'_> {
             );
             return None;
         }
-        Some(BodyRule { bytes_max: BODY_BYTES_MAX_DEFAULT, media_types })
+        Some(BodyRule { required: body.required, bytes_max: BODY_BYTES_MAX_DEFAULT, media_types })
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn service() -> Service {
         upgrade: None,
         body,
     };
-    let body = BodyRule { bytes_max: 1024, media_types: vec![json] };
+    let body = BodyRule { required: true, bytes_max: 1024, media_types: vec![json] };
     Service {
         name: SERVICE.into(),
         hosts: vec![HOST.into()],

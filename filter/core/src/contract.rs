@@ -65,6 +65,8 @@ pub struct MediaType {
 /// What an operation accepts as body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyRule {
+    /// Whether a request without a body is refused.
+    pub required: bool,
     pub bytes_max: u32,
     pub media_types: Vec<MediaType>,
 }

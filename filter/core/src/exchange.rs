@@ -141,10 +141,10 @@ impl Exchange {
         mint: &mut CallIdMint,
         now_ms: u64,
     ) -> BodyStep {
-        let State::Passed { body: BodyPlan::Judge { bytes_max, json }, call_id } = self.state else {
+        let State::Passed { body: plan @ BodyPlan::Judge { .. }, call_id } = self.state else {
             return BodyStep::Refuse(self.refuse(Reason::Internal, mint.mint(now_ms)));
         };
-        match judge_body(body, held, bytes_max, json) {
+        match judge_body(body, held, plan) {
             Ok(()) => {
                 // Judged and released: what comes now was never part of it.
                 self.state = State::Passed { call_id, body: BodyPlan::Absent };
@@ -238,7 +238,8 @@ fn flags(head: &RequestHead<'_>, body: BodyPlan) -> Flags {
     judged.with(grpc).with(upgrade)
 }
 
-fn judge_body(body: Option<&[u8]>, held: Option<usize>, bytes_max: u32, json: bool) -> Result<(), Reason> {
+fn judge_body(body: Option<&[u8]>, held: Option<usize>, plan: BodyPlan) -> Result<(), Reason> {
+    let BodyPlan::Judge { bytes_max, json, required } = plan else { return Err(Reason::Internal) };
     let body = body.ok_or(Reason::BodyIncomplete)?;
     if held.is_some_and(|held| held != body.len()) {
         return Err(Reason::BodyIncomplete);
@@ -246,7 +247,12 @@ fn judge_body(body: Option<&[u8]>, held: Option<usize>, bytes_max: u32, json: bo
     if body.len() as u64 > u64::from(bytes_max) {
         return Err(Reason::BodyTooLarge);
     }
-    if json { json::check(body) } else { Ok(()) }
+    match body {
+        [] if required => Err(Reason::BodyMissing),
+        [] => Ok(()),
+        body if json => json::check(body),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

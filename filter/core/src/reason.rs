@@ -99,6 +99,7 @@ reasons! {
     ContentTypeNearGrpc "content_type_near_grpc" 415 InvalidArgument "the content type resembles gRPC but is not the spelling that the proxy treats as gRPC";
     ContentEncodingNotAllowed "content_encoding_not_allowed" 415 InvalidArgument "an encoded body cannot be judged";
     ContentLengthInvalid "content_length_invalid" 400 InvalidArgument "the content length is not one decimal number";
+    BodyMissing "body_missing" 400 InvalidArgument "the operation requires a body and the request has none";
     BodyNotDeclared "body_not_declared" 400 InvalidArgument "the operation takes no body and the request has one";
     BodyTooLarge "body_too_large" 413 ResourceExhausted "the body is larger than the operation accepts";
     BodyIncomplete "body_incomplete" 400 InvalidArgument "the body could not be seen whole";

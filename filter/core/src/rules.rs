@@ -11,7 +11,7 @@ pub enum BodyPlan {
     /// The request has no body, or must not have one: any byte is a refusal.
     Absent,
     /// Hold all of it, then judge it.
-    Judge { bytes_max: u32, json: bool },
+    Judge { bytes_max: u32, json: bool, required: bool },
     /// A stream (gRPC, or a declared upgrade): only the head has rules.
     Stream,
 }
@@ -34,7 +34,7 @@ pub fn check_head(
         };
     };
     if ends_here {
-        return Ok(BodyPlan::Absent);
+        return if rule.required { Err(Reason::BodyMissing) } else { Ok(BodyPlan::Absent) };
     }
     check_body_head(rule, head)
 }
@@ -52,7 +52,7 @@ fn check_body_head(rule: &BodyRule, head: &RequestHead<'_>) -> Result<BodyPlan, 
     if head.content_length.is_some_and(|length| length > u64::from(rule.bytes_max)) {
         return Err(Reason::BodyTooLarge);
     }
-    Ok(BodyPlan::Judge { bytes_max: rule.bytes_max, json: media_type.json })
+    Ok(BodyPlan::Judge { bytes_max: rule.bytes_max, json: media_type.json, required: rule.required })
 }
 
 fn accepts(declared: &MediaType, content_type: ContentType<'_>) -> bool {

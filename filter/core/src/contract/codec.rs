@@ -186,6 +186,7 @@ fn write_operation(out: &mut Writer, operation: &Operation) -> Result<(), WireEr
         return Ok(());
     };
     out.u8(1);
+    out.u8(u8::from(body.required));
     out.u32(body.bytes_max);
     out.count(body.media_types.len(), MEDIA_TYPES_MAX)?;
     for media_type in &body.media_types {
@@ -213,6 +214,7 @@ fn read_operation(input: &mut Reader<'_>) -> Result<Operation, WireError> {
 }
 
 fn read_body(input: &mut Reader<'_>) -> Result<BodyRule, WireError> {
+    let required = read_known(input, "requirement of a body", read_bool)?;
     let at = input.at();
     let bytes_max = input.u32()?;
     if bytes_max > BODY_BYTES_MAX {
@@ -223,7 +225,7 @@ fn read_body(input: &mut Reader<'_>) -> Result<BodyRule, WireError> {
         let json = read_known(input, "media kind", read_bool)?;
         media_types.push(MediaType { essence: input.text(NAME_BYTES_MAX)?.into(), json });
     }
-    Ok(BodyRule { bytes_max, media_types })
+    Ok(BodyRule { required, bytes_max, media_types })
 }
 
 const fn read_bool(code: u8) -> Option<bool> {

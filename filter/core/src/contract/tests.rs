@@ -22,8 +22,8 @@ pub(crate) fn sample() -> Contract {
     };
     let orders = vec![literal("orders")];
     let order = vec![literal("orders"), Segment::Parameter("id".into())];
-    let body = BodyRule { bytes_max: 100, media_types: vec![json] };
-    let stream = BodyRule { bytes_max: 100, media_types: vec![grpc] };
+    let body = BodyRule { required: true, bytes_max: 100, media_types: vec![json] };
+    let stream = BodyRule { required: false, bytes_max: 100, media_types: vec![grpc] };
     let mut socket = operation("watch", Method::Get, OperationClass::Read, vec![literal("watch")], None);
     socket.upgrade = Some("websocket".into());
     let service = Service {

@@ -102,7 +102,8 @@ universal_test! {
         check("GET", "/orders", &[("content-length", "1")], false, Some(Reason::BodyNotDeclared));
         check("GET", "/orders", &[("content-length", "0")], true, None);
         check("POST", "/orders", &[], false, Some(Reason::ContentTypeMissing));
-        check("POST", "/orders", &[], true, None);
+        check("POST", "/orders", &[], true, Some(Reason::BodyMissing));
+        check("POST", "/pkg.Svc/Call", &[], true, None);
         check("POST", "/orders", &[("content-type", "text/plain")], false, Some(Reason::ContentTypeNotDeclared));
         check("POST", "/orders", &[("content-type", "application/grpc")], false, Some(Reason::ContentTypeNotDeclared));
         check("POST", "/orders", &[JSON, ("content-encoding", "gzip")], false, Some(Reason::ContentEncodingNotAllowed));
@@ -135,6 +136,7 @@ universal_test! {
         assert_eq!(driven().body(100, false), BodyStep::Hold);
         assert_eq!(reason(driven().judge(br#"{"a":"#, 5)), Some(Reason::JsonSyntax));
         assert_eq!(reason(driven().judge(b"{}", 3)), Some(Reason::BodyIncomplete));
+        assert_eq!(reason(driven().judge(b"", 0)), Some(Reason::BodyMissing));
         let mut driver = driven();
         assert_eq!(reason(driver.exchange.judge(None, None, &mut driver.mint, NOW_MS)), Some(Reason::BodyIncomplete));
         let mut driver = driven();
