@@ -2,7 +2,7 @@
 
 use super::{
     Address, BuildError, MutualTls, PALISADE_FILTER, Rendered, Server, ServerLink, Target, Upstream,
-    UpstreamProtocol, Wiring, WiringProblem, render,
+    UpstreamProtocol, Wiring, WiringProblem, render, yaml,
 };
 use crate::bundle::Bundle;
 use serde_json::{Value, json};
@@ -126,9 +126,7 @@ fn what_is_written_as_yaml_is_what_was_rendered() {
         let written = rendered.write(directory.path()).unwrap();
         // The bootstrap names the others, so it comes last.
         assert_eq!(written.last().unwrap(), &directory.path().join("envoy.yaml"));
-        let read = |name: &str| -> Value {
-            serde_saphyr::from_str(&fs::read_to_string(directory.path().join(name)).unwrap()).unwrap()
-        };
+        let read = |name: &str| yaml::read(&fs::read_to_string(directory.path().join(name)).unwrap());
         assert_eq!(read("envoy.yaml"), rendered.bootstrap);
         if let Some(extension) = &rendered.extension {
             assert_eq!(&read("ecds.yaml"), extension);

@@ -21,3 +21,9 @@ pub(super) fn document(file: &'static str, comment: &[String], value: &Value) ->
     text.push_str(&body);
     Ok(text.into_bytes())
 }
+
+/// Reads a document back, for tests.
+#[cfg(test)]
+pub(super) fn read(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap()
+}
