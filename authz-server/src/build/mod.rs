@@ -13,6 +13,7 @@ mod listener;
 mod rendered;
 mod routes;
 mod settings;
+
 #[cfg(test)]
 mod tests;
 mod wiring;
@@ -21,6 +22,7 @@ mod yaml;
 pub use error::{BuildError, WiringProblem};
 pub use filters::{CALL_ID_STATE, EXT_AUTHZ_FILTER, PALISADE_FILTER, SECRET_VARIABLE};
 pub use rendered::{BOOTSTRAP_FILE, CONTRACT_FILE, EXTENSION_FILE, File, Rendered};
+pub(crate) use settings::CHECK_TIMEOUT_MS;
 pub use wiring::{
     Address, AddressError, MutualTls, Server, ServerLink, Target, Upstream, UpstreamProtocol, Wiring,
 };

@@ -5,7 +5,7 @@
 use palisade_core::limits::{BODY_BYTES_MAX, HEADERS_MAX, PATH_BYTES_MAX};
 
 /// How long Envoy waits for a decision. The server gives up well before and says why; this is for a server that hangs.
-pub(super) const CHECK_TIMEOUT_MS: u64 = 2_000;
+pub(crate) const CHECK_TIMEOUT_MS: u64 = 2_000;
 
 /// A connection to a peer in the same cluster takes a millisecond; a second of it is an outage.
 pub(super) const CONNECT_TIMEOUT_MS: u64 = 1_000;

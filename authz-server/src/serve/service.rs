@@ -14,8 +14,10 @@ use tokio::sync::Semaphore;
 /// Decisions under way at once. Each waits for a sync of the disk; more than this means the disk is gone.
 const CONCURRENT_MAX: usize = 4096;
 
-/// Shorter than the proxy's patience of half a second, so that the caller gets a reason and not a timeout.
-const DEADLINE: Duration = Duration::from_millis(400);
+/// Shorter than the proxy's patience, so that the caller gets a reason and not a timeout; long enough for a slow disk.
+const DEADLINE_MS: u64 = 1_500;
+
+const _: () = assert!(DEADLINE_MS < crate::build::CHECK_TIMEOUT_MS, "the proxy would give up first");
 
 /// What all calls share.
 #[derive(Debug)]
@@ -69,7 +71,7 @@ impl Service {
             let _slot = slot;
             service.decide_and_record(decide, fallback, arrived).await
         });
-        match tokio::time::timeout(DEADLINE, task).await {
+        match tokio::time::timeout(Duration::from_millis(DEADLINE_MS), task).await {
             Ok(Ok(answered)) => answered,
             // The task goes on and its record is written; the caller is refused all the same.
             Err(_deadline) => {
