@@ -157,7 +157,8 @@ fn is_name(text: &str) -> bool {
 }
 
 fn is_host(text: &str) -> bool {
-    let no_upper = !text.bytes().any(|byte| byte.is_ascii_uppercase());
-    no_upper
+    // An address in brackets would need two spellings, one for Envoy and one for us; services have names.
+    let one_spelling = !text.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'[');
+    one_spelling
         && palisade_core::authority::Authority::parse(text.as_bytes()).is_ok_and(|read| read.port().is_none())
 }

@@ -163,6 +163,12 @@ fn settings_that_cannot_hold_are_refused() {
         "['orders:80']",
         "services/orders/service.yaml: `orders:80` is not a host",
     );
+    check(
+        "services/orders/service.yaml",
+        "[orders]",
+        "['[::1]']",
+        "services/orders/service.yaml: `[::1]` is not a host",
+    );
     check("services/orders/service.yaml", "[orders]", "[]", "services/orders/service.yaml: `hosts` is empty");
     check(
         "services/orders/service.yaml",
