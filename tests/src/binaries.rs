@@ -37,13 +37,25 @@ pub fn envoy() -> &'static Path {
     PATH.get_or_init(|| provisioned(provision::envoy))
 }
 
-/// strace, which some proofs need.
+/// strace, which some proofs need. Where it is missing and the right to install is there, it is installed.
 pub fn strace() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| match on_path("strace") {
-        Some(path) => path,
-        None => panic!("strace is not installed; on Debian: apt-get install -y strace"),
+    PATH.get_or_init(|| {
+        on_path("strace").or_else(|| install_debian_package("strace")).unwrap_or_else(|| {
+            panic!("strace is not installed and could not be; on Debian: apt-get install -y strace")
+        })
     })
+}
+
+fn install_debian_package(name: &str) -> Option<PathBuf> {
+    let apt_get = |arguments: &[&str]| {
+        let done = Command::new("apt-get").args(arguments).status();
+        done.is_ok_and(|status| status.success())
+    };
+    // Without the lists there is nothing to install from; a fresh image has none.
+    let installed =
+        apt_get(&["update", "-qq"]) && apt_get(&["install", "-y", "-qq", "--no-install-recommends", name]);
+    installed.then(|| on_path(name)).flatten()
 }
 
 /// The directory of the workspace.

@@ -43,7 +43,17 @@ const PENDING_RESETS_MAX: usize = 64;
 /// Heads of a Check call itself are small: the request's own head is in its message.
 const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
 
-/// A call that takes longer is given up by every proxy of ours; access log streams are exempt.
+/// The protocol's own default; larger frames gain nothing for small messages.
+const FRAME_BYTES_MAX: u32 = 16 * 1024;
+
+/// What one call may send before we have read it: the largest message that is taken.
+const STREAM_WINDOW_BYTES: u32 = MESSAGE_BYTES_MAX as u32;
+
+/// What one connection may send before we have read it. It bounds the memory that a proxy can make us hold.
+const CONNECTION_WINDOW_BYTES: u32 = 4 * STREAM_WINDOW_BYTES;
+
+/// How often a silent connection is asked whether it lives, and how long it has to answer. Calls have a deadline of
+/// their own in `service`; a timeout here would end access log streams too.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
 /// How long calls under way may take to end after the signal to stop.
@@ -126,6 +136,9 @@ pub async fn serve(
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
         .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE));
     if let Some(tls) = settings.peers.tls().map_err(fail)? {
