@@ -88,7 +88,7 @@ impl State {
         };
         write_durably(directory, &path, &next).map_err(|error| fail(error.to_string()))?;
         let previous = next.previous.as_ref().map(|previous| {
-            let digest = parse_digest(&previous.bundle)
+            let digest = BundleDigest::parse(&previous.bundle)
                 .ok_or_else(|| fail(format!("`{}` is not a bundle digest", previous.bundle)))?;
             Ok(PreviousBundle { digest, replaced_at_ms: previous.replaced_at_ms })
         });
@@ -103,8 +103,13 @@ impl State {
 fn begin(bundle: BundleDigest) -> Result<Stored, String> {
     let mut id = [0_u8; 16];
     getrandom::fill(&mut id).map_err(|error| format!("the system gives no randomness: {error}"))?;
-    let server = id.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Stored { version: VERSION, server, counter: 1, bundle: bundle.to_string(), previous: None })
+    Ok(Stored {
+        version: VERSION,
+        server: hex::encode(id),
+        counter: 1,
+        bundle: bundle.to_string(),
+        previous: None,
+    })
 }
 
 fn follow(text: &[u8], bundle: BundleDigest, now_ms: u64) -> Result<Stored, String> {
@@ -130,17 +135,6 @@ fn write_durably(directory: &Path, path: &Path, stored: &Stored) -> io::Result<(
     file.sync_all()?;
     fs::rename(&fresh, path)?;
     File::open(directory)?.sync_all()
-}
-
-/// Reads a digest as it is printed.
-pub fn parse_digest(text: &str) -> Option<BundleDigest> {
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    let byte = |pair: &[u8; 2]| {
-        pair.iter().all(u8::is_ascii_hexdigit).then_some(())?;
-        u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()
-    };
-    let bytes: Vec<u8> = pairs.iter().map(byte).collect::<Option<_>>()?;
-    bytes.try_into().ok().map(BundleDigest)
 }
 
 #[cfg(test)]

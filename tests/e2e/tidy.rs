@@ -158,6 +158,7 @@ fn the_core_depends_only_on_what_has_no_effects() {
         "cfg-if",
         "constant_time_eq",
         "cpufeatures",
+        "hex",
         "itoa",
         "memchr",
         "proc-macro2",

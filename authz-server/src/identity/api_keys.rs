@@ -84,7 +84,7 @@ impl ApiKeys {
     ) -> Result<String, serde_json::Error> {
         let entry = |(client, key): (&str, &str)| KeyEntry {
             client: client.to_owned(),
-            sha256: encode_hex(&hash(key)),
+            sha256: hex::encode(hash(key)),
         };
         let keys = issued.into_iter().map(entry).collect();
         serde_json::to_string_pretty(&KeysFile { version: VERSION, keys })
@@ -110,18 +110,9 @@ fn hash(key: &str) -> [u8; 32] {
     Sha256::digest(key.as_bytes()).into()
 }
 
-fn encode_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn decode_hex(text: &str) -> Option<[u8; 32]> {
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    let byte = |pair: &[u8; 2]| {
-        pair.iter().all(u8::is_ascii_hexdigit).then_some(())?;
-        u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()
-    };
-    let bytes: Vec<u8> = pairs.iter().map(byte).collect::<Option<_>>()?;
-    bytes.try_into().ok()
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes).ok().map(|()| bytes)
 }
 
 #[cfg(test)]

@@ -19,9 +19,18 @@ use crate::routes::{OperationIndex, RouteMatch, Routes, Segment};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BundleDigest(pub [u8; 32]);
 
+impl BundleDigest {
+    /// Reads a digest as it is printed.
+    pub fn parse(text: &str) -> Option<BundleDigest> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).ok()?;
+        Some(BundleDigest(bytes))
+    }
+}
+
 impl core::fmt::Display for BundleDigest {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(self.0))
     }
 }
 

@@ -30,14 +30,8 @@ pub struct Secret([u8; 32]);
 impl Secret {
     /// Refuses what is too short to be a secret, and the all-zero one that a template may have left behind.
     pub fn parse(text: &str) -> Option<Secret> {
-        let text = text.as_bytes();
-        let (pairs, []) = text.as_chunks::<2>() else { return None };
-        let bytes: Vec<u8> = pairs
-            .iter()
-            .map(|pair| core::str::from_utf8(pair).ok().filter(|pair| !pair.starts_with('+')))
-            .map(|pair| pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()))
-            .collect::<Option<_>>()?;
-        let bytes: [u8; 32] = bytes.try_into().ok()?;
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).ok()?;
         (bytes != [0; 32]).then_some(Secret(bytes))
     }
 
