@@ -15,4 +15,5 @@ mod durability;
 mod handoff;
 mod identity;
 mod outage;
+mod outcomes;
 mod tidy;
