@@ -16,4 +16,5 @@ mod handoff;
 mod identity;
 mod outage;
 mod outcomes;
+mod server_links;
 mod tidy;
