@@ -12,6 +12,7 @@ mod canary;
 mod core_in_wasm;
 mod corpora;
 mod durability;
+mod grpc;
 mod handoff;
 mod identity;
 mod outage;
