@@ -9,6 +9,7 @@
 
 mod bundles;
 mod canary;
+mod cancelled;
 mod core_in_wasm;
 mod corpora;
 mod durability;

@@ -137,8 +137,8 @@ impl Plan {
                 launch.args(["-yy", "-s", "8192", "-e", TRACED_CALLS, "-o"]).arg(self.dir.join(file))
             }
             Trace::SlowSyncs { delay_us } => launch
-                .args(["-e", "trace=fdatasync,fsync", "-e", "quiet=all", "-o", "/dev/null", "-e"])
-                .arg(format!("inject=fdatasync,fsync:delay_enter={delay_us}")),
+                .args(["--seccomp-bpf", "-e", "quiet=all", "-e", "trace=fdatasync", "-o", "/dev/null", "-e"])
+                .arg(format!("inject=fdatasync:delay_enter={delay_us}")),
         };
         launch
             .args(["sh", "-c", "exec \"$0\" exec-tied --parent $PPID -- \"$0\" \"$@\""])
