@@ -13,6 +13,7 @@ mod cancelled;
 mod core_in_wasm;
 mod corpora;
 mod durability;
+mod full_disk;
 mod grpc;
 mod handoff;
 mod identity;
