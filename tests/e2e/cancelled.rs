@@ -18,20 +18,10 @@ const HASTY: usize = 300;
 
 const CHECKS_SENT: &str = "cluster.palisade-server.upstream_rq_total";
 
-/// A write whose path is its own, so that its entry can be found.
-fn unique_write(rig: &Rig, id: &str) -> (String, String) {
-    let path = format!("{}{id}", rig.profile.value("item_path_prefix"));
-    let (host, body) = (rig.profile.value("host"), rig.profile.value("write_body"));
-    let (key, length) = (rig.api_key(rig.profile.value("client")), body.len());
-    let head = format!("PUT {path} HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\n");
-    let framing = format!("content-type: application/json\r\ncontent-length: {length}\r\n");
-    (path, format!("{head}{framing}\r\n{body}"))
-}
-
 /// Sends each request over a connection of its own, which stays open.
 fn send_all(rig: &Rig, name: &str, count: usize) -> (BTreeSet<String>, Vec<RawConnection>) {
     let send = |index| {
-        let (path, request) = unique_write(rig, &format!("{name}-{index}"));
+        let (path, request) = rig.write_to(&format!("{name}-{index}"));
         let mut connection = RawConnection::open(rig.addr()).expect("connect to the listener");
         connection.write(request.as_bytes()).expect("send to the listener");
         (path, connection)
@@ -84,7 +74,7 @@ fn assert_seen_is_recorded(rig: &Rig) {
 
 fn assert_served(rig: &Rig, id: &str) {
     eventually("a request is served", START_TIMEOUT, || {
-        let outcome = rig.send(unique_write(rig, id).1);
+        let outcome = rig.send(rig.write_to(id).1);
         matches!(outcome, Outcome::Reply(reply) if reply.status == 200).then_some(())
     });
     let ready = tests::rig::admin(rig.server_admin(), "/readyz").map(|reply| reply.status);
@@ -96,7 +86,7 @@ fn outcomes_of_a_patient_caller(rig: &Rig, enough: &AtomicBool) -> Vec<Outcome> 
     let mut outcomes = Vec::new();
     let mut connection = RawConnection::open(rig.addr()).expect("connect to the listener");
     for index in 0.. {
-        let (_, request) = unique_write(rig, &format!("patient-{index}"));
+        let (_, request) = rig.write_to(&format!("patient-{index}"));
         outcomes.push(connection.exchange(request.as_bytes()));
         if enough.load(Ordering::SeqCst) {
             break;

@@ -22,24 +22,12 @@ fn kills() -> usize {
     }
 }
 
-/// A write of the second bundle whose path is its own, so that its entry can be found.
-fn unique_write(rig: &Rig, id: &str) -> (String, String) {
-    let path = format!("{}{id}", rig.profile.value("item_path_prefix"));
-    let (host, body) = (rig.profile.value("host"), rig.profile.value("write_body"));
-    let key = rig.api_key(rig.profile.value("client"));
-    let head = format!(
-        "PUT {path} HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n"
-    );
-    let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
-    (path, request)
-}
-
 /// Writes until the server is gone; the paths whose writes were acknowledged.
 fn write_until_refused(rig: &Rig, name: &str, acknowledged: &AtomicUsize) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     let Ok(mut connection) = RawConnection::open(rig.addr()) else { return paths };
     for count in 0.. {
-        let (path, request) = unique_write(rig, &format!("{name}-{count}"));
+        let (path, request) = rig.write_to(&format!("{name}-{count}"));
         match connection.exchange(request.as_bytes()) {
             Outcome::Reply(reply) if reply.status == 200 => {
                 paths.insert(path);

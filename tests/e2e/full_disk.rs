@@ -20,13 +20,8 @@ const BLOCK_BYTES: u64 = 512;
 const WRITES_MAX: usize = 1000;
 
 fn write(rig: &Rig, index: usize) -> (String, Reply) {
-    let path = format!("{}disk-{index}", rig.profile.value("item_path_prefix"));
-    let (host, body) = (rig.profile.value("host"), rig.profile.value("write_body"));
-    let (key, length) = (rig.api_key(rig.profile.value("client")), body.len());
-    let head = format!("PUT {path} HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\n");
-    let framing = format!("content-type: application/json\r\ncontent-length: {length}\r\n");
-    let reply = rig.send(format!("{head}{framing}\r\n{body}")).expect_reply();
-    (path, reply)
+    let (path, request) = rig.write_to(&format!("disk-{index}"));
+    (path, rig.send(request).expect_reply())
 }
 
 /// Starts the server again with so much room, or with all that there is.

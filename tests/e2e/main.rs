@@ -20,4 +20,5 @@ mod identity;
 mod outage;
 mod outcomes;
 mod server_links;
+mod skew;
 mod tidy;

@@ -343,6 +343,16 @@ impl Rig {
         request
     }
 
+    /// A write that the profile's client may make, to a path of its own, so that it is found wherever it gets to.
+    pub fn write_to(&self, item: &str) -> (String, String) {
+        let path = format!("{}{item}", self.profile.value("item_path_prefix"));
+        let (host, body) = (self.profile.value("host"), self.profile.value("write_body"));
+        let (key, length) = (self.client_key(), body.len());
+        let head = format!("PUT {path} HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\n");
+        let framing = format!("content-type: application/json\r\ncontent-length: {length}\r\n");
+        (path, format!("{head}{framing}\r\n{body}"))
+    }
+
     fn client_key(&self) -> &str {
         self.api_key(self.profile.value("client"))
     }
