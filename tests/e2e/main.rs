@@ -11,6 +11,7 @@ mod bundles;
 mod canary;
 mod corpora;
 mod durability;
+mod facts;
 mod handoff;
 mod identity;
 mod outage;

@@ -31,6 +31,20 @@ pub fn filter() -> &'static Path {
     PATH.get_or_init(|| provisioned(provision::filter))
 }
 
+/// The filter that does what a test's script says (`filter/examples/probe.rs`).
+pub fn probe() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        // This also sees to it that the wasm target is there.
+        filter();
+        let wasm = ["--target", "wasm32-wasip1", "--profile", "filter"];
+        cargo(
+            &[&["build", "--quiet", "-p", "palisade-filter", "--example", "probe"], wasm.as_slice()].concat(),
+        );
+        existing(target_dir().join("wasm32-wasip1/filter/examples/probe.wasm"))
+    })
+}
+
 /// Envoy, as `palisade dev` finds or installs it.
 pub fn envoy() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
