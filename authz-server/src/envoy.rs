@@ -3,7 +3,7 @@
 //! INVARIANT: a reply to `Check` is an allow only when the service said so with a receipt; every other way out of here
 //! is a denial.
 
-use crate::check::{Call, Decider, Decision};
+use crate::check::{Call, Decider, Decision, shown};
 use crate::ledger::Outcome;
 use crate::serve::service::{Answered, Service};
 use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption, Metadata};
@@ -172,11 +172,17 @@ fn outcome_of(entry: &HttpAccessLogEntry) -> Outcome {
         }),
         upstream: common.map(|common| common.upstream_cluster.clone()).filter(|cluster| !cluster.is_empty()),
         method: request.map(|request| method(request.request_method)).unwrap_or_default(),
-        host: request.map(|request| request.authority.clone()).unwrap_or_default(),
-        path: request.map(|request| request.path.clone()).unwrap_or_default(),
+        // Whoever may connect writes these, also where the filter refused them for their size.
+        host: request.map(|request| shown(request.authority.as_bytes())).unwrap_or_default(),
+        path: request.map(|request| shown(path_of(&request.path).as_bytes())).unwrap_or_default(),
         details,
         filter_reason,
     }
+}
+
+/// A query is cut off before the rest is shortened: no part of it may be taken for the path.
+fn path_of(target: &str) -> &str {
+    target.split_once(['?', '#']).map_or(target, |(path, _)| path)
 }
 
 /// The decision's id, or that of a request that the filter refused.
@@ -221,4 +227,31 @@ fn flags(flags: &ResponseFlags) -> Vec<String> {
         ("UAEX", flags.unauthorized_details.is_some()),
     ];
     all.into_iter().filter(|(_, set)| *set).map(|(name, _)| name.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::outcome_of;
+    use envoy_types::pb::envoy::data::accesslog::v3::{HttpAccessLogEntry, HttpRequestProperties};
+
+    #[test]
+    fn what_callers_write_is_bounded_in_an_outcome() {
+        let recorded = |path: &str, authority: &str| {
+            let request = HttpRequestProperties {
+                path: path.to_owned(),
+                authority: authority.to_owned(),
+                ..HttpRequestProperties::default()
+            };
+            let outcome =
+                outcome_of(&HttpAccessLogEntry { request: Some(request), ..HttpAccessLogEntry::default() });
+            (outcome.path, outcome.host)
+        };
+        let long = "a".repeat(50_000);
+        let (path, host) = recorded(&format!("/{long}?key=secret"), &long);
+        assert_eq!((path.len(), host.len()), (512, 512));
+        assert_eq!(
+            recorded("/a?key=secret", "shop\u{9b}31m"),
+            ("/a".to_owned(), "shop\u{fffd}31m".to_owned())
+        );
+    }
 }

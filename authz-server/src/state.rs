@@ -41,7 +41,6 @@ pub struct PreviousBundle {
 pub struct State {
     pub epoch: Epoch,
     pub previous: Option<PreviousBundle>,
-    pub ledger: PathBuf,
 }
 
 #[derive(Debug)]
@@ -76,7 +75,8 @@ struct StoredPrevious {
 }
 
 impl State {
-    /// Begins the next epoch of this directory.
+    /// Begins the next epoch of this directory. Whoever calls must hold its ledger open: the ledger's lock is what keeps
+    /// a second server from writing here, and from naming its bundle as one that was served.
     pub fn open(directory: &Path, bundle: BundleDigest, now_ms: u64) -> Result<State, StateError> {
         let path = directory.join(FILE);
         let fail = |detail: String| StateError { path: path.clone(), detail };
@@ -95,7 +95,6 @@ impl State {
         Ok(State {
             epoch: Epoch { server: next.server, counter: next.counter },
             previous: previous.transpose()?,
-            ledger: directory.join(LEDGER_DIRECTORY),
         })
     }
 }

@@ -10,7 +10,7 @@
 use super::error::{BuildError, WiringProblem};
 use super::filters::{EXT_AUTHZ_FILTER, PALISADE_FILTER, WASM_TYPE, ext_authz, router, ungated, vm, wasm};
 use super::listener::{MANAGER_TYPE, access_log};
-use super::routes::{canary_route, has_body_rules, is_canary, is_stream, nobody, table, virtual_host};
+use super::routes::{canary_route, is_canary, nobody, table, virtual_host};
 use super::typed;
 use super::wiring::Wiring;
 use super::{EXTENSION_FILE, clusters::cluster_name};
@@ -29,10 +29,10 @@ const POLICY_PREFIX: &str = "istio-ext-authz-palisade";
 pub(super) fn stream_problems(contract: &Contract) -> Vec<WiringProblem> {
     let mut problems = Vec::new();
     for service in contract.services() {
-        let Some(body) = service.operations.iter().find(|operation| has_body_rules(operation)) else {
+        let Some(body) = service.operations.iter().find(|operation| operation.has_body_rules()) else {
             continue;
         };
-        problems.extend(service.operations.iter().filter(|operation| is_stream(operation)).map(|stream| {
+        problems.extend(service.operations.iter().filter(|operation| operation.is_stream()).map(|stream| {
             WiringProblem::StreamBesideBody {
                 service: service.name.to_string(),
                 stream: stream.name.to_string(),
@@ -129,10 +129,10 @@ fn routes(contract: &Contract) -> Value {
     let hosts = contract.services().iter().map(|service| {
         let route = if is_canary(service) { canary_route() } else { route(service) };
         let mut host = virtual_host(service, vec![route]);
-        let streams = service.operations.iter().any(is_stream);
-        if let (Some(host), true) = (host.as_object_mut(), streams) {
-            // Such a service has no body rules (see `stream_problems`). Its own sidecar would have a provider that does
-            // not buffer; in the one listener that all share here, its virtual host stands for that sidecar.
+        if let (Some(host), true) = (host.as_object_mut(), service.is_ungated()) {
+            // The filter asks the same question, and lets no head pass that a gate would have to hold. Its own sidecar
+            // would have a provider that does not buffer; in the one listener that all share here, its virtual host
+            // stands for that sidecar.
             host.insert("typed_per_filter_config".to_owned(), ungated());
         }
         host

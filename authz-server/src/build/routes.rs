@@ -13,38 +13,18 @@ use palisade_core::contract::{Contract, Operation, Service};
 use palisade_core::routes::Segment;
 use serde_json::{Value, json};
 
-/// gRPC's media type, as Envoy and the core know it.
-const GRPC: &str = "application/grpc";
-
 /// Paths with a second spelling: a slash, dot, backslash, semicolon, percent sign or zero byte in disguise, an empty or a
 /// dot segment. The filter refuses them and more, with a reason; this is for the day when it is missing.
 const SECOND_SPELLING: &str = r".*(?://|/\.{1,2}(?:/|$)|[\\;]|%(?:00|25|2[EeFf]|3[Bb]|5[Cc])).*";
 
-pub(super) fn takes_grpc(operation: &Operation) -> bool {
-    media_types(operation).any(|essence| essence == GRPC)
-}
-
-/// Whether a body must be held until it was judged.
-pub(super) fn has_body_rules(operation: &Operation) -> bool {
-    media_types(operation).any(|essence| essence != GRPC)
-}
-
-pub(super) fn is_stream(operation: &Operation) -> bool {
-    takes_grpc(operation) || operation.upgrade.is_some()
-}
-
 pub(super) fn has_streams(contract: &Contract) -> bool {
-    contract.services().iter().flat_map(|service| &service.operations).any(is_stream)
+    contract.services().iter().flat_map(|service| &service.operations).any(Operation::is_stream)
 }
 
 /// Whether all bodies that a service takes are gRPC's, and there are some.
 pub(super) fn is_grpc_only(service: &Service) -> bool {
-    let mut types = service.operations.iter().flat_map(media_types).peekable();
-    types.peek().is_some() && types.all(|essence| essence == GRPC)
-}
-
-fn media_types(operation: &Operation) -> impl Iterator<Item = &str> {
-    operation.body.iter().flat_map(|body| &body.media_types).map(|known| known.essence.as_ref())
+    service.operations.iter().any(Operation::takes_grpc)
+        && !service.operations.iter().any(Operation::has_body_rules)
 }
 
 /// The route table of an Envoy of our own.
@@ -103,7 +83,7 @@ fn stream_routes(service: &Service) -> Vec<Value> {
         .operations
         .iter()
         .map(|operation| (operation, meets_stream(service, operation)))
-        .filter(|(operation, meets_stream)| is_stream(operation) || *meets_stream)
+        .filter(|(operation, meets_stream)| operation.is_stream() || *meets_stream)
         .collect();
     operations.sort_by_key(|(operation, _)| preference(&operation.template));
     let routes = operations.into_iter().map(|(operation, meets_stream)| {
@@ -119,7 +99,7 @@ fn stream_routes(service: &Service) -> Vec<Value> {
 /// Whether the route of another operation, a streaming one, matches some of its requests.
 fn meets_stream(service: &Service, operation: &Operation) -> bool {
     service.operations.iter().any(|stream| {
-        is_stream(stream)
+        stream.is_stream()
             && stream.name != operation.name
             && stream.method == operation.method
             && overlap(&stream.template, &operation.template)
@@ -129,7 +109,7 @@ fn meets_stream(service: &Service, operation: &Operation) -> bool {
 /// The routes of one operation on which it streams: as gRPC, and as an upgrade.
 fn ungated_routes(service: &Service, operation: &Operation) -> Vec<Value> {
     let mut routes = Vec::new();
-    if takes_grpc(operation) {
+    if operation.takes_grpc() {
         // Envoy's own predicate, which is the core's: whatever it does not count as gRPC is judged as a body.
         let mut matcher = matcher(operation, None);
         if let Some(matcher) = matcher.as_object_mut() {

@@ -3,7 +3,7 @@
 //! INVARIANT: what crosses a network is either protected by TLS on both sides, or its plaintext was asked for by name.
 
 use super::error::WiringProblem;
-use super::routes::{is_grpc_only, takes_grpc};
+use super::routes::is_grpc_only;
 use palisade_core::canary;
 use palisade_core::contract::Contract;
 use std::collections::BTreeMap;
@@ -173,7 +173,7 @@ impl Wiring {
                     service
                         .operations
                         .iter()
-                        .find(|operation| takes_grpc(operation) && !is_grpc_only(service))
+                        .find(|operation| operation.takes_grpc() && !is_grpc_only(service))
                         .map(|operation| WiringProblem::GrpcOverHttp1 {
                             service: service.name.to_string(),
                             operation: operation.name.to_string(),

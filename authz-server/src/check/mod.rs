@@ -232,9 +232,10 @@ fn header<'a>(pairs: &[(&'a [u8], &'a [u8])], name: &[u8]) -> Option<&'a [u8]> {
 /// How much of a text that nobody checked goes into a record.
 const SHOWN_BYTES_MAX: usize = 512;
 
-fn shown(bytes: &[u8]) -> String {
+/// A text that nobody checked, as it goes into a record: bounded, and without what a terminal would obey.
+pub(crate) fn shown(bytes: &[u8]) -> String {
     let bytes = bytes.get(..SHOWN_BYTES_MAX).unwrap_or(bytes);
-    String::from_utf8_lossy(bytes).into_owned()
+    String::from_utf8_lossy(bytes).replace(char::is_control, "\u{fffd}")
 }
 
 impl Trust {

@@ -73,7 +73,7 @@ impl Outline {
             services: bundle.services.iter().map(|service| service.name.clone()).collect(),
             grpc_services: services
                 .iter()
-                .filter(|service| takes_grpc(service))
+                .filter(|service| service.operations.iter().any(Operation::takes_grpc))
                 .map(|service| service.name.to_string())
                 .collect(),
             clients: bundle.entities.clients.keys().cloned().collect(),
@@ -83,11 +83,6 @@ impl Outline {
             }),
         }
     }
-}
-
-fn takes_grpc(service: &Service) -> bool {
-    let mut bodies = service.operations.iter().filter_map(|operation| operation.body.as_ref());
-    bodies.any(|body| body.media_types.iter().any(|known| &*known.essence == "application/grpc"))
 }
 
 fn has_operations(service: &Service, names: &[&str]) -> bool {

@@ -15,7 +15,7 @@ use crate::envoy::{AccessLogServiceServer, AuthorizationServer, Gateway};
 use crate::identity::ApiKeys;
 use crate::ledger::{Admin, AdminEvent, Entry, Ledger, Recovery};
 use crate::secrets::HandoffSecrets;
-use crate::state::State;
+use crate::state::{LEDGER_DIRECTORY, State};
 use crate::telemetry::Metrics;
 use service::{Service, now_ms};
 use std::future::Future;
@@ -185,8 +185,8 @@ fn open(settings: &Settings) -> Result<(Service, Recovery), ServeError> {
     let bundle = Bundle::load(&settings.bundle).map_err(fail)?;
     let secrets = HandoffSecrets::read(&settings.handoff_secrets).map_err(fail)?;
     let api_keys = settings.api_keys.as_deref().map(ApiKeys::read).transpose().map_err(fail)?;
+    let (ledger, recovery) = Ledger::open(&settings.state.join(LEDGER_DIRECTORY)).map_err(fail)?;
     let state = State::open(&settings.state, bundle.digest, now_ms()).map_err(fail)?;
-    let (ledger, recovery) = Ledger::open(&state.ledger).map_err(fail)?;
     tracing::info!(?recovery, "the ledger is open");
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(|error| fail(format!("the system gives no randomness: {error}")))?;
@@ -203,4 +203,35 @@ async fn stop_recording(service: Arc<Service>) -> Result<(), ServeError> {
     record(&service, AdminEvent::Stop, format!("epoch {}", service.decider().epoch)).await?;
     tracing::info!("stopped");
     service.ledger().clone().close().await.map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ListenAddress, Peers, Settings, open};
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::path::Path;
+
+    #[test]
+    fn a_server_that_may_not_start_leaves_the_state_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let secrets = directory.path().join("secrets");
+        std::fs::write(&secrets, "01".repeat(32)).unwrap();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let start = |bundle: &str| {
+            open(&Settings {
+                bundle: Path::new(env!("CARGO_MANIFEST_DIR")).join(bundle),
+                listen: ListenAddress::Tcp(any),
+                peers: Peers::Local,
+                admin: any,
+                state: directory.path().join("state"),
+                handoff_secrets: secrets.clone(),
+                api_keys: None,
+            })
+        };
+        let epoch = || std::fs::read_to_string(directory.path().join("state/epoch.json")).unwrap();
+        let _running = start("../policies").unwrap();
+        let before = epoch();
+        assert!(start("../tests/bundles/second").is_err(), "the ledger is locked");
+        assert_eq!(epoch(), before);
+    }
 }

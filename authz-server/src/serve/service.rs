@@ -9,7 +9,7 @@ use palisade_core::call_id::{CallId, CallIdMint};
 use palisade_core::reason::Reason;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Decisions under way at once. Each waits for a sync of the disk; more than this means the disk is gone.
 const CONCURRENT_MAX: usize = 4096;
@@ -67,16 +67,17 @@ impl Service {
             return self.refused(Reason::Overloaded, fallback);
         };
         let service = self.clone();
+        let (known_id, call_id) = watch::channel(fallback);
         let task = tokio::spawn(async move {
             let _slot = slot;
-            service.decide_and_record(decide, fallback, arrived).await
+            service.decide_and_record(decide, known_id, arrived).await
         });
         match tokio::time::timeout(Duration::from_millis(DEADLINE_MS), task).await {
             Ok(Ok(answered)) => answered,
-            // The task goes on and its record is written; the caller is refused all the same.
+            // The task goes on and its record is written; the caller is refused all the same, under the record's id.
             Err(_deadline) => {
                 self.metrics.not_recorded();
-                self.refused(Reason::LedgerUnavailable, fallback)
+                self.refused(Reason::LedgerUnavailable, *call_id.borrow())
             }
             Ok(Err(error)) => {
                 tracing::error!(%error, decision_id = %fallback, "deciding a call failed");
@@ -89,10 +90,12 @@ impl Service {
     async fn decide_and_record(
         &self,
         decide: impl FnOnce(&Decider, u64, CallId) -> Concluded,
-        fallback: CallId,
+        known_id: watch::Sender<CallId>,
         arrived: Instant,
     ) -> Answered {
+        let fallback = *known_id.borrow();
         let mut concluded = decide(&self.decider, now_ms(), fallback);
+        known_id.send_replace(concluded.call_id);
         concluded.record.latency_us = u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
         if !concluded.handoff.is_genuine() {
             let workload = concluded.record.workload.as_deref().unwrap_or("unknown");

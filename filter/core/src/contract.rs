@@ -93,6 +93,38 @@ pub struct Operation {
     pub body: Option<BodyRule>,
 }
 
+/// gRPC's media type, as Envoy knows it.
+pub(crate) const GRPC: &str = "application/grpc";
+
+impl Operation {
+    pub fn takes_grpc(&self) -> bool {
+        self.media_types().any(|essence| essence == GRPC)
+    }
+
+    /// Whether a body must be held until it was judged.
+    pub fn has_body_rules(&self) -> bool {
+        self.media_types().any(|essence| essence != GRPC)
+    }
+
+    /// Whether its requests may go on before they have ended.
+    pub fn is_stream(&self) -> bool {
+        self.takes_grpc() || self.upgrade.is_some()
+    }
+
+    pub fn media_types(&self) -> impl Iterator<Item = &str> {
+        self.body.iter().flat_map(|body| &body.media_types).map(|known| known.essence.as_ref())
+    }
+}
+
+impl Service {
+    /// Whether a target that has one gate for all operations of a service must leave this one without: it has streams,
+    /// and no body that must be held.
+    pub fn is_ungated(&self) -> bool {
+        self.operations.iter().any(Operation::is_stream)
+            && !self.operations.iter().any(Operation::has_body_rules)
+    }
+}
+
 /// One service and the names by which it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {

@@ -205,7 +205,7 @@ fn judge_head(
     let pairs = HeaderMap::parse(pairs.ok_or(Reason::HeaderMapInvalid)?)?;
     let head = RequestHead::parse(pairs.iter(), contract.identity_headers())?;
     let matched = find_operation(contract, &head)?;
-    let body = rules::check_head(matched.operation, &head, ends_here)?;
+    let body = rules::check_head(matched, &head, ends_here)?;
     let handoff =
         Handoff { bundle: contract.digest(), operation: matched.index, flags: flags(&head, body), call_id };
     let handoff = handoff.encode(secret, binding(&head));

@@ -1,9 +1,11 @@
 //! Finds the operation of a path: a tree of segments, in which a literal goes before a parameter.
 //!
-//! INVARIANT: a match compares bytes and decodes nothing; the work of one match is bounded whatever the contract holds.
+//! INVARIANT: a match compares bytes; a segment that only a decoding or case-folding reader takes for a literal matches
+//! nothing in the literal's place. The work of one match is bounded whatever the contract holds.
 
 use crate::limits::ROUTE_STEPS_MAX;
 use crate::method::Method;
+use crate::path::folded;
 
 /// One part of a path template.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +38,8 @@ pub struct Routes {
 struct Node {
     /// Sorted by segment.
     literals: Vec<(Box<str>, usize)>,
+    /// Sorted: the literals as they are after decoding, in lower case.
+    folded_literals: Vec<Box<[u8]>>,
     parameter: Option<usize>,
     operations: Vec<(Method, OperationIndex)>,
 }
@@ -103,6 +107,12 @@ impl Routes {
         {
             return Some(found);
         }
+        if literal.is_none() && node.resembles_literal(segment) {
+            // `/{id}` must not take what the service takes for `/orders:cancel`: `/orders%3Acancel`, `/Orders:cancel`. With
+            // no step left, no branch further up takes it either.
+            *steps = 0;
+            return None;
+        }
         match node.parameter {
             Some(child) if !segment.is_empty() => self.walk(child, segments, steps),
             _ => None,
@@ -116,6 +126,10 @@ impl Routes {
             Ok(found) => node.literals.get(found).map_or(at, |(_, child)| *child),
             Err(place) => {
                 node.literals.insert(place, (text.into(), new));
+                let text: Box<[u8]> = folded(text).collect();
+                if let Err(place) = node.folded_literals.binary_search(&text) {
+                    node.folded_literals.insert(place, text);
+                }
                 self.nodes.push(Node::default());
                 new
             }
@@ -133,6 +147,12 @@ impl Routes {
                 new
             }
         }
+    }
+}
+
+impl Node {
+    fn resembles_literal(&self, segment: &str) -> bool {
+        self.folded_literals.binary_search_by(|known| known.iter().copied().cmp(folded(segment))).is_ok()
     }
 }
 
@@ -184,6 +204,33 @@ mod tests {
             check(Get, "/a", RouteMatch::Unknown);
             check(Get, "/dir/", found(7));
             check(Get, "/dir", RouteMatch::Unknown);
+        }
+    }
+
+    universal_test! {
+        fn a_second_spelling_of_a_literal_is_no_parameter() {
+            use Method::Get;
+            let routes = routes(&[
+                (Get, "/v1/{id}"), (Get, "/v1/orders:cancel"), (Get, "/v1/Caf%C3%A9"), (Get, "/{kind}/{id}"), (Get, "/admin/{id}"), (Get, "/admin/x/y"), (Get, "/{kind}/x/z"),
+            ]);
+            let check = |path: &str, expected| {
+                assert_eq!(routes.find(Get, path.split('/').skip(1)), expected, "{path}");
+            };
+            let found = |index| RouteMatch::Operation(OperationIndex(index));
+            check("/v1/orders:cancel", found(1));
+            for path in ["/v1/orders%3Acancel", "/v1/orders%3acancel", "/v1/Orders:cancel", "/v1/ORDERS%3ACANCEL"] {
+                check(path, RouteMatch::Unknown);
+            }
+            check("/v1/Caf%C3%A9", found(2));
+            for path in ["/v1/Caf%c3%a9", "/v1/caf%C3%A9"] {
+                check(path, RouteMatch::Unknown);
+            }
+            check("/admin/7", found(4));
+            check("/Admin/7", RouteMatch::Unknown);
+            for (path, index) in [("/v1/user%40shop", 0), ("/v1/orders:cancel2", 0), ("/v1/o-1", 0), ("/Orders/7", 3)] {
+                check(path, found(index));
+            }
+            check("/admin/x/z", found(6));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The rules of an operation for the head of a request, and what is to be done with its body.
 
-use crate::contract::{BodyRule, MediaType, Operation};
+use crate::contract::{BodyRule, GRPC, Matched, MediaType};
 use crate::head::RequestHead;
 use crate::media::ContentType;
 use crate::reason::Reason;
@@ -17,11 +17,8 @@ pub enum BodyPlan {
 }
 
 /// Judges a head by its operation. `ends_here`: the proxy saw the end of the request with its head.
-pub fn check_head(
-    operation: &Operation,
-    head: &RequestHead<'_>,
-    ends_here: bool,
-) -> Result<BodyPlan, Reason> {
+pub fn check_head(matched: Matched<'_>, head: &RequestHead<'_>, ends_here: bool) -> Result<BodyPlan, Reason> {
+    let operation = matched.operation;
     // First of all: an upgraded request is not held by the gate, so that no later rule could be kept.
     if let Some(protocol) = head.upgrade {
         let declared = operation.upgrade.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(protocol));
@@ -30,6 +27,8 @@ pub fn check_head(
     let Some(rule) = &operation.body else {
         return match head.content_length {
             Some(1..) => Err(Reason::BodyNotDeclared),
+            // No gate holds this head until we know whether a body comes, so that what may bring one is refused at once.
+            None if !ends_here && matched.service.is_ungated() => Err(Reason::BodyNotDeclared),
             Some(0) | None => Ok(BodyPlan::Absent),
         };
     };
@@ -57,7 +56,7 @@ fn check_body_head(rule: &BodyRule, head: &RequestHead<'_>) -> Result<BodyPlan, 
 
 fn accepts(declared: &MediaType, content_type: ContentType<'_>) -> bool {
     match content_type {
-        ContentType::Grpc => declared.essence.as_ref() == "application/grpc",
+        ContentType::Grpc => declared.essence.as_ref() == GRPC,
         ContentType::Media(essence) => declared.essence.eq_ignore_ascii_case(essence),
     }
 }

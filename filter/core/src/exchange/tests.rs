@@ -2,6 +2,7 @@
 
 use super::{BodyStep, Engine, Exchange, HeadStep, ResponseStep, binding};
 use crate::call_id::CallIdMint;
+use crate::contract::Contract;
 use crate::contract::tests::sample;
 use crate::handoff::{Flags, HEADER, Handoff, Secret, SecretSlot};
 use crate::head::RequestHead;
@@ -110,6 +111,26 @@ universal_test! {
         check("POST", "/orders", &[JSON, ("content-length", "100")], false, None);
         check("POST", "/orders", &[JSON, ("content-length", "101")], false, Some(Reason::BodyTooLarge));
         check("POST", "/pkg.Svc/Call", &[("content-type", "application/grpc+proto")], false, None);
+    }
+}
+
+universal_test! {
+    fn a_service_without_a_gate_gets_no_head_that_a_body_may_follow() {
+        let mut service = sample().services()[0].clone();
+        service.operations.retain(|operation| !operation.has_body_rules());
+        let contract = Contract::assemble(sample().digest(), Vec::new(), vec![service]).unwrap();
+        let check = |method, path, added: &[(&str, &str)], ends_here, expected| {
+            let mut driver = Driver::new();
+            driver.engine.contract = contract.clone();
+            assert_eq!(reason(driver.head(method, path, added, ends_here)), expected, "{method} {path} {added:?}");
+        };
+        check("DELETE", "/orders/7", &[("transfer-encoding", "chunked")], false, Some(Reason::BodyNotDeclared));
+        check("DELETE", "/orders/7", &[], false, Some(Reason::BodyNotDeclared));
+        check("GET", "/watch", &[], false, Some(Reason::BodyNotDeclared));
+        check("DELETE", "/orders/7", &[], true, None);
+        check("DELETE", "/orders/7", &[("content-length", "0")], true, None);
+        check("GET", "/watch", &[("upgrade", "websocket")], false, None);
+        check("POST", "/pkg.Svc/Call", &[("content-type", "application/grpc")], false, None);
     }
 }
 
