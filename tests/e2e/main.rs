@@ -12,6 +12,7 @@ mod canary;
 mod cancelled;
 mod core_in_wasm;
 mod corpora;
+mod drills;
 mod durability;
 mod facts;
 mod full_disk;

@@ -21,21 +21,21 @@ struct Versions {
 impl Versions {
     fn make() -> Self {
         let versions = Self { dir: tempfile::tempdir().expect("make a directory for two bundles") };
-        for version in [versions.old(), versions.new()] {
+        for version in [versions.older(), versions.newer()] {
             copy_dir(&workspace_dir().join("tests/bundles/second"), &version);
         }
-        let file = versions.new().join("palisade.yaml");
+        let file = versions.newer().join("palisade.yaml");
         let mut text = std::fs::read_to_string(&file).expect("read the settings");
         writeln!(text, "# One line more is another bundle.").expect("write to a string");
         std::fs::write(&file, text).expect("write the settings");
         versions
     }
 
-    fn old(&self) -> PathBuf {
+    fn older(&self) -> PathBuf {
         self.dir.path().join("old")
     }
 
-    fn new(&self) -> PathBuf {
+    fn newer(&self) -> PathBuf {
         self.dir.path().join("new")
     }
 }
@@ -64,9 +64,9 @@ fn metric(rig: &Rig, begins: &str) -> usize {
 
 fn server_first(target: Target) {
     let versions = Versions::make();
-    let options = Options::default().bundle_dir(&versions.old());
+    let options = Options::default().bundle_dir(&versions.older());
     let mut rig = Rig::start_with(target, BundleUnderTest::Second, options);
-    roll_out_to_server(&mut rig, &versions.new());
+    roll_out_to_server(&mut rig, &versions.newer());
 
     let (decided, skewed) = (rig.decisions().len(), metric(&rig, "palisade_bundle_skew_total "));
     for _ in 0..REQUESTS {
@@ -83,7 +83,8 @@ fn server_first(target: Target) {
 
 fn filter_first(target: Target) {
     let versions = Versions::make();
-    let options = Options::default().bundle_dir(&versions.new()).server_bundle_dir(&versions.old()).unready();
+    let options =
+        Options::default().bundle_dir(&versions.newer()).server_bundle_dir(&versions.older()).unready();
     let mut rig = Rig::start_with(target, BundleUnderTest::Second, options);
     rig.wait_until_server_is_ready();
     rig.wait_until_envoy_is_ready();
@@ -103,7 +104,7 @@ fn filter_first(target: Target) {
     assert!(rig.decisions().iter().all(|decision| decision.handoff == "bundle_unknown"));
 
     // What ends it is the server's own part of the rollout.
-    roll_out_to_server(&mut rig, &versions.new());
+    roll_out_to_server(&mut rig, &versions.newer());
     assert_eq!(rig.send(rig.write_request()).expect_reply().status, 200);
     assert_eq!(metric(&rig, "palisade_bundle_skew_total "), 0, "both have the same bundle now");
 }

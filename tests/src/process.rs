@@ -28,11 +28,19 @@ pub struct Launch {
     pub program: PathBuf,
     pub args: Vec<OsString>,
     pub env: Vec<(OsString, OsString)>,
+    /// What this test process has in its environment and the child must not have.
+    pub env_removed: Vec<OsString>,
 }
 
 impl Launch {
     pub fn new(name: &str, program: impl Into<PathBuf>) -> Self {
-        Self { name: name.to_owned(), program: program.into(), args: Vec::new(), env: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            env_removed: Vec::new(),
+        }
     }
 
     #[must_use]
@@ -50,6 +58,12 @@ impl Launch {
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
+        self
+    }
+
+    #[must_use]
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
+        self.env_removed.push(name.into());
         self
     }
 }
@@ -209,6 +223,9 @@ fn spawn(launch: &Launch, log: &Path) -> Child {
     let errors = file.try_clone().expect("open the log of a child twice");
     let mut command = tied::command(binaries::palisade(), &launch.program);
     command.args(&launch.args);
+    for name in &launch.env_removed {
+        command.env_remove(name);
+    }
     command.envs(launch.env.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(file).stderr(errors);
     let (answer, answered) = channel();
