@@ -75,7 +75,8 @@ pub(super) fn manager(contract: &Contract, wiring: &Wiring) -> Value {
     )
 }
 
-/// No configuration by default: until the file was read the listener does not come up.
+/// No configuration by default. A configuration that the filter refuses leaves the listener up, and every request with
+/// Envoy's own 500: closed, but readiness proves nothing here, the canary does.
 fn discovered(wiring: &Wiring) -> Value {
     json!({
         "name": PALISADE_FILTER,
