@@ -28,7 +28,7 @@ bench-core:
 
 # kill -9 under load, full size: no acknowledged entry may be lost
 kills count="10000":
-    PALISADE_KILLS={{count}} cargo test --release -p tests --test e2e -- --nocapture kills
+    PALISADE_KILLS={{count}} cargo test --release -p tests --test e2e -- --nocapture survives_sigkill
 
 # Known vulnerabilities; needs the advisory database
 advisories:

@@ -5,22 +5,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tests::deadline::eventually;
 use tests::raw_client::{Outcome, RawConnection};
-use tests::rig::{BundleUnderTest, LEDGER_TIMEOUT, Options, Rig, START_TIMEOUT, Target};
+use tests::rig::{BundleUnderTest, LEDGER_TIMEOUT, Options, Rig, START_TIMEOUT, Target, Trace};
 
+/// `PALISADE_KILLS` makes it more.
 const KILLS: usize = 6;
+/// A server reads its whole ledger when it starts, so that very many kills begin a new one now and then.
+const KILLS_OF_ONE_LEDGER: usize = 100;
+
 const WRITERS: usize = 4;
 const ACKNOWLEDGED_BEFORE_A_KILL: usize = 40;
 
-/// A write of the second bundle whose path is its own, so that its entry can be found.
-fn unique_write(rig: &Rig, id: &str) -> (String, String) {
-    let path = format!("{}{id}", rig.profile.value("item_path_prefix"));
-    let (host, body) = (rig.profile.value("host"), rig.profile.value("write_body"));
-    let key = rig.api_key(rig.profile.value("client"));
-    let head = format!(
-        "PUT {path} HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n"
-    );
-    let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
-    (path, request)
+fn kills() -> usize {
+    match std::env::var("PALISADE_KILLS") {
+        Ok(text) => text.parse().expect("`PALISADE_KILLS` is a number of kills"),
+        Err(_) => KILLS,
+    }
 }
 
 /// Writes until the server is gone; the paths whose writes were acknowledged.
@@ -28,7 +27,7 @@ fn write_until_refused(rig: &Rig, name: &str, acknowledged: &AtomicUsize) -> BTr
     let mut paths = BTreeSet::new();
     let Ok(mut connection) = RawConnection::open(rig.addr()) else { return paths };
     for count in 0.. {
-        let (path, request) = unique_write(rig, &format!("{name}-{count}"));
+        let (path, request) = rig.write_to(&format!("{name}-{count}"));
         match connection.exchange(request.as_bytes()) {
             Outcome::Reply(reply) if reply.status == 200 => {
                 paths.insert(path);
@@ -42,9 +41,23 @@ fn write_until_refused(rig: &Rig, name: &str, acknowledged: &AtomicUsize) -> BTr
 
 #[test]
 fn every_acknowledged_write_survives_sigkill() {
+    let kills = kills();
+    let mut acknowledged = 0;
+    let mut done = 0;
+    while done < kills {
+        let now = KILLS_OF_ONE_LEDGER.min(kills - done);
+        acknowledged += kill_again_and_again(now);
+        done += now;
+    }
+    println!("{kills} kills, {acknowledged} acknowledged writes, none lost");
+    assert!(acknowledged >= kills * ACKNOWLEDGED_BEFORE_A_KILL);
+}
+
+/// Kills one server so often while it is written to; how many writes were acknowledged, all of which are there.
+fn kill_again_and_again(kills: usize) -> usize {
     let mut rig = Rig::start(Target::Envoy, BundleUnderTest::Second);
     let mut expected = BTreeSet::new();
-    for round in 0..KILLS {
+    for round in 0..kills {
         let acknowledged = AtomicUsize::new(0);
         let acknowledged = &acknowledged;
         // The id is taken first: a process cannot be borrowed to be killed while the writers use the rig.
@@ -70,16 +83,20 @@ fn every_acknowledged_write_survives_sigkill() {
         let lost: Vec<&String> = expected.difference(&recorded).collect();
         assert!(lost.is_empty(), "kill {round} lost {} of {} entries: {lost:?}", lost.len(), expected.len());
     }
-    assert!(expected.len() >= KILLS * ACKNOWLEDGED_BEFORE_A_KILL);
     let verified = palisade::ledger::verify(&rig.ledger_dir()).expect("the ledger is whole after all kills");
     assert!(verified.entries >= expected.len() as u64);
+    expected.len()
 }
 
 #[test]
 fn a_write_is_synced_before_its_decision_is_sent() {
     const TRACE: &str = "server.strace";
     const WRITES: usize = 5;
-    let rig = Rig::start_with(Target::Envoy, BundleUnderTest::Demo, Options::default().trace_server(TRACE));
+    let rig = Rig::start_with(
+        Target::Envoy,
+        BundleUnderTest::Demo,
+        Options::default().trace_server(Trace::ToFile(TRACE)),
+    );
     let before = rig.decisions().len();
     for _ in 0..WRITES {
         let reply = rig.send(rig.write_request()).expect_reply();

@@ -218,7 +218,7 @@ fn restart_server(rig: &mut Rig) {
     });
 }
 
-fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
+pub(crate) fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to).expect("make a directory");
     for entry in std::fs::read_dir(from).expect("list a directory") {
         let entry = entry.expect("list a directory");

@@ -9,10 +9,17 @@
 
 mod bundles;
 mod canary;
+mod cancelled;
+mod core_in_wasm;
 mod corpora;
 mod durability;
 mod facts;
+mod full_disk;
+mod grpc;
 mod handoff;
 mod identity;
 mod outage;
+mod outcomes;
+mod server_links;
+mod skew;
 mod tidy;

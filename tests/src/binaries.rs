@@ -100,9 +100,15 @@ fn provisioned(part: impl FnOnce(&mut Progress) -> Result<PathBuf, ProvisionErro
 }
 
 fn cargo(args: &[&str]) {
+    let status = cargo_command().args(args).status().expect("run cargo");
+    assert!(status.success(), "cargo {} failed", args.join(" "));
+}
+
+/// The cargo that runs these tests, for this workspace and its target directory.
+pub fn cargo_command() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(args).current_dir(workspace_dir()).env("CARGO_TARGET_DIR", target_dir());
+    command.current_dir(workspace_dir()).env("CARGO_TARGET_DIR", target_dir());
     // What cargo set for this very test run must not reach the build within it.
     for (name, _) in std::env::vars_os() {
         if name
@@ -112,8 +118,7 @@ fn cargo(args: &[&str]) {
             command.env_remove(name);
         }
     }
-    let status = command.status().expect("run cargo");
-    assert!(status.success(), "cargo {} failed", args.join(" "));
+    command
 }
 
 fn existing(path: PathBuf) -> PathBuf {

@@ -25,7 +25,7 @@ use crate::ports::free_addr;
 use crate::process::Process;
 use crate::raw_client::{self, Outcome, Reply};
 use crate::spy::{SeenRequest, Spy};
-use plan::{Edit, Plan};
+use plan::{Edit, LinkFiles, Plan};
 
 /// How long a part may take to start on a busy machine.
 pub const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -59,6 +59,29 @@ impl Target {
     }
 }
 
+/// How Envoy reaches the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Link {
+    /// Plaintext over loopback.
+    #[default]
+    Tcp,
+    Unix,
+    /// TLS on both sides: Envoy shows the certificate of `envoy`, the server lets in `listed`.
+    Mutual {
+        envoy: String,
+        listed: String,
+    },
+}
+
+/// What strace does to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trace {
+    /// Writes down every call by which bytes leave it, in this file of the rig's directory.
+    ToFile(&'static str),
+    /// Lets every sync of a file take that long.
+    SlowSyncs { delay_us: u64 },
+}
+
 /// What differs from the ordinary rig.
 #[derive(Default)]
 pub struct Options {
@@ -67,10 +90,13 @@ pub struct Options {
     edit: Option<Edit>,
     /// The bundle's directory, where it is not the one in the workspace.
     bundle_dir: Option<PathBuf>,
+    /// The server's own bundle, where it is not the one that Envoy's configuration is made from.
+    server_bundle_dir: Option<PathBuf>,
+    link: Link,
     /// What Envoy's environment says, where it is not what the server was given; empty means no variable.
     envoy_secret: Option<String>,
-    /// Runs the server under strace, which writes to this file of the rig's directory.
-    trace: Option<&'static str>,
+    /// Runs the server under strace.
+    trace: Option<Trace>,
     /// The rig is expected not to become ready; the test looks by itself.
     unready: bool,
 }
@@ -111,8 +137,20 @@ impl Options {
     }
 
     #[must_use]
-    pub fn trace_server(mut self, file: &'static str) -> Self {
-        self.trace = Some(file);
+    pub fn server_bundle_dir(mut self, dir: &Path) -> Self {
+        self.server_bundle_dir = Some(dir.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn link(mut self, link: Link) -> Self {
+        self.link = link;
+        self
+    }
+
+    #[must_use]
+    pub fn trace_server(mut self, trace: Trace) -> Self {
+        self.trace = Some(trace);
         self
     }
 
@@ -162,20 +200,23 @@ impl Rig {
         let spies = profile.services.keys().map(|service| (service.clone(), Spy::start())).collect();
         let bundle_dir =
             options.bundle_dir.unwrap_or_else(|| binaries::workspace_dir().join(&profile.bundle));
+        let server_bundle_dir = options.server_bundle_dir.unwrap_or_else(|| bundle_dir.clone());
         let mut plan = Plan {
             target,
             bundle_dir,
+            server_bundle_dir,
             dir: dir.path().to_owned(),
             listen: free_addr(),
             envoy_admin: free_addr(),
             server_listen: free_addr(),
             server_admin: free_addr(),
             tls: None,
+            link: link_files(options.link, dir.path()),
         };
         let pki = options.tls.then(|| Pki::new(&dir.path().join("pki")));
         plan.tls = pki.as_ref().map(|pki| (pki.server(), pki.ca_file()));
         plan.build(&profile.services, &spies, options.edit);
-        let server = Process::start(plan.server_launch(options.trace), dir.path());
+        let server = Process::start(plan.server_launch(options.trace.as_ref()), dir.path());
         let envoy_secret = options.envoy_secret.unwrap_or_else(|| secret.clone());
         let envoy = Process::start(plan.envoy_launch(&envoy_secret), dir.path());
         let values = profile.resolve(&keys);
@@ -302,6 +343,16 @@ impl Rig {
         request
     }
 
+    /// A write that the profile's client may make, to a path of its own, so that it is found wherever it gets to.
+    pub fn write_to(&self, item: &str) -> (String, String) {
+        let path = format!("{}{item}", self.profile.value("item_path_prefix"));
+        let (host, body) = (self.profile.value("host"), self.profile.value("write_body"));
+        let (key, length) = (self.client_key(), body.len());
+        let head = format!("PUT {path} HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\n");
+        let framing = format!("content-type: application/json\r\ncontent-length: {length}\r\n");
+        (path, format!("{head}{framing}\r\n{body}"))
+    }
+
     fn client_key(&self) -> &str {
         self.api_key(self.profile.value("client"))
     }
@@ -371,6 +422,19 @@ impl Rig {
     /// The server's metrics, as text.
     pub fn server_metrics(&self) -> String {
         body_of(self.server_admin, "/metrics")
+    }
+}
+
+/// The link has an authority of its own: whom callers trust says nothing about whom the server trusts.
+fn link_files(link: Link, dir: &Path) -> LinkFiles {
+    match link {
+        Link::Tcp => LinkFiles::Tcp,
+        Link::Unix => LinkFiles::Unix,
+        Link::Mutual { envoy, listed } => {
+            let pki = Pki::new(&dir.join("link-pki"));
+            let (server, envoy) = (pki.server(), pki.client("envoy", &[&envoy]));
+            LinkFiles::Mutual { server, envoy, ca: pki.ca_file(), listed }
+        }
     }
 }
 

@@ -72,6 +72,7 @@ pub(crate) struct Shared {
     changed: Condvar,
     streams: Mutex<Vec<TcpStream>>,
     silent: AtomicBool,
+    speaks_first: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -93,6 +94,11 @@ impl Spy {
     /// While silent, the spy reads and records but answers nothing.
     pub fn stay_silent(&self, silent: bool) {
         self.shared.silent.store(silent, Ordering::SeqCst);
+    }
+
+    /// A spy that speaks first answers a gRPC call with a message before the caller has sent any.
+    pub fn speak_first(&self, first: bool) {
+        self.shared.speaks_first.store(first, Ordering::SeqCst);
     }
 
     pub fn seen(&self) -> Seen {
@@ -167,6 +173,10 @@ impl Shared {
 
     pub(crate) fn is_silent(&self) -> bool {
         self.silent.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn speaks_first(&self) -> bool {
+        self.speaks_first.load(Ordering::SeqCst)
     }
 
     fn close(&self, connection: usize) {

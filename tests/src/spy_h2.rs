@@ -60,6 +60,19 @@ async fn answer(
     shared: Arc<Shared>,
 ) -> Result<(), h2::Error> {
     let (head, mut body) = request.into_parts();
+    let is_grpc = head
+        .headers
+        .get("content-type")
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    let content_type = if is_grpc { "application/grpc" } else { "application/json" };
+    let mut answered = Response::new(());
+    answered.headers_mut().insert("content-type", http::HeaderValue::from_static(content_type));
+    let mut greeted = None;
+    if is_grpc && shared.speaks_first() {
+        let mut stream = respond.send_response(answered.clone(), false)?;
+        stream.send_data(Bytes::from_static(EMPTY_GRPC_MESSAGE), false)?;
+        greeted = Some(stream);
+    }
     let mut bytes = Vec::new();
     while let Some(data) = body.data().await {
         let data = data?;
@@ -73,10 +86,6 @@ async fn answer(
     }
     let method = head.method.as_str().as_bytes().to_vec();
     let target = head.uri.path_and_query().map(|path| path.as_str().as_bytes().to_vec()).unwrap_or_default();
-    let is_grpc = head
-        .headers
-        .get("content-type")
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     let reply = if is_grpc { EMPTY_GRPC_MESSAGE.to_vec() } else { echo_body(&method, &target) };
     shared.record_request(SeenRequest {
         connection,
@@ -91,10 +100,10 @@ async fn answer(
         // The stream stays open: only the end of the connection frees it.
         std::future::pending::<()>().await;
     }
-    let content_type = if is_grpc { "application/grpc" } else { "application/json" };
-    let mut head = Response::new(());
-    head.headers_mut().insert("content-type", http::HeaderValue::from_static(content_type));
-    let mut stream = respond.send_response(head, false)?;
+    let mut stream = match greeted {
+        Some(stream) => stream,
+        None => respond.send_response(answered, false)?,
+    };
     stream.send_data(Bytes::from(reply), !is_grpc)?;
     if is_grpc {
         let mut trailers = HeaderMap::new();

@@ -4,6 +4,7 @@ use super::failed;
 use crate::identity::SpiffeId;
 use crate::serve::{self, ListenAddress, Peers, ServerTls, Settings};
 use crate::telemetry::{self, LogFormat};
+use rustix::process::Signal;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -78,6 +79,8 @@ async fn serve_until_signal(settings: Settings) -> Result<(), serve::ServeError>
             _ = interrupt.recv() => {}
         }
     };
+    // A limit on the size of files is then an error of the write, which refuses calls and says why, and not a death.
+    let _past_the_size_limit = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
     let up = |serving: &serve::Serving| {
         let line = serde_json::json!({
             "event": "serving",

@@ -45,10 +45,11 @@ pub(super) fn recover<F: WriteAt>(file: &mut F, path: &Path) -> Result<Recovered
     };
     let (entries, end) = (scanner.index(), scanner.offset());
 
+    // Cut off last: where storing fails, the next opening still finds, and reports, what was torn.
+    store_again(file, batch_start, end).map_err(fail("write"))?;
     if truncated_bytes > 0 {
         file.truncate(end).map_err(fail("truncate"))?;
     }
-    store_again(file, batch_start, end).map_err(fail("write"))?;
     file.sync().map_err(fail("sync"))?;
     Ok(Recovered { entries, end, truncated_bytes })
 }

@@ -37,8 +37,10 @@ const STREAMS_MAX: u32 = 2048;
 /// Calls that one connection may have under way; the rest waits in HTTP/2's own window.
 const CALLS_PER_CONNECTION_MAX: usize = 1024;
 
-/// Streams that were reset before we looked at them: the rapid reset attack.
-const PENDING_RESETS_MAX: usize = 64;
+/// Calls that were cancelled before we had looked at them. Callers that hang up come as resets, all over the one
+/// connection of their proxy and many in one read; to end the connection for it would deny everybody else's calls on it.
+/// So the bound is not there to punish a peer, who is a proxy of ours, but for memory: a kilobyte or two each.
+const PENDING_RESETS_MAX: usize = 8 * 1024;
 
 /// Heads of a Check call itself are small: the request's own head is in its message.
 const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;

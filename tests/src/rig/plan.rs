@@ -9,10 +9,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::Target;
+use super::{Target, Trace};
 use crate::binaries;
 use crate::corpus::profile::UpstreamProtocol;
-use crate::pki::Identity;
+use crate::pki::{Identity, SERVER_NAME};
 use crate::process::Launch;
 use crate::spy::Spy;
 
@@ -22,7 +22,9 @@ pub(super) type Edit = Box<dyn FnOnce(&mut Value)>;
 /// What the command lines are made of.
 pub(super) struct Plan {
     pub(super) target: Target,
+    /// What Envoy's configuration is made from.
     pub(super) bundle_dir: PathBuf,
+    pub(super) server_bundle_dir: PathBuf,
     pub(super) dir: PathBuf,
     pub(super) listen: SocketAddr,
     pub(super) envoy_admin: SocketAddr,
@@ -30,6 +32,14 @@ pub(super) struct Plan {
     pub(super) server_admin: SocketAddr,
     /// The listener's certificate, and the authority of its callers.
     pub(super) tls: Option<(Identity, PathBuf)>,
+    pub(super) link: LinkFiles,
+}
+
+/// How Envoy reaches the server, with the files that it takes.
+pub(super) enum LinkFiles {
+    Tcp,
+    Unix,
+    Mutual { server: Identity, envoy: Identity, ca: PathBuf, listed: String },
 }
 
 impl Plan {
@@ -39,6 +49,13 @@ impl Plan {
 
     fn envoy_config(&self) -> PathBuf {
         self.out().join("envoy.yaml")
+    }
+
+    fn server_address(&self) -> String {
+        match self.link {
+            LinkFiles::Unix => format!("unix:{}", self.dir.join("server.sock").display()),
+            LinkFiles::Tcp | LinkFiles::Mutual { .. } => self.server_listen.to_string(),
+        }
     }
 
     /// `palisade build`, then the test's edit of what it wrote.
@@ -53,7 +70,11 @@ impl Plan {
         command.arg("build").arg(&self.bundle_dir).args(["--target", self.target.name()]);
         command.arg("--out").arg(self.out());
         command.args(["--listen", &self.listen.to_string(), "--envoy-admin", &self.envoy_admin.to_string()]);
-        command.args(["--server", &self.server_listen.to_string()]);
+        command.args(["--server", &self.server_address()]);
+        if let LinkFiles::Mutual { envoy, ca, .. } = &self.link {
+            command.arg("--server-tls-cert").arg(&envoy.certificate).arg("--server-tls-key").arg(&envoy.key);
+            command.arg("--server-ca").arg(ca).args(["--server-name", SERVER_NAME]);
+        }
         command.arg("--filter").arg(binaries::filter());
         for (service, spy) in spies {
             let scheme = match protocols.get(service) {
@@ -80,29 +101,48 @@ impl Plan {
         }
     }
 
-    pub(super) fn server_launch(&self, trace: Option<&str>) -> Launch {
-        let serve =
-            ["serve", "--listen", &self.server_listen.to_string(), "--admin", &self.server_admin.to_string()]
-                .map(str::to_owned);
+    pub(super) fn server_launch(&self, trace: Option<&Trace>) -> Launch {
         let launch = match trace {
             None => Launch::new("server", binaries::palisade()),
-            // strace forks, and a tie does not survive that: the server is tied anew, to strace, whose id the shell knows.
-            Some(file) => Launch::new("server", binaries::strace())
-                .args(["-f", "-yy", "-s", "8192", "-e", TRACED_CALLS, "-o"])
-                .arg(self.dir.join(file))
-                .args(["sh", "-c", "exec \"$0\" exec-tied --parent $PPID -- \"$0\" \"$@\""])
-                .arg(binaries::palisade()),
+            Some(trace) => self.traced(trace),
         };
-        launch
-            .args(serve)
+        let launch = launch
+            .args(["serve", "--listen", &self.server_address(), "--admin", &self.server_admin.to_string()])
             .arg("--bundle")
-            .arg(&self.bundle_dir)
+            .arg(&self.server_bundle_dir)
             .arg("--state")
             .arg(self.dir.join("state"))
             .arg("--handoff-secret-file")
             .arg(self.dir.join("handoff-secret"))
             .arg("--api-keys")
-            .arg(self.dir.join("api-keys.json"))
+            .arg(self.dir.join("api-keys.json"));
+        match &self.link {
+            LinkFiles::Tcp | LinkFiles::Unix => launch,
+            LinkFiles::Mutual { server, ca, listed, .. } => launch
+                .arg("--tls-cert")
+                .arg(&server.certificate)
+                .arg("--tls-key")
+                .arg(&server.key)
+                .arg("--client-ca")
+                .arg(ca)
+                .args(["--peer", listed]),
+        }
+    }
+
+    /// strace forks, and a tie does not survive that: the server is tied anew, to strace, whose id the shell knows.
+    fn traced(&self, trace: &Trace) -> Launch {
+        let launch = Launch::new("server", binaries::strace()).arg("-f");
+        let launch = match trace {
+            Trace::ToFile(file) => {
+                launch.args(["-yy", "-s", "8192", "-e", TRACED_CALLS, "-o"]).arg(self.dir.join(file))
+            }
+            Trace::SlowSyncs { delay_us } => launch
+                .args(["--seccomp-bpf", "-e", "quiet=all", "-e", "trace=fdatasync", "-o", "/dev/null", "-e"])
+                .arg(format!("inject=fdatasync:delay_enter={delay_us}")),
+        };
+        launch
+            .args(["sh", "-c", "exec \"$0\" exec-tied --parent $PPID -- \"$0\" \"$@\""])
+            .arg(binaries::palisade())
     }
 
     pub(super) fn envoy_launch(&self, secret: &str) -> Launch {
