@@ -80,12 +80,13 @@ fn walk(directory: &Path, above: &mut Vec<String>, paths: &mut Vec<String>, prob
         problems.push(Problem::new(shown, format!("the bundle is nested deeper than {DEPTH_MAX} folders")));
         return;
     }
-    let entries = match std::fs::read_dir(directory) {
+    // One entry that cannot be read may be the policy that forbids: then nothing is read.
+    let entries = std::fs::read_dir(directory)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
+    let mut entries: Vec<PathBuf> = match entries {
         Ok(entries) => entries,
         Err(error) => return problems.push(Problem::new(shown, format!("cannot be listed: {error}"))),
     };
-    let mut entries: Vec<PathBuf> =
-        entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     entries.sort();
     for entry in entries {
         let Some(name) = entry.file_name().and_then(|name| name.to_str()) else {

@@ -39,7 +39,7 @@ pub struct Call<'a> {
     pub pairs: &'a [(&'a [u8], &'a [u8])],
     /// The peer's identity as the proxy verified it. Empty without mTLS.
     pub peer: &'a str,
-    /// The peer's certificate, where the proxy passes it on: PEM with escapes.
+    /// The peer's certificate as the proxy passes it on: PEM with escapes.
     pub peer_certificate: &'a str,
 }
 

@@ -47,6 +47,7 @@ struct Asked {
     path: &'static str,
     key: Option<&'static str>,
     peer: &'static str,
+    show_certificate: bool,
     secret: [u8; 32],
     bundle: Option<BundleDigest>,
     operation: Option<u32>,
@@ -63,6 +64,7 @@ impl Default for Asked {
             path: "/orders?limit=1",
             key: Some(KEY),
             peer: "",
+            show_certificate: true,
             secret: [1; 32],
             bundle: None,
             operation: None,
@@ -106,7 +108,22 @@ fn decide(decider: &Decider, asked: &Asked) -> Concluded {
     }
     pairs.extend(asked.key.map(|key| (&b"x-api-key"[..], key.as_bytes())));
     let fallback = CallIdMint::new([9; 16]).mint(NOW_MS);
-    decider.decide(Call { pairs: &pairs, peer: asked.peer, peer_certificate: "" }, NOW_MS, fallback)
+    let peer_certificate = if asked.show_certificate { certificate_of(asked.peer) } else { String::new() };
+    decider.decide(
+        Call { pairs: &pairs, peer: asked.peer, peer_certificate: &peer_certificate },
+        NOW_MS,
+        fallback,
+    )
+}
+
+fn certificate_of(peer: &str) -> String {
+    if peer.is_empty() {
+        return String::new();
+    }
+    let mut params = rcgen::CertificateParams::default();
+    params.subject_alt_names = vec![rcgen::SanType::URI(peer.try_into().unwrap())];
+    let pem = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+    percent_encoding::utf8_percent_encode(&pem, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 fn check(asked: Asked, expected: Result<&str, Reason>) -> Concluded {
@@ -148,6 +165,10 @@ fn policies_decide() {
     check(Asked { method: "DELETE", path: "/orders/7", ..Asked::default() }, Err(Reason::PolicyDenied));
     check(Asked { key: None, ..Asked::default() }, Err(Reason::PolicyDenied));
     check(Asked { key: None, peer: WORKLOAD, ..Asked::default() }, Ok("storefront-orders"));
+    check(
+        Asked { key: None, peer: WORKLOAD, show_certificate: false, ..Asked::default() },
+        Err(Reason::IdentityInvalid),
+    );
     check(
         Asked { key: None, peer: "spiffe://shop.example/ns/shop/sa/other", ..Asked::default() },
         Err(Reason::PolicyDenied),

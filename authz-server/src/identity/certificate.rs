@@ -13,6 +13,8 @@ const CERTIFICATE_BYTES_MAX: usize = 64 * 1024;
 /// Why a certificate names nobody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CertificateError {
+    /// The proxy reports a name and does not show where it has it from.
+    Missing,
     Unreadable,
     /// Not exactly one URI among its names.
     Uris {
@@ -25,6 +27,9 @@ pub enum CertificateError {
 impl fmt::Display for CertificateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            CertificateError::Missing => f.write_str(
+                "the proxy does not pass it on: set `include_peer_certificate`, as `palisade build` does",
+            ),
             CertificateError::Unreadable => f.write_str("it cannot be read"),
             CertificateError::Uris { found } => write!(f, "it has {found} URI names, expected exactly one"),
             CertificateError::OtherName => f.write_str("its name is not the one that the proxy reports"),
@@ -34,6 +39,9 @@ impl fmt::Display for CertificateError {
 
 /// Checks that a certificate, as the proxy passes it on (PEM with escapes), names exactly `peer`.
 pub(super) fn names_only(escaped_pem: &str, peer: &str) -> Result<(), CertificateError> {
+    if escaped_pem.is_empty() {
+        return Err(CertificateError::Missing);
+    }
     if escaped_pem.len() > CERTIFICATE_BYTES_MAX {
         return Err(CertificateError::Unreadable);
     }
@@ -92,6 +100,7 @@ mod tests {
             names_only(&escaped(&certificate(&[one, two]).pem()), one),
             Err(CertificateError::Uris { found: 2 })
         );
+        assert_eq!(names_only("", one), Err(CertificateError::Missing));
         for unreadable in ["x", "%", &"A".repeat(70_000), pem.split_at(pem.len() / 2).0] {
             assert_eq!(names_only(unreadable, one), Err(CertificateError::Unreadable));
         }

@@ -37,7 +37,7 @@ impl Identity {
 pub struct Credentials<'a> {
     /// The first URI SAN of the peer's certificate, as the proxy verified it. Empty without mTLS.
     pub peer: &'a str,
-    /// The certificate itself, where the proxy passes it on.
+    /// The certificate itself, which the proxy must pass on.
     pub peer_certificate: &'a str,
     pub api_key: Option<&'a str>,
 }
@@ -81,9 +81,8 @@ pub fn establish(
     let peer = match (credentials.peer, credentials.peer_certificate) {
         ("", "") => None,
         (peer, certificate) => {
-            if !certificate.is_empty() {
-                certificate::names_only(certificate, peer).map_err(IdentityError::Certificate)?;
-            }
+            // Without the certificate nobody could say whether the name is the only one in it.
+            certificate::names_only(certificate, peer).map_err(IdentityError::Certificate)?;
             Some(SpiffeId::parse(peer, trust_domains).map_err(IdentityError::Peer)?)
         }
     };

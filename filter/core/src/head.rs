@@ -57,7 +57,7 @@ const SINGLE_HEADERS: [&[u8]; 8] = [
 ];
 
 /// Headers by which frameworks let a caller change method or path after the proxy has judged them.
-const OVERRIDE_HEADERS: [&[u8]; 8] = [
+const OVERRIDE_HEADERS: [&[u8]; 11] = [
     b"x-http-method",
     b"x-http-method-override",
     b"x-method-override",
@@ -65,7 +65,10 @@ const OVERRIDE_HEADERS: [&[u8]; 8] = [
     b"x-original-uri",
     b"x-original-url",
     b"x-rewrite-url",
+    b"x-forwarded-method",
+    b"x-forwarded-path",
     b"x-forwarded-prefix",
+    b"x-forwarded-uri",
 ];
 
 impl<'a> RequestHead<'a> {

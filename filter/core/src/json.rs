@@ -1,4 +1,7 @@
-//! A strict JSON reader over bytes: says whether a body is one document that every parser reads as the same value.
+//! A strict JSON reader over bytes: says whether a body is one document, with one structure and one text for each string.
+//!
+//! What a number is worth it does not judge: readers differ beyond the range and precision of a double, and no rule of
+//! ours rests on it. Keys that differ in case are different keys.
 //!
 //! INVARIANT: it builds no tree, does not recurse, and each byte is looked at a bounded number of times.
 
