@@ -7,7 +7,7 @@
 
 use super::clusters::cluster_name;
 use super::filters::{seconds, ungated};
-use super::settings::RESPONSE_TIMEOUT_S;
+use super::settings::{REQUEST_TIMEOUT_S, RESPONSE_TIMEOUT_S};
 use palisade_core::canary;
 use palisade_core::contract::{Contract, Operation, Service};
 use palisade_core::routes::Segment;
@@ -145,8 +145,14 @@ fn matcher(operation: &Operation, header: Option<Value>) -> Value {
     }
 }
 
+/// The stream as a whole is bounded here and not only by the listener's `request_timeout`, which must be absent where
+/// another operation streams: a body that never ends would be held for as long.
 fn held(service: &Service) -> Value {
-    json!({ "cluster": cluster_name(service), "timeout": seconds(RESPONSE_TIMEOUT_S) })
+    json!({
+        "cluster": cluster_name(service),
+        "timeout": seconds(RESPONSE_TIMEOUT_S),
+        "max_stream_duration": { "max_stream_duration": seconds(REQUEST_TIMEOUT_S + RESPONSE_TIMEOUT_S) },
+    })
 }
 
 /// A stream lasts as long as something moves on it.
