@@ -133,7 +133,6 @@ pub async fn serve(
     let logs = AccessLogServiceServer::new(gateway).max_decoding_message_size(LOG_MESSAGE_BYTES_MAX);
     health_reporter.set_serving::<AuthorizationServer<Gateway>>().await;
     let mut server = Server::builder()
-        .tcp_nodelay(true)
         .max_concurrent_streams(STREAMS_MAX)
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))

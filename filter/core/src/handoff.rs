@@ -131,12 +131,10 @@ pub enum SecretSlot {
 
 impl Handoff {
     pub fn encode(&self, secret: &Secret, binding: Binding<'_>) -> String {
-        let mut bytes = [0; SIGNED_BYTES + MAC_BYTES];
-        let signed = self.signed();
-        let proof = proof(secret, &signed, binding);
-        for (to, from) in bytes.iter_mut().zip(signed.iter().chain(proof.as_bytes())) {
-            *to = *from;
-        }
+        let mut bytes = Vec::with_capacity(SIGNED_BYTES + MAC_BYTES);
+        self.sign(&mut bytes);
+        let proof = proof(secret, &bytes, binding);
+        bytes.extend_from_slice(proof.as_bytes());
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
@@ -173,17 +171,12 @@ impl Handoff {
         Ok((handoff, slot))
     }
 
-    fn signed(&self) -> [u8; SIGNED_BYTES] {
-        let mut out = [0; SIGNED_BYTES];
-        let fields = [VERSION, self.flags.0]
-            .into_iter()
-            .chain(self.operation.0.to_be_bytes())
-            .chain(*self.call_id.as_bytes())
-            .chain(self.bundle.0);
-        for (to, from) in out.iter_mut().zip(fields) {
-            *to = from;
-        }
-        out
+    /// Writes the fields that the proof is over.
+    fn sign(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[VERSION, self.flags.0]);
+        out.extend_from_slice(&self.operation.0.to_be_bytes());
+        out.extend_from_slice(self.call_id.as_bytes());
+        out.extend_from_slice(&self.bundle.0);
     }
 
     fn read(signed: &[u8; SIGNED_BYTES]) -> Option<Handoff> {
@@ -197,15 +190,16 @@ impl Handoff {
     }
 }
 
-fn proof(secret: &Secret, signed: &[u8; SIGNED_BYTES], binding: Binding<'_>) -> blake3::Hash {
-    let mut mac = blake3::Hasher::new_keyed(&secret.0);
-    mac.update(signed);
-    for part in [binding.method, binding.authority, binding.target] {
+fn proof(secret: &Secret, signed: &[u8], binding: Binding<'_>) -> blake3::Hash {
+    let parts = [binding.method, binding.authority, binding.target];
+    let mut bytes = Vec::with_capacity(256);
+    bytes.extend_from_slice(signed);
+    for part in parts {
         // The length keeps `a` + `bc` apart from `ab` + `c`.
-        mac.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-        mac.update(part.as_bytes());
+        bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+        bytes.extend_from_slice(part.as_bytes());
     }
-    mac.finalize()
+    blake3::keyed_hash(&secret.0, &bytes)
 }
 
 const _: () = assert!((SIGNED_BYTES + MAC_BYTES) * 4 <= TEXT_BYTES * 3, "the text holds all bytes");

@@ -115,16 +115,16 @@ impl<'a> Found<'a> {
             _ => {}
         }
         check_name(name)?;
-        let value = text(value)?;
+        check_value(value)?;
         match name {
-            b"content-type" => once(&mut self.content_type, value),
-            b"content-length" => once(&mut self.content_length, value),
-            b"x-request-id" => once(&mut self.request_id, value),
-            b"upgrade" => once(&mut self.upgrade, value),
+            b"content-type" => once(&mut self.content_type, text(value)?),
+            b"content-length" => once(&mut self.content_length, text(value)?),
+            b"x-request-id" => once(&mut self.request_id, text(value)?),
+            b"upgrade" => once(&mut self.upgrade, text(value)?),
             // With `:authority` before us, a host header beside it is a second opinion.
             b"host" => Err(Reason::HeaderDuplicate),
             b"content-encoding" => {
-                self.content_encoded |= !value.eq_ignore_ascii_case("identity");
+                self.content_encoded |= !value.eq_ignore_ascii_case(b"identity");
                 Ok(())
             }
             _ if name.starts_with(handoff::HEADER_PREFIX.as_bytes()) => self.own(name, value),
@@ -132,11 +132,11 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn own(&mut self, name: &'a [u8], value: &'a str) -> Result<(), Reason> {
+    fn own(&mut self, name: &'a [u8], value: &'a [u8]) -> Result<(), Reason> {
         if self.ours.len() >= CLIENT_COPIES_MAX {
             return Err(Reason::HeaderTooMany);
         }
-        self.ours.push((text(name)?, value));
+        self.ours.push((text(name)?, text(value)?));
         Ok(())
     }
 
@@ -194,15 +194,42 @@ fn parse_length(value: &str) -> Result<u64, Reason> {
 
 /// An underscore is refused because many services read it as a hyphen: `x_user` would become `x-user`.
 fn check_name(name: &[u8]) -> Result<(), Reason> {
-    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'^' | b'`' | b'|' | b'~');
-    if !name.is_empty() && name.iter().all(|byte| allowed(*byte)) {
-        Ok(())
-    } else {
-        Err(Reason::HeaderNameInvalid)
-    }
+    let allowed = |byte: &u8| NAME_BYTES.get(usize::from(*byte)).copied().unwrap_or(false);
+    if !name.is_empty() && name.iter().all(allowed) { Ok(()) } else { Err(Reason::HeaderNameInvalid) }
 }
 
+/// Which bytes a name may hold. A table, because every byte of every name is looked up.
+#[expect(clippy::indexing_slicing, reason = "runs while it is compiled, and a byte has 256 values")]
+const NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut rest: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789-.!#$%&'*+^`|~";
+    while let [byte, after @ ..] = rest {
+        table[*byte as usize] = true;
+        rest = after;
+    }
+    table
+};
+
 /// Values are UTF-8 without control bytes other than the tab.
+fn check_value(value: &[u8]) -> Result<(), Reason> {
+    if is_printable_ascii(value) { Ok(()) } else { text(value).map(drop) }
+}
+
+/// Nearly every value, eight bytes at a time: looking at values is most of what a head costs.
+fn is_printable_ascii(value: &[u8]) -> bool {
+    const EACH: u64 = u64::MAX / 0xff;
+    let printable = |eight: &[u8; 8]| {
+        let eight = u64::from_le_bytes(*eight);
+        let del = eight ^ (EACH * 0x7f);
+        // The top bit of a byte stays 0 unless that byte, or one before it that was found already, is out of range.
+        let below_space = eight.wrapping_sub(EACH * 0x20) & !eight;
+        let is_del = del.wrapping_sub(EACH) & !del;
+        (below_space | is_del | eight) & (EACH * 0x80) == 0
+    };
+    let (eights, rest) = value.as_chunks::<8>();
+    eights.iter().all(printable) && rest.iter().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 fn text(value: &[u8]) -> Result<&str, Reason> {
     if value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f) {
         return Err(Reason::HeaderValueInvalid);

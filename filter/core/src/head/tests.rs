@@ -93,6 +93,27 @@ universal_test! {
 }
 
 universal_test! {
+    fn a_byte_is_judged_alike_wherever_it_stands() {
+        for byte in 0..=u8::MAX {
+            // A byte above ASCII is no UTF-8 by itself.
+            let value_allowed = matches!(byte, b' '..=b'~' | b'\t');
+            let name_allowed = matches!(byte, b'a'..=b'z' | b'0'..=b'9') || b"-.!#$%&'*+^`|~".contains(&byte);
+            for at in 0..19 {
+                let mut value = [b'v'; 19];
+                value[at] = byte;
+                let mut name = *b"x-some-longer-name-";
+                name[at] = byte;
+                let with = |name, value| parse(&base().into_iter().chain([(name, value)]).collect()).map(drop);
+                let expected = if value_allowed { Ok(()) } else { Err(Reason::HeaderValueInvalid) };
+                assert_eq!(with(b"x-note", &value[..]), expected, "value, {byte:#x} at {at}");
+                let expected = if name_allowed { Ok(()) } else { Err(Reason::HeaderNameInvalid) };
+                assert_eq!(with(&name[..], b"v"), expected, "name, {byte:#x} at {at}");
+            }
+        }
+    }
+}
+
+universal_test! {
     fn pseudo_headers_must_be_there_once_and_valid() {
         use Reason::*;
         for method in [&b"get"[..], b"CONNECT", b"TRACE", b"", b"POST ", b"PROPFIND"] {

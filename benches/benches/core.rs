@@ -1,0 +1,230 @@
+//! Micro benches of the core: what each step of a verdict costs, apart from proxy and host.
+//!
+//! Run by `cargo bench -p benches`; a word after `--` chooses the cases that contain it. Each case runs for about a
+//! tenth of a second in slices; its line is the median slice, with the fastest and the slowest.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench whose inputs do not hold must not print numbers; nothing here is on a request path"
+)]
+
+use palisade_core::call_id::CallIdMint;
+use palisade_core::canary;
+use palisade_core::contract::{
+    BodyRule, BundleDigest, Contract, MediaType, Operation, OperationClass, Service,
+};
+use palisade_core::exchange::{Engine, Exchange, HeadStep, binding, find_operation};
+use palisade_core::handoff::{Flags, Handoff, Secret, SecretSlot};
+use palisade_core::head::RequestHead;
+use palisade_core::headers::{HeaderMap, encode};
+use palisade_core::json;
+use palisade_core::limits::HEADERS_MAX;
+use palisade_core::method::Method;
+use palisade_core::routes::Segment;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+const SLICES: usize = 25;
+const SLICE: Duration = Duration::from_millis(4);
+
+const NOW_MS: u64 = 1_763_700_000_000;
+
+fn main() {
+    // Cargo hands on options such as `--bench`; a word without a dash is ours.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let bench = Bench { words };
+    println!("{:<44}{:>12}{:>24}", "case", "ns", "min–max");
+    parse_a_head(&bench);
+    find_the_operation(&bench);
+    write_and_verify_a_handoff(&bench);
+    conclude(&bench);
+    judge_json(&bench);
+    load_a_contract(&bench);
+}
+
+struct Bench {
+    words: Vec<String>,
+}
+
+impl Bench {
+    fn case<T>(&self, name: &str, mut run: impl FnMut() -> T) {
+        if !self.words.is_empty() && !self.words.iter().any(|word| name.contains(word.as_str())) {
+            return;
+        }
+        // Doubled until a slice is long enough for the clock.
+        let mut times = 1_u64;
+        while slice(times, &mut run) < SLICE {
+            times = times.saturating_mul(2);
+        }
+        let mut each_ns: Vec<f64> =
+            (0..SLICES).map(|_| slice(times, &mut run).as_secs_f64() * 1e9 / times as f64).collect();
+        each_ns.sort_by(f64::total_cmp);
+        let at = |place: usize| each_ns.get(place).copied().unwrap_or(f64::NAN);
+        let spread = format!("{:.0}–{:.0}", at(0), at(SLICES - 1));
+        println!("{name:<44}{:>12.0}{spread:>24}", at(SLICES / 2));
+    }
+}
+
+fn slice<T>(times: u64, run: &mut impl FnMut() -> T) -> Duration {
+    let began = Instant::now();
+    for _ in 0..times {
+        black_box(run());
+    }
+    began.elapsed()
+}
+
+/// A browser's call through a front end and a sidecar.
+const HEADERS: [(&str, &str); 16] = [
+    (":authority", "orders"),
+    (":path", "/orders"),
+    (":method", "GET"),
+    (":scheme", "http"),
+    ("user-agent", "storefront/4.1 (linux; x86_64)"),
+    ("accept", "application/json"),
+    ("accept-encoding", "gzip, br"),
+    ("accept-language", "en-GB,en;q=0.8"),
+    ("x-api-key", "palisade-dev-0f3a5c7e9b1d2f4a6c8e0b2d4f6a8c0e1f3a5c7e9b1d2f4a"),
+    ("x-request-id", "5f0c1bd2-7b1e-4c8e-9d37-6a2f0c9b1e11"),
+    ("x-envoy-attempt-count", "1"),
+    ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    ("x-forwarded-for", "127.0.0.1"),
+    ("x-forwarded-proto", "http"),
+    ("x-envoy-internal", "true"),
+    ("x-envoy-expected-rq-timeout-ms", "15000"),
+];
+
+/// A header map with so many entries: the first of the list, then headers of no meaning.
+fn map_of(count: usize) -> Vec<u8> {
+    let more: Vec<String> = (HEADERS.len()..count).map(|place| format!("x-note-{place}")).collect();
+    let mut pairs: Vec<(&str, &str)> = HEADERS.iter().copied().take(count).collect();
+    pairs.extend(more.iter().map(|name| (name.as_str(), "some value of a middling length")));
+    encode(&pairs)
+}
+
+fn contract() -> Contract {
+    let literal = |text: &str| Segment::Literal(text.into());
+    let parameter = |text: &str| Segment::Parameter(text.into());
+    let json = MediaType { essence: "application/json".into(), json: true };
+    let body = BodyRule { bytes_max: 65_536, required: true, media_types: vec![json] };
+    let operation = |name: &str, method, class, template, body| Operation {
+        name: name.into(),
+        method,
+        class,
+        template,
+        upgrade: None,
+        body,
+    };
+    let orders = || vec![literal("orders")];
+    let order = || vec![literal("orders"), parameter("orderId")];
+    let service = Service {
+        name: "orders".into(),
+        hosts: vec!["orders".into(), "orders.localhost".into(), "orders.shop.svc.cluster.local".into()],
+        operations: vec![
+            operation("listOrders", Method::Get, OperationClass::Read, orders(), None),
+            operation("createOrder", Method::Post, OperationClass::Write, orders(), Some(body)),
+            operation("getOrder", Method::Get, OperationClass::Read, order(), None),
+            operation("deleteOrder", Method::Delete, OperationClass::Delete, order(), None),
+        ],
+    };
+    Contract::assemble(BundleDigest([7; 32]), vec!["x-api-key".into()], vec![service]).unwrap()
+}
+
+fn identity_headers() -> Vec<Box<str>> {
+    vec!["x-api-key".into()]
+}
+
+fn parse_a_head(bench: &Bench) {
+    let identity = identity_headers();
+    for count in [5, 16, 20, HEADERS_MAX] {
+        let map = map_of(count);
+        let parse = || {
+            let pairs = HeaderMap::parse(black_box(&map)).unwrap();
+            RequestHead::parse(pairs.iter(), &identity).map(|head| head.method).unwrap()
+        };
+        bench.case(&format!("head: {count} headers, {} bytes", map.len()), parse);
+    }
+}
+
+fn find_the_operation(bench: &Bench) {
+    let (contract, map) = (contract(), map_of(16));
+    let pairs = HeaderMap::parse(&map).unwrap();
+    let head = RequestHead::parse(pairs.iter(), &identity_headers()).unwrap();
+    bench.case("operation: found among four", || {
+        find_operation(black_box(&contract), black_box(&head)).unwrap()
+    });
+}
+
+fn write_and_verify_a_handoff(bench: &Bench) {
+    let map = map_of(16);
+    let pairs = HeaderMap::parse(&map).unwrap();
+    let head = RequestHead::parse(pairs.iter(), &identity_headers()).unwrap();
+    let secret = Secret::from_bytes([9; 32]);
+    let mut mint = CallIdMint::new([3; 16]);
+    let contract = contract();
+    let operation = find_operation(&contract, &head).unwrap().index;
+    let handoff =
+        Handoff { bundle: contract.digest(), operation, flags: Flags::default(), call_id: mint.mint(NOW_MS) };
+    bench.case("call id: mint", || mint.mint(black_box(NOW_MS)));
+    bench.case("handoff: write", || black_box(&handoff).encode(&secret, binding(&head)));
+    let text = handoff.encode(&secret, binding(&head));
+    let secrets = || [(SecretSlot::Current, &secret)];
+    bench.case("handoff: verify", || {
+        Handoff::verify(black_box(text.as_bytes()), secrets(), binding(&head), NOW_MS).unwrap()
+    });
+}
+
+fn conclude(bench: &Bench) {
+    let engine = Engine { contract: contract(), secret: Secret::from_bytes([9; 32]) };
+    let mut mint = CallIdMint::new([3; 16]);
+    let map = map_of(16);
+    bench.case("verdict: a read of 16 headers passes", || {
+        let step =
+            Exchange::default().request_head(Some(&engine), &mut mint, NOW_MS, Some(black_box(&map)), true);
+        assert!(matches!(step, HeadStep::Pass { .. }));
+        step
+    });
+    let unknown =
+        encode(&[(":authority", "orders"), (":path", canary::PATH), (":method", "GET"), (":scheme", "http")]);
+    bench.case("verdict: an unknown operation is refused", || {
+        let step = Exchange::default().request_head(
+            Some(&engine),
+            &mut mint,
+            NOW_MS,
+            Some(black_box(&unknown)),
+            true,
+        );
+        assert!(matches!(step, HeadStep::Refuse(_)));
+        step
+    });
+}
+
+fn judge_json(bench: &Bench) {
+    for (name, bytes) in [("1 kB", 1024), ("64 kB", 64 * 1024)] {
+        let document = document_of(bytes);
+        bench.case(&format!("json: {name}"), || json::check(black_box(document.as_bytes())).unwrap());
+    }
+}
+
+/// Orders in a list, up to about that many bytes.
+fn document_of(bytes: usize) -> String {
+    let mut document = String::from("{\"orders\":[");
+    for place in 0.. {
+        let order = format!(
+            r#"{{"id":"o-{place}","item":"a lamp with a l\u00f6ng green cable","quantity":{place},"paid":true,"note":null}}"#
+        );
+        if document.len() + order.len() + 3 > bytes {
+            break;
+        }
+        let comma = if place > 0 { "," } else { "" };
+        document.push_str(comma);
+        document.push_str(&order);
+    }
+    document.push_str("]}");
+    document
+}
+
+fn load_a_contract(bench: &Bench) {
+    let bytes = contract().encode().unwrap();
+    bench.case(&format!("contract: load {} bytes", bytes.len()), || {
+        Contract::decode(black_box(&bytes)).unwrap()
+    });
+}

@@ -1,0 +1,49 @@
+//! The requests, rendered once, and what must come back.
+
+use crate::arms::Kind;
+
+/// What the route answers in every arm.
+pub(crate) const ANSWER: &str = "{\"orders\":[]}\n";
+
+/// Bytes to send as they are, and the only status that is right.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) status: u16,
+}
+
+/// A request as a service behind a mesh gets it: nine headers of a browser's call through a front end.
+fn head(method: &str, path: &str, api_key: &str, more: &str) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\n\
+         host: orders\r\n\
+         user-agent: storefront/4.1 (linux; x86_64)\r\n\
+         accept: application/json\r\n\
+         accept-encoding: gzip, br\r\n\
+         accept-language: en-GB,en;q=0.8\r\n\
+         x-api-key: {api_key}\r\n\
+         x-request-id: 5f0c1bd2-7b1e-4c8e-9d37-6a2f0c9b1e11\r\n\
+         x-envoy-attempt-count: 1\r\n\
+         traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\
+         {more}\r\n"
+    )
+}
+
+pub(crate) fn ask(kind: Kind, api_key: &str) -> Ask {
+    let bytes = match kind {
+        Kind::Read => head("GET", "/orders", api_key, "").into_bytes(),
+        Kind::Write => {
+            let body = r#"{"item":"a lamp with a long green cable","quantity":3}"#;
+            let more = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+            let mut bytes = head("POST", "/orders", api_key, &more).into_bytes();
+            bytes.extend_from_slice(body.as_bytes());
+            bytes
+        }
+    };
+    Ask { bytes, status: 200 }
+}
+
+/// A request that our filter refuses by itself.
+pub(crate) fn refused(api_key: &str) -> Ask {
+    Ask { bytes: head("GET", "/no/such/operation", api_key, "").into_bytes(), status: 404 }
+}

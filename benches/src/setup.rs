@@ -1,0 +1,68 @@
+//! What must be there before anything is measured: both wasm modules, an Envoy, the demo bundle.
+
+use crate::Options;
+use crate::failure::Failure;
+use palisade::bundle::Bundle;
+use palisade::dev::progress::Progress;
+use palisade::dev::{command, provision, workspace};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Made once, used by every arm.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) envoy: PathBuf,
+    pub(crate) filter: PathBuf,
+    pub(crate) floor: PathBuf,
+    pub(crate) baseline: Option<PathBuf>,
+    pub(crate) bundle_directory: PathBuf,
+    pub(crate) bundle: Bundle,
+    /// This program, which is also the server of most arms.
+    pub(crate) bench: PathBuf,
+    pub(crate) state_in: Option<PathBuf>,
+}
+
+pub(crate) fn prepare(options: &Options, progress: &mut Progress) -> Result<Setup, Failure> {
+    let root = workspace::find()
+        .ok_or_else(|| Failure::new("the benches need a checkout of Palisade: start them inside of one"))?;
+    let filter = provision::filter(progress).map_err(Failure::because("no filter"))?;
+    let floor = build_floor(&root, progress)?;
+    let baseline = options.baseline.as_deref().map(provision::filter_at).transpose();
+    let baseline = baseline.map_err(Failure::because("no filter to compare with"))?;
+    let envoy = provision::envoy(progress).map_err(Failure::because("no Envoy"))?;
+    let bundle_directory = root.join("policies");
+    let bundle = Bundle::load(&bundle_directory).map_err(Failure::because("the demo bundle is refused"))?;
+    let bench = std::env::current_exe().map_err(Failure::because("this program cannot be found again"))?;
+    if cfg!(debug_assertions) {
+        progress.note("this is a debug build: the servers' numbers mean nothing; run with `--release`");
+    }
+    let state_in = options.state_in.clone();
+    Ok(Setup { envoy, filter, floor, baseline, bundle_directory, bundle, bench, state_in })
+}
+
+/// Built as the filter is, so that only what it does differs.
+fn build_floor(root: &Path, progress: &mut Progress) -> Result<PathBuf, Failure> {
+    let mut step = progress.step("build the floor filter");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["build", "-p", "palisade-filter", "--example", "floor", "--target", "wasm32-wasip1"])
+        .args(["--profile", "filter", "--message-format", "json-render-diagnostics"])
+        .current_dir(root);
+    let messages =
+        command::run(&mut step, cargo).map_err(Failure::because("the floor filter does not build"))?;
+    let module = messages.iter().rev().find_map(|line| floor_of(line));
+    let module = module.ok_or_else(|| Failure::new("cargo built the floor filter but named no module"))?;
+    step.done(&format!("`{}`", module.display()));
+    Ok(module)
+}
+
+fn floor_of(message: &str) -> Option<PathBuf> {
+    #[derive(Deserialize)]
+    struct Message {
+        #[serde(default)]
+        filenames: Vec<PathBuf>,
+    }
+    let message: Message = serde_json::from_str(message).ok()?;
+    message.filenames.into_iter().find(|path| path.ends_with("examples/floor.wasm"))
+}
