@@ -49,9 +49,11 @@ fn runner() -> PathBuf {
         String::from_utf8_lossy(&output.stdout).split_whitespace().last() == Some(&version)
     });
     if !is_installed {
-        // Not `--locked`: a version that its lock file pins can be gone from the registry.
-        let mut install = cargo_command();
-        install.args(["install", "wasm-bindgen-cli", "--quiet", "--version", &version, "--root"]).arg(&tools);
+        // It takes minutes, beside tests that measure time: it gets what they leave of the machine. Not `--locked`: a
+        // version that its lock file pins can be gone from the registry.
+        let mut install = Command::new("nice");
+        install.arg(cargo_command().get_program()).args(["install", "wasm-bindgen-cli", "--quiet"]);
+        install.args(["--version", &version, "--root"]).arg(&tools).current_dir(workspace_dir());
         // Without a target directory cargo builds in a temporary one, and removes it.
         run(install.env_remove("CARGO_TARGET_DIR"));
     }
