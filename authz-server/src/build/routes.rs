@@ -147,11 +147,15 @@ fn matcher(operation: &Operation, header: Option<Value>) -> Value {
 
 /// The stream as a whole is bounded here and not only by the listener's `request_timeout`, which must be absent where
 /// another operation streams: a body that never ends would be held for as long.
+///
+/// A shorter deadline of the caller's own stays what it is. With one bound alone Envoy would tell the service the bound
+/// in place of the deadline.
 fn held(service: &Service) -> Value {
+    let whole = seconds(REQUEST_TIMEOUT_S + RESPONSE_TIMEOUT_S);
     json!({
         "cluster": cluster_name(service),
         "timeout": seconds(RESPONSE_TIMEOUT_S),
-        "max_stream_duration": { "max_stream_duration": seconds(REQUEST_TIMEOUT_S + RESPONSE_TIMEOUT_S) },
+        "max_stream_duration": { "max_stream_duration": whole, "grpc_timeout_header_max": whole },
     })
 }
 
