@@ -57,8 +57,14 @@ fn show(dir: &Path) -> ExitCode {
             Entry::Outcome(outcome) => ("outcome", serde_json::to_value(outcome)),
             Entry::Admin(admin) => ("admin", serde_json::to_value(admin)),
         };
-        let line =
-            serde_json::json!({"index": recorded.index, "kind": kind, "entry": value.unwrap_or_default()});
+        let value = match value {
+            Ok(value) => value,
+            Err(error) => {
+                let _flushed = out.flush();
+                return failed("ledger show", &error);
+            }
+        };
+        let line = serde_json::json!({"index": recorded.index, "kind": kind, "entry": value});
         if writeln!(out, "{line}").is_err() {
             return ExitCode::SUCCESS;
         }
