@@ -218,7 +218,7 @@ fn entities(
     let mut all = Vec::new();
     for (kind, members) in kinds {
         for (name, member) in members {
-            let parents: HashSet<_> = member.groups.iter().map(|parent| uid(&group, parent)).collect();
+            let parents: HashSet<_> = member.groups.iter().map(|(parent, _)| uid(&group, parent)).collect();
             all.push(Entity::new_no_attrs(uid(kind, name), parents));
         }
     }

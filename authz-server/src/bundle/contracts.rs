@@ -3,7 +3,7 @@
 //! What is not read yet (schemas, parameters) is skipped; what cannot be kept as written is an error, never a guess.
 
 use super::files::File;
-use super::format::parse_yaml;
+use super::parsed;
 use super::problem::{Place, Problem, Problems};
 use palisade_core::contract::{BodyRule, MediaType, Operation, OperationClass};
 use palisade_core::limits::{BODY_BYTES_MAX_DEFAULT, PATH_SEGMENTS_MAX};
@@ -62,8 +62,10 @@ struct RequestBody {
     content: BTreeMap<String, IgnoredAny>,
 }
 
-pub(super) fn read(file: &File) -> Result<Vec<Operation>, Problems> {
-    let document: Document = parse_yaml(file)?;
+pub(super) fn read(document: &parsed::Document<'_>) -> Result<Vec<Operation>, Problems> {
+    let file = document.file;
+    let document: Document = serde_saphyr::from_str(&file.text)
+        .map_err(|error| Problem::new(Place::file(&file.path), error.to_string()))?;
     let mut reading = Reading { file, problems: Problems::default(), ids: BTreeSet::new() };
     if !(document.openapi.starts_with("3.0.") || document.openapi.starts_with("3.1.")) {
         reading.wrong(

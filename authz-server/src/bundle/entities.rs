@@ -1,12 +1,14 @@
 //! Who callers can be, and what they belong to: the declarations of `entities/*.yaml`.
 
-use super::files::{Files, Role};
-use super::format::{EntitiesFile, Member, Palisade, parse_yaml};
+use super::files::Role;
+use super::format::{EntitiesFile, Member, Palisade};
+use super::parsed::Parsed;
 use super::problem::{Place, Problem, Problems};
+use super::record::{Named, Read as _, Reader};
 use crate::identity::SpiffeId;
 use std::collections::BTreeMap;
 
-/// All declarations of all files, each with the file it stands in.
+/// All declarations of all files, each with the place it stands at.
 #[derive(Debug, Default)]
 pub struct EntityDeclarations {
     pub groups: BTreeMap<String, Declared>,
@@ -16,39 +18,37 @@ pub struct EntityDeclarations {
 
 #[derive(Debug)]
 pub struct Declared {
-    pub groups: Vec<String>,
-    pub file: String,
+    /// With the place where each is named.
+    pub groups: Vec<(String, Place)>,
+    pub place: Place,
 }
 
-pub(super) fn read_all(files: &Files, problems: &mut Problems) -> EntityDeclarations {
+pub(super) fn read_all(documents: &Parsed<'_>, problems: &mut Problems) -> EntityDeclarations {
     let mut all = EntityDeclarations::default();
-    for file in files.with_role(Role::Entities) {
-        let Some(EntitiesFile { groups, clients, workloads }) = problems.keep(parse_yaml(file)) else {
-            continue;
-        };
-        add(&mut all.groups, groups, "group", &file.path, problems);
-        add(&mut all.clients, clients, "client", &file.path, problems);
-        add(&mut all.workloads, workloads, "workload", &file.path, problems);
+    for document in documents.with_role(Role::Entities) {
+        let mut reader = Reader::new(document.file);
+        if let Some(EntitiesFile { groups, clients, workloads }) =
+            EntitiesFile::read(&document.root, &mut reader)
+        {
+            add(&mut all.groups, groups, "group", &mut reader);
+            add(&mut all.clients, clients, "client", &mut reader);
+            add(&mut all.workloads, workloads, "workload", &mut reader);
+        }
+        problems.extend(reader.problems);
     }
     all
 }
 
-fn add(
-    all: &mut BTreeMap<String, Declared>,
-    new: BTreeMap<String, Member>,
-    what: &str,
-    file: &str,
-    problems: &mut Problems,
-) {
-    for (name, Member { groups }) in new {
-        if let Some(known) = all.get(&name) {
-            problems.push(Problem::new(
-                Place::file(file),
-                format!("{what} `{name}` is declared in `{}` already", known.file),
-            ));
+fn add(all: &mut BTreeMap<String, Declared>, new: Named<Member>, what: &str, reader: &mut Reader<'_>) {
+    for (name, Member { groups }) in new.0 {
+        let place = reader.place(name.at);
+        if let Some(known) = all.get(&name.text) {
+            let message = format!("{what} `{}` is declared in `{}` already", name.text, known.place);
+            reader.push(Problem::new(place, message));
             continue;
         }
-        all.insert(name, Declared { groups, file: file.to_owned() });
+        let groups = groups.into_iter().map(|group| (group.value, reader.place(group.at))).collect();
+        all.insert(name.text, Declared { groups, place });
     }
 }
 
@@ -58,19 +58,18 @@ impl EntityDeclarations {
         let all = [("group", &self.groups), ("client", &self.clients), ("workload", &self.workloads)];
         for (what, declared) in all {
             for (name, declaration) in declared {
-                for group in declaration.groups.iter().filter(|group| !self.groups.contains_key(*group)) {
+                for (group, place) in
+                    declaration.groups.iter().filter(|(group, _)| !self.groups.contains_key(group))
+                {
                     let message = format!("{what} `{name}` is in group `{group}`, which is declared nowhere");
-                    problems.push(
-                        Problem::new(Place::file(&declaration.file), message)
-                            .help("declare it under `groups`"),
-                    );
+                    let problem = Problem::new(place.clone(), message).help("declare it under `groups`");
+                    problems.push(problem.suggest(group, self.groups.keys().map(String::as_str)));
                 }
             }
         }
         for (id, declaration) in &self.workloads {
             if let Err(error) = SpiffeId::parse(id, &palisade.trust_domains) {
-                problems
-                    .push(Problem::new(Place::file(&declaration.file), format!("workload `{id}`: {error}")));
+                problems.push(Problem::new(declaration.place.clone(), format!("workload `{id}`: {error}")));
             }
         }
     }

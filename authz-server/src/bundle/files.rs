@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 /// Names the layout and its version inside of the digest, so that no other hash can be taken for one.
 const DIGEST_DOMAIN: &[u8] = b"palisade bundle v1\n";
 
-/// One file is a document that a person wrote; this is far above any.
-const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// The largest public contracts have 12 MB.
+const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// A bundle beyond this is the wrong directory.
 const FILES_MAX: usize = 20_000;
@@ -20,21 +20,33 @@ const FILES_MAX: usize = 20_000;
 const DEPTH_MAX: usize = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     Palisade,
     Service,
     OpenApi,
     Policies,
+    /// Cedar schema that extends the generated one.
+    SchemaFragments,
     Entities,
     Tests,
 }
 
+impl Role {
+    /// Whether it is a YAML or JSON document.
+    pub(super) fn is_document(self) -> bool {
+        match self {
+            Role::Palisade | Role::Service | Role::OpenApi | Role::Entities | Role::Tests => true,
+            Role::Policies | Role::SchemaFragments => false,
+        }
+    }
+}
+
 /// A file with its path inside of the bundle, slashes between its parts.
 #[derive(Debug)]
-pub(super) struct File {
-    pub(super) path: String,
-    pub(super) text: String,
-    role: Role,
+pub(crate) struct File {
+    pub(crate) path: String,
+    pub(crate) text: String,
+    pub(super) role: Role,
 }
 
 #[derive(Debug)]
@@ -55,6 +67,10 @@ impl Files {
         paths.sort();
         let files: Vec<File> = paths.iter().filter_map(|path| problems.keep(read(directory, path))).collect();
         if problems.is_empty() { Ok(Files { files }) } else { Err(problems) }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &File> {
+        self.files.iter()
     }
 
     pub(super) fn with_role(&self, role: Role) -> impl Iterator<Item = &File> {
@@ -114,7 +130,7 @@ fn read(directory: &Path, path: &str) -> Result<File, Problems> {
     let place = || Place::file(path);
     let role = role(path).ok_or_else(|| {
         Problem::new(place(), "this file has no role in a bundle")
-            .help("expected `palisade.yaml`, `services/<name>/service.yaml`, `services/<name>/openapi.yaml`, `*.cedar`, `entities/*.yaml`, `tests/*.yaml` or `*.md`")
+            .help("expected `palisade.yaml`, `services/<name>/service.yaml`, `services/<name>/openapi.yaml` (or `.json`), `*.cedar`, `*.cedarschema`, `entities/*.yaml` (or `.json`), `tests/*.yaml` or `*.md`")
     })?;
     let full = directory.join(path);
     let size = std::fs::metadata(&full).map(|metadata| metadata.len());
@@ -132,9 +148,10 @@ fn role(path: &str) -> Option<Role> {
     match parts.as_slice() {
         ["palisade.yaml"] => Some(Role::Palisade),
         ["services", _, "service.yaml"] => Some(Role::Service),
-        ["services", _, "openapi.yaml"] => Some(Role::OpenApi),
-        ["entities", name] if name.ends_with(".yaml") => Some(Role::Entities),
+        ["services", _, "openapi.yaml" | "openapi.yml" | "openapi.json"] => Some(Role::OpenApi),
+        ["entities", name] if name.ends_with(".yaml") || name.ends_with(".json") => Some(Role::Entities),
         ["tests", .., name] if name.ends_with(".yaml") => Some(Role::Tests),
+        [.., name] if name.ends_with(".cedarschema") => Some(Role::SchemaFragments),
         [.., name] if name.ends_with(".cedar") => Some(Role::Policies),
         _ => None,
     }

@@ -2,10 +2,7 @@
 //!
 //! INVARIANT: an unknown key is an error everywhere, and nothing about trust has a default.
 
-use super::files::File;
-use super::problem::{Place, Problem, Problems};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use super::record::{Named, Placed, Reader, choice, record};
 use std::collections::BTreeMap;
 
 /// The version of the directory layout that this build reads.
@@ -14,161 +11,156 @@ pub const FORMAT_VERSION: u32 = 1;
 /// The longest time for which the bundle before this one may still be honoured.
 const PREVIOUS_BUNDLE_ACCEPTED_S_MAX: u64 = 24 * 60 * 60;
 
-/// `palisade.yaml`: what holds for all services.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Palisade {
-    /// The version of the bundle's layout.
-    pub palisade: u32,
-    /// SPIFFE trust domains whose workloads may be callers. No default; an empty list trusts none.
-    pub trust_domains: Vec<String>,
-    /// Where identities come from.
-    pub identity: Identity,
-    /// How filter and server change from one bundle to the next.
-    pub handoff: HandoffSettings,
+record! {
+    /// `palisade.yaml`: what holds for all services.
+    pub struct Palisade {
+        /// The version of the bundle's layout: `1`.
+        required palisade: Placed<u32>,
+        /// SPIFFE trust domains whose workloads may be callers. No default; an empty list trusts none.
+        required trust_domains: Vec<Placed<String>>,
+        /// Where identities come from.
+        required identity: Identity,
+        /// How filter and server change from one bundle to the next.
+        required handoff: HandoffSettings,
+    }
 }
 
-/// `identity`: the sources beside the workload's own certificate.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Identity {
-    /// Absent: no API keys are read.
-    pub api_keys: Option<ApiKeys>,
+record! {
+    /// `identity`: the sources beside the workload's own certificate.
+    pub struct Identity {
+        /// API keys. Absent: none are read.
+        optional api_keys: Option<ApiKeys>,
+    }
 }
 
-/// `identity.api_keys`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ApiKeys {
-    /// The header that carries the key, in lower case.
-    pub header: String,
+record! {
+    /// `identity.api_keys`.
+    pub struct ApiKeys {
+        /// The header that carries the key, in lower case.
+        required header: Placed<String>,
+    }
 }
 
-/// `handoff`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HandoffSettings {
-    /// For how long after a change filters may still work with the bundle before.
-    pub previous_bundle_accepted_s: u64,
+record! {
+    /// `handoff`.
+    pub struct HandoffSettings {
+        /// For how long after a change filters may still work with the bundle before, in seconds, at most a day.
+        required previous_bundle_accepted_s: Placed<u64>,
+    }
 }
 
-/// `services/<name>/service.yaml`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServiceFile {
-    /// Names by which callers reach the service, without port.
-    pub hosts: Vec<String>,
-    /// Which workload it is, for Istio's selectors.
-    pub workload: Workload,
-    /// Who is asked about it.
-    pub owner: String,
-    /// Rules by operationId; an operation that needs none is left out.
-    #[serde(default)]
-    pub operations: BTreeMap<String, OperationRules>,
+record! {
+    /// `services/<name>/service.yaml`: what the contract does not say of a service.
+    pub struct ServiceFile {
+        /// Names by which callers reach the service, without port.
+        required hosts: Vec<Placed<String>>,
+        /// Which workload it is, for Istio's selectors.
+        required workload: Workload,
+        /// Who is asked about it.
+        required owner: String,
+        /// Rules by operationId; an operation that needs none is left out.
+        optional operations: Named<OperationRules>,
+    }
 }
 
-/// `workload`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Workload {
-    pub namespace: String,
-    pub labels: BTreeMap<String, String>,
+record! {
+    /// `workload`: what Kubernetes calls the service's pods.
+    pub struct Workload {
+        /// Their namespace.
+        required namespace: String,
+        /// Their labels.
+        required labels: BTreeMap<String, String>,
+    }
 }
 
-/// `operations.<operationId>`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OperationRules {
-    /// `read`, `write` or `delete`. Absent: by method.
-    pub class: Option<Class>,
-    /// The largest body that is accepted. Absent: 65536.
-    pub body_bytes_max: Option<u32>,
-    /// The protocol to which the operation may be upgraded, for example `websocket`.
-    pub upgrade: Option<String>,
+record! {
+    /// `operations.<operationId>`.
+    pub struct OperationRules {
+        /// What the operation does. Absent: by method.
+        optional class: Option<Class>,
+        /// The largest body that is accepted. Absent: 65536.
+        optional body_bytes_max: Option<Placed<u32>>,
+        /// The protocol to which the operation may be upgraded, for example `websocket`.
+        optional upgrade: Option<Placed<String>>,
+        /// What policies may ask of the request beside its path and query parameters.
+        optional context: ContextRules,
+    }
 }
 
-/// The class of an operation as it is written.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Class {
-    Read,
-    Write,
-    Delete,
+record! {
+    /// `operations.<operationId>.context`.
+    #[derive(Default)]
+    pub struct ContextRules {
+        /// Header parameters of the contract that become `context.header`.
+        optional headers: Vec<Placed<String>>,
+        /// JSON pointers of body fields that become `context.body`, for example `/amount`. The server then sees the
+        /// operation's bodies.
+        optional body: Vec<Placed<String>>,
+    }
 }
 
-/// `entities/*.yaml`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EntitiesFile {
-    #[serde(default)]
-    pub groups: BTreeMap<String, Member>,
-    #[serde(default)]
-    pub clients: BTreeMap<String, Member>,
-    /// By SPIFFE id.
-    #[serde(default)]
-    pub workloads: BTreeMap<String, Member>,
+choice! {
+    /// The class of an operation as it is written.
+    pub enum Class: "`read`, `write` or `delete`" {
+        Read = "read",
+        Write = "write",
+        Delete = "delete",
+    }
 }
 
-/// What an entity belongs to.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Member {
-    #[serde(default)]
-    pub groups: Vec<String>,
+record! {
+    /// `entities/*.yaml` and `entities/*.json`.
+    pub struct EntitiesFile {
+        /// Groups by name.
+        optional groups: Named<Member>,
+        /// Clients by the name that their API keys bear.
+        optional clients: Named<Member>,
+        /// Workloads by SPIFFE id.
+        optional workloads: Named<Member>,
+    }
 }
 
-/// Reads a document with its place in every error.
-pub(super) fn parse_yaml<T: DeserializeOwned>(file: &File) -> Result<T, Problems> {
-    serde_saphyr::from_str(&file.text).map_err(|error| {
-        let place = match error.location() {
-            Some(location) => Place::at(&file.path, location.line(), location.column()),
-            None => Place::file(&file.path),
-        };
-        Problem::new(place, first_line(&error.without_snippet().to_string())).into()
-    })
-}
-
-/// The parser's message without the place, which stands before it.
-fn first_line(text: &str) -> String {
-    let line = text.lines().next().unwrap_or(text);
-    line.split(" at line ").next().unwrap_or(line).to_owned()
+record! {
+    /// What an entity belongs to.
+    pub struct Member {
+        /// The groups it is in.
+        optional groups: Vec<Placed<String>>,
+    }
 }
 
 impl Palisade {
-    pub(super) fn check(&self, file: &str) -> Result<(), Problems> {
-        let mut problems = Problems::default();
-        let mut wrong =
-            |message: String, help: &str| problems.push(Problem::new(Place::file(file), message).help(help));
-        if self.palisade != FORMAT_VERSION {
-            wrong(
-                format!("unknown bundle version `{}`", self.palisade),
+    pub(super) fn check(&self, reader: &mut Reader<'_>) {
+        if self.palisade.value != FORMAT_VERSION {
+            reader.wrong(
+                self.palisade.at,
+                format!("unknown bundle version `{}`", self.palisade.value),
                 "this build reads `palisade: 1`; use the release that wrote the bundle",
             );
         }
-        for domain in self.trust_domains.iter().filter(|domain| !is_trust_domain(domain)) {
-            wrong(
-                format!("`{domain}` is not a trust domain"),
+        for domain in self.trust_domains.iter().filter(|domain| !is_trust_domain(&domain.value)) {
+            reader.wrong(
+                domain.at,
+                format!("`{}` is not a trust domain", domain.value),
                 "expected a name such as `shop.example`: lower-case letters, digits, `.`, `-`, `_`",
             );
         }
-        if let Some(keys) = &self.identity.api_keys
-            && !is_header_name(&keys.header)
+        if let Some(ApiKeys { header }) = &self.identity.api_keys
+            && !is_header_name(&header.value)
         {
-            wrong(
-                format!("`{}` cannot carry an API key", keys.header),
+            reader.wrong(
+                header.at,
+                format!("`{}` cannot carry an API key", header.value),
                 "expected a header name in lower case without underscore, such as `x-api-key`",
             );
         }
-        if self.handoff.previous_bundle_accepted_s > PREVIOUS_BUNDLE_ACCEPTED_S_MAX {
-            wrong(
-                format!(
-                    "`previous_bundle_accepted_s: {}` is longer than a day",
-                    self.handoff.previous_bundle_accepted_s
-                ),
+        let accepted_s = &self.handoff.previous_bundle_accepted_s;
+        if accepted_s.value > PREVIOUS_BUNDLE_ACCEPTED_S_MAX {
+            reader.wrong(
+                accepted_s.at,
+                format!("`previous_bundle_accepted_s: {}` is longer than a day", accepted_s.value),
                 "a rollout takes minutes; an old bundle is honoured only for that long",
             );
         }
-        if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 }
 

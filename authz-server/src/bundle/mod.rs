@@ -4,23 +4,31 @@
 //! policies become what Cedar evaluates. All problems of all files are reported together, each with its place.
 //! INVARIANT: a `Bundle` that exists was checked completely; unknown files, keys and references never pass.
 
+mod context;
 mod contracts;
 mod entities;
 mod files;
 pub mod format;
+mod parsed;
 mod problem;
+mod record;
 mod service;
 #[cfg(test)]
 mod tests;
+mod yaml;
 
+pub use context::{ContextField, ContextPart, ListStyle, OperationContext, ValueKind};
 pub use entities::EntityDeclarations;
-pub use problem::{Place, Problem, Problems};
+pub use problem::{Place, Problem, Problems, Severity};
+pub use record::{KeyReference, Placed, RecordKeys};
 pub use service::ServiceSettings;
 
 use crate::cedar::Policies;
 use files::{Files, Role};
-use format::{Palisade, parse_yaml};
+use format::Palisade;
 use palisade_core::contract::{BundleDigest, Contract};
+use parsed::Parsed;
+use record::{Read as _, Reader};
 use std::path::Path;
 
 /// One file of policies, for the Cedar mapping.
@@ -36,6 +44,8 @@ pub struct Bundle {
     pub digest: BundleDigest,
     pub palisade: Palisade,
     pub contract: Contract,
+    /// What policies may ask of each operation's requests, by the operation's index in the contract.
+    pub contexts: Vec<OperationContext>,
     /// What the contract does not hold of each service: who owns it, which workload it is.
     pub services: Vec<ServiceSettings>,
     pub entities: EntityDeclarations,
@@ -46,46 +56,60 @@ impl Bundle {
     pub fn load(directory: &Path) -> Result<Bundle, Problems> {
         let files = Files::collect(directory)?;
         let mut problems = Problems::default();
-        let palisade = problems.keep(read_palisade(&files));
-        let services = service::read_all(&files, &mut problems);
-        let entities = entities::read_all(&files, &mut problems);
+        let documents = Parsed::of(&files, &mut problems);
+        if problems.has_errors() {
+            return Err(problems);
+        }
+        let palisade = read_palisade(&documents, &mut problems);
+        let services = service::read_all(&documents, &mut problems);
+        let entities = entities::read_all(&documents, &mut problems);
         let sources: Vec<_> = files
             .with_role(Role::Policies)
             .map(|file| PolicySource { path: &file.path, text: &file.text })
             .collect();
         // What follows needs all of the above: one mistake there would only echo here.
         let Some(palisade) = palisade else { return Err(problems) };
-        if !problems.is_empty() {
+        entities.check(&palisade, &mut problems);
+        if problems.has_errors() {
             return Err(problems);
         }
-        let (settings, services): (Vec<_>, Vec<_>) = services.into_iter().unzip();
         let digest = files.digest();
         let identity_headers =
-            palisade.identity.api_keys.iter().map(|keys| keys.header.as_str().into()).collect();
-        let contract = match Contract::assemble(digest, identity_headers, services) {
+            palisade.identity.api_keys.iter().map(|keys| keys.header.value.as_str().into()).collect();
+        let mut settings = Vec::new();
+        let mut contexts = Vec::new();
+        let mut contracts = Vec::new();
+        for read in services {
+            settings.push(read.settings);
+            contracts.push(read.service);
+            contexts.extend(read.contexts);
+        }
+        let contract = match Contract::assemble(digest, identity_headers, contracts) {
             Ok(contract) => contract,
             Err(error) => return Err(Problem::new(Place::directory("services"), error.to_string()).into()),
         };
-        entities.check(&palisade, &mut problems);
-        let policies = problems.keep(Policies::load(&contract, &entities, &sources));
-        match policies {
-            Some(policies) if problems.is_empty() => {
-                Ok(Bundle { digest, palisade, contract, services: settings, entities, policies })
+        match problems.keep(Policies::load(&contract, &entities, &sources)) {
+            Some(policies) if !problems.has_errors() => {
+                Ok(Bundle { digest, palisade, contract, contexts, services: settings, entities, policies })
             }
             _ => Err(problems),
         }
     }
 }
 
-fn read_palisade(files: &Files) -> Result<Palisade, Problems> {
-    let mut found = files.with_role(Role::Palisade);
-    let Some(file) = found.next() else {
+fn read_palisade(documents: &Parsed<'_>, problems: &mut Problems) -> Option<Palisade> {
+    let Some(document) = documents.with_role(Role::Palisade).next() else {
         let missing = Problem::new(Place::file("palisade.yaml"), "the bundle has no `palisade.yaml`").help(
             "every bundle begins with one: `palisade: 1`, the trust domains, where identities come from",
         );
-        return Err(missing.into());
+        problems.push(missing);
+        return None;
     };
-    let palisade: Palisade = parse_yaml(file)?;
-    palisade.check(&file.path)?;
-    Ok(palisade)
+    let mut reader = Reader::new(document.file);
+    let palisade = Palisade::read(&document.root, &mut reader);
+    if let Some(palisade) = &palisade {
+        palisade.check(&mut reader);
+    }
+    problems.extend(reader.problems);
+    palisade
 }

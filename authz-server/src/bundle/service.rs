@@ -1,11 +1,14 @@
 //! One folder under `services/`: a contract and the rules that go with it.
 
+use super::context::OperationContext;
 use super::contracts;
-use super::files::{Files, Role};
-use super::format::{Class, OperationRules, ServiceFile, Workload, parse_yaml};
+use super::files::Role;
+use super::format::{Class, OperationRules, ServiceFile, Workload};
+use super::parsed::{Document, Parsed};
 use super::problem::{Place, Problem, Problems};
+use super::record::{Placed, Read as _, Reader};
 use palisade_core::canary;
-use palisade_core::contract::{OperationClass, Service};
+use palisade_core::contract::{Operation, OperationClass, Service};
 use palisade_core::limits::BODY_BYTES_MAX;
 use std::collections::BTreeMap;
 
@@ -20,13 +23,22 @@ pub struct ServiceSettings {
     pub owner: String,
 }
 
-pub(super) fn read_all(files: &Files, problems: &mut Problems) -> Vec<(ServiceSettings, Service)> {
-    let mut folders: BTreeMap<&str, (Option<_>, Option<_>)> = BTreeMap::new();
-    for file in files.with_role(Role::Service) {
-        folders.entry(folder(&file.path)).or_default().0 = Some(file);
+/// One service of a bundle: its contract, its settings, and what policies may ask of each operation.
+#[derive(Debug)]
+pub(super) struct ServiceRead {
+    pub(super) settings: ServiceSettings,
+    pub(super) service: Service,
+    /// In the order of the service's operations.
+    pub(super) contexts: Vec<OperationContext>,
+}
+
+pub(super) fn read_all(files: &Parsed<'_>, problems: &mut Problems) -> Vec<ServiceRead> {
+    let mut folders: BTreeMap<&str, (Option<&Document<'_>>, Vec<&Document<'_>>)> = BTreeMap::new();
+    for document in files.with_role(Role::Service) {
+        folders.entry(folder(&document.file.path)).or_default().0 = Some(document);
     }
-    for file in files.with_role(Role::OpenApi) {
-        folders.entry(folder(&file.path)).or_default().1 = Some(file);
+    for document in files.with_role(Role::OpenApi) {
+        folders.entry(folder(&document.file.path)).or_default().1.push(document);
     }
     if folders.is_empty() {
         problems.push(
@@ -42,19 +54,34 @@ pub(super) fn read_all(files: &Files, problems: &mut Problems) -> Vec<(ServiceSe
                 format!("service `{name}` has no `{file}`"),
             )
         };
-        match parts {
-            (Some(service), Some(openapi)) => {
-                let settings = problems.keep(parse_yaml::<ServiceFile>(service));
-                let operations = problems.keep(contracts::read(openapi));
-                if let (Some(settings), Some(operations)) = (settings, operations) {
-                    services.extend(problems.keep(join(name, &service.path, settings, operations)));
-                }
-            }
+        match (parts.0, parts.1.as_slice()) {
+            (Some(service), [contract]) => services.extend(read(name, service, contract, problems)),
             (None, _) => problems.push(missing("service.yaml")),
-            (_, None) => problems.push(missing("openapi.yaml")),
+            (_, []) => problems.push(missing("openapi.yaml")),
+            (_, [_, second, ..]) => problems.push(
+                Problem::new(Place::file(&second.file.path), format!("service `{name}` has two contracts"))
+                    .help("keep one of `openapi.yaml`, `openapi.yml` and `openapi.json`"),
+            ),
         }
     }
     services
+}
+
+fn read(
+    name: &str,
+    service: &Document<'_>,
+    contract: &Document<'_>,
+    problems: &mut Problems,
+) -> Option<ServiceRead> {
+    let mut reader = Reader::new(service.file);
+    let settings = ServiceFile::read(&service.root, &mut reader);
+    let operations = problems.keep(contracts::read(contract));
+    let joined = match (settings, operations) {
+        (Some(settings), Some(operations)) => Some(join(name, settings, operations, &mut reader)),
+        _ => None,
+    };
+    problems.extend(reader.problems);
+    joined
 }
 
 fn folder(path: &str) -> &str {
@@ -63,54 +90,56 @@ fn folder(path: &str) -> &str {
 
 fn join(
     name: &str,
-    file: &str,
     settings: ServiceFile,
-    mut operations: Vec<palisade_core::contract::Operation>,
-) -> Result<(ServiceSettings, Service), Problems> {
-    let mut problems = Problems::default();
-    let mut wrong =
-        |message: String, help: &str| problems.push(Problem::new(Place::file(file), message).help(help));
+    mut operations: Vec<Operation>,
+    reader: &mut Reader<'_>,
+) -> ServiceRead {
     if RESERVED.contains(&name) || !is_name(name) {
-        wrong(
-            format!("`{name}` cannot be the name of a service"),
-            "expected lower-case letters, digits and hyphens, and none of `read`, `write`, `delete`, `palisade-canary`",
-        );
+        let place = Place::directory(&format!("services/{name}"));
+        let message = format!("`{name}` cannot be the name of a service");
+        let help = "expected lower-case letters, digits and hyphens, and none of `read`, `write`, `delete`, `palisade-canary`";
+        reader.push(Problem::new(place, message).help(help));
     }
     if settings.hosts.is_empty() {
-        wrong("`hosts` is empty".to_owned(), "name at least one host by which callers reach the service");
+        let place = reader.file_place();
+        let help = "name at least one host by which callers reach the service";
+        reader.push(Problem::new(place, "`hosts` is empty").help(help));
     }
-    for host in settings.hosts.iter().filter(|host| !is_host(host)) {
-        wrong(
-            format!("`{host}` is not a host"),
+    for host in settings.hosts.iter().filter(|host| !is_host(&host.value)) {
+        reader.wrong(
+            host.at,
+            format!("`{}` is not a host", host.value),
             "expected a name in lower case without port, such as `orders.shop.svc.cluster.local`",
         );
     }
-    for (id, rules) in &settings.operations {
-        match operations.iter_mut().find(|operation| operation.name.as_ref() == id.as_str()) {
-            None => wrong(
-                format!("operation `{id}` is not in `openapi.yaml`"),
-                "the key is an `operationId` of the contract",
-            ),
-            Some(operation) => {
-                if let Err(message) = apply(operation, rules) {
-                    wrong(format!("operation `{id}`: {message}"), "see the format reference in the README");
-                }
+    for (key, rules) in &settings.operations.0 {
+        match operations.iter_mut().find(|operation| *operation.name == *key.text) {
+            Some(operation) => apply(operation, rules, reader),
+            None => {
+                let known = operations.iter().map(|operation| operation.name.as_ref());
+                let problem = Problem::new(
+                    reader.place(key.at),
+                    format!("operation `{}` is not in the contract of `{name}`", key.text),
+                );
+                reader.push(problem.suggest(&key.text, known).help("the key is an `operationId`"));
             }
         }
     }
-    if !problems.is_empty() {
-        return Err(problems);
+    let hosts = settings.hosts.iter().map(|host| host.value.as_str().into()).collect();
+    let contexts = operations.iter().map(|_| OperationContext::default()).collect();
+    ServiceRead {
+        settings: ServiceSettings {
+            name: name.to_owned(),
+            workload: settings.workload,
+            owner: settings.owner,
+        },
+        service: Service { name: name.into(), hosts, operations },
+        contexts,
     }
-    let hosts = settings.hosts.iter().map(|host| host.as_str().into()).collect();
-    let service = Service { name: name.into(), hosts, operations };
-    Ok((
-        ServiceSettings { name: name.to_owned(), workload: settings.workload, owner: settings.owner },
-        service,
-    ))
 }
 
-fn apply(operation: &mut palisade_core::contract::Operation, rules: &OperationRules) -> Result<(), String> {
-    let OperationRules { class, body_bytes_max, upgrade } = rules;
+fn apply(operation: &mut Operation, rules: &OperationRules, reader: &mut Reader<'_>) {
+    let OperationRules { class, body_bytes_max, upgrade, context: _ } = rules;
     if let Some(class) = class {
         operation.class = match class {
             Class::Read => OperationClass::Read,
@@ -118,37 +147,38 @@ fn apply(operation: &mut palisade_core::contract::Operation, rules: &OperationRu
             Class::Delete => OperationClass::Delete,
         };
     }
-    if let Some(bytes_max) = body_bytes_max {
-        let body = operation
-            .body
-            .as_mut()
-            .ok_or("`body_bytes_max` on an operation whose contract has no request body")?;
-        if *bytes_max > BODY_BYTES_MAX {
-            return Err(format!(
-                "`body_bytes_max: {bytes_max}` is over the limit of {BODY_BYTES_MAX}, what a proxy can hold for HTTP/1.1"
-            ));
+    if let Some(Placed { value: bytes_max, at }) = body_bytes_max {
+        match operation.body.as_mut() {
+            _ if *bytes_max > BODY_BYTES_MAX => reader.wrong(
+                *at,
+                format!("`body_bytes_max: {bytes_max}` is over the limit of {BODY_BYTES_MAX}"),
+                "that is what a proxy can hold of a request that came by HTTP/1.1",
+            ),
+            Some(body) => body.bytes_max = *bytes_max,
+            None => reader.wrong(
+                *at,
+                format!("operation `{}` has no request body in its contract", operation.name),
+                "declare a `requestBody` in the contract, or remove `body_bytes_max`",
+            ),
         }
-        body.bytes_max = *bytes_max;
     }
-    if let Some(protocol) = upgrade {
-        if protocol.is_empty()
-            || !protocol
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        {
-            return Err(format!(
-                "`upgrade: {protocol}` is not a protocol in lower case, such as `websocket`"
-            ));
-        }
-        if operation.body.is_some() {
-            return Err(
-                "an upgraded request is not held until its body was judged, so it cannot have body rules"
-                    .to_owned(),
+    if let Some(Placed { value: protocol, at }) = upgrade {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if protocol.is_empty() || !protocol.bytes().all(allowed) {
+            reader.wrong(
+                *at,
+                format!("`{protocol}` is not the name of a protocol"),
+                "expected it in lower case, such as `websocket`",
+            );
+        } else if operation.body.is_some() {
+            reader.wrong(
+                *at,
+                format!("operation `{}` has a request body and an upgrade", operation.name),
+                "an upgraded request is not held until its body was judged, so it cannot have body rules",
             );
         }
         operation.upgrade = Some(protocol.as_str().into());
     }
-    Ok(())
 }
 
 fn is_name(text: &str) -> bool {

@@ -134,7 +134,7 @@ impl Decider {
 
     fn identify(&self, call: Call<'_>) -> Result<Established, String> {
         let settings = self.bundle.palisade.identity.api_keys.as_ref();
-        let api_key = settings.and_then(|settings| header(call.pairs, settings.header.as_bytes()));
+        let api_key = settings.and_then(|settings| header(call.pairs, settings.header.value.as_bytes()));
         let api_key = match api_key.map(std::str::from_utf8) {
             Some(Ok(key)) => Some(key),
             Some(Err(_)) => return Err("the API key is not UTF-8".to_owned()),
@@ -254,7 +254,7 @@ impl Decider {
         let known = trust::KnownBundles {
             current: self.bundle.digest,
             previous: self.previous,
-            accepted_ms: self.bundle.palisade.handoff.previous_bundle_accepted_s.saturating_mul(1000),
+            accepted_ms: self.bundle.palisade.handoff.previous_bundle_accepted_s.value.saturating_mul(1000),
         };
         trust::verify(text, &self.secrets, palisade_core::exchange::binding(head), matched, known, now_ms)
     }

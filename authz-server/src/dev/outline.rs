@@ -77,7 +77,7 @@ impl Outline {
                 .map(|service| service.name.to_string())
                 .collect(),
             clients: bundle.entities.clients.keys().cloned().collect(),
-            api_key_header: bundle.palisade.identity.api_keys.as_ref().map(|keys| keys.header.clone()),
+            api_key_header: bundle.palisade.identity.api_keys.as_ref().map(|keys| keys.header.value.clone()),
             is_demo: DEMO.iter().all(|(name, operations)| {
                 services.iter().any(|service| &*service.name == *name && has_operations(service, operations))
             }),

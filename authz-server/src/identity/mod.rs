@@ -75,7 +75,7 @@ pub struct Established {
 /// Establishes the caller. An API key names the caller even when a workload's certificate carries it.
 pub fn establish(
     credentials: Credentials<'_>,
-    trust_domains: &[String],
+    trust_domains: &[impl AsRef<str>],
     keys: Option<&ApiKeys>,
 ) -> Result<Established, IdentityError> {
     let peer = match (credentials.peer, credentials.peer_certificate) {

@@ -30,7 +30,7 @@ impl fmt::Display for SpiffeError {
 }
 
 impl SpiffeId {
-    pub fn parse(text: &str, trust_domains: &[String]) -> Result<SpiffeId, SpiffeError> {
+    pub fn parse(text: &str, trust_domains: &[impl AsRef<str>]) -> Result<SpiffeId, SpiffeError> {
         if text.len() > ID_BYTES_MAX {
             return Err(SpiffeError::Malformed);
         }
@@ -43,7 +43,7 @@ impl SpiffeId {
         if !crate::bundle::format::is_trust_domain(domain) || !path.split('/').all(segment_holds) {
             return Err(SpiffeError::Malformed);
         }
-        if !trust_domains.iter().any(|known| known == domain) {
+        if !trust_domains.iter().any(|known| known.as_ref() == domain) {
             return Err(SpiffeError::TrustDomainUnknown { domain: domain.to_owned() });
         }
         Ok(SpiffeId(text.to_owned()))
