@@ -23,7 +23,7 @@ pub use problem::{Place, Problem, Problems, Severity};
 pub use record::{KeyReference, Placed, RecordKeys};
 pub use service::ServiceSettings;
 
-use crate::cedar::Policies;
+use crate::cedar::{self, Policies};
 use files::{Files, Role};
 use format::Palisade;
 use palisade_core::contract::{BundleDigest, Contract};
@@ -57,16 +57,15 @@ impl Bundle {
         let files = Files::collect(directory)?;
         let mut problems = Problems::default();
         let documents = Parsed::of(&files, &mut problems);
+        let sources =
+            files.with_role(Role::Policies).map(|file| PolicySource { path: &file.path, text: &file.text });
+        let policies = cedar::parse(sources, &mut problems);
         if problems.has_errors() {
             return Err(problems);
         }
         let palisade = read_palisade(&documents, &mut problems);
         let services = service::read_all(&documents, &mut problems);
         let entities = entities::read_all(&documents, &mut problems);
-        let sources: Vec<_> = files
-            .with_role(Role::Policies)
-            .map(|file| PolicySource { path: &file.path, text: &file.text })
-            .collect();
         // What follows needs all of the above: one mistake there would only echo here.
         let Some(palisade) = palisade else { return Err(problems) };
         entities.check(&palisade, &mut problems);
@@ -88,7 +87,7 @@ impl Bundle {
             Ok(contract) => contract,
             Err(error) => return Err(Problem::new(Place::directory("services"), error.to_string()).into()),
         };
-        match problems.keep(Policies::load(&contract, &entities, &sources)) {
+        match problems.keep(Policies::load(&contract, &entities, policies)) {
             Some(policies) if !problems.has_errors() => {
                 Ok(Bundle { digest, palisade, contract, contexts, services: settings, entities, policies })
             }
