@@ -4,6 +4,7 @@
 //! policies become what Cedar evaluates. All problems of all files are reported together, each with its place.
 //! INVARIANT: a `Bundle` that exists was checked completely; unknown files, keys and references never pass.
 
+pub mod cases;
 mod context;
 mod contracts;
 mod entities;
@@ -17,6 +18,7 @@ mod service;
 mod tests;
 mod yaml;
 
+pub use cases::{Case, CaseFile};
 pub use context::{ContextField, ContextPart, ListStyle, OperationContext, ValueKind};
 pub use entities::EntityDeclarations;
 pub use problem::{Place, Problem, Problems, Severity};
@@ -50,6 +52,8 @@ pub struct Bundle {
     pub services: Vec<ServiceSettings>,
     pub entities: EntityDeclarations,
     pub policies: Policies,
+    /// The tests that came with it, by file.
+    pub cases: Vec<CaseFile>,
 }
 
 impl Bundle {
@@ -87,12 +91,17 @@ impl Bundle {
             Ok(contract) => contract,
             Err(error) => return Err(Problem::new(Place::directory("services"), error.to_string()).into()),
         };
-        match problems.keep(Policies::load(&contract, &entities, policies)) {
-            Some(policies) if !problems.has_errors() => {
-                Ok(Bundle { digest, palisade, contract, contexts, services: settings, entities, policies })
-            }
-            _ => Err(problems),
+        let Some(policies) = problems.keep(Policies::load(&contract, &entities, policies)) else {
+            return Err(problems);
+        };
+        let ids = policies.all().map(|policy| policy.id.clone()).collect();
+        let known =
+            cases::Known { palisade: &palisade, contract: &contract, entities: &entities, policies: &ids };
+        let cases = cases::read_all(&documents, known, &mut problems);
+        if problems.has_errors() {
+            return Err(problems);
         }
+        Ok(Bundle { digest, palisade, contract, contexts, services: settings, entities, policies, cases })
     }
 }
 
