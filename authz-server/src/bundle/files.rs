@@ -57,6 +57,10 @@ impl Files {
         if problems.is_empty() { Ok(Files { files }) } else { Err(problems) }
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &File> {
+        self.files.iter()
+    }
+
     pub(super) fn with_role(&self, role: Role) -> impl Iterator<Item = &File> {
         self.files.iter().filter(move |file| file.role == role)
     }

@@ -10,12 +10,14 @@ mod files;
 pub mod format;
 mod problem;
 mod service;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
 pub use entities::EntityDeclarations;
 pub use problem::{Place, Problem, Problems};
 pub use service::ServiceSettings;
+pub use snapshot::Snapshot;
 
 use crate::cedar::Policies;
 use files::{Files, Role};
