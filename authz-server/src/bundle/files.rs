@@ -77,6 +77,10 @@ impl Files {
         self.files.iter().filter(move |file| file.role == role)
     }
 
+    pub(super) fn into_files(self) -> impl Iterator<Item = File> {
+        self.files.into_iter()
+    }
+
     pub(super) fn digest(&self) -> BundleDigest {
         let mut hash = Sha256::new();
         hash.update(DIGEST_DOMAIN);

@@ -42,6 +42,13 @@ pub(crate) struct PolicySource<'a> {
     pub(crate) text: &'a str,
 }
 
+/// A file that a bundle's digest is made of, with its path inside of the bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleFile {
+    pub path: String,
+    pub text: String,
+}
+
 /// A checked bundle.
 #[derive(Debug)]
 pub struct Bundle {
@@ -104,6 +111,19 @@ impl Bundle {
             return Err(problems);
         }
         Ok(Bundle { digest, palisade, contract, contexts, services: settings, entities, policies, cases })
+    }
+}
+
+impl Bundle {
+    /// Reads the files again, for those who carry them elsewhere, in the order of their paths. They must still be those
+    /// that the bundle was made of.
+    pub fn files(&self, directory: &Path) -> Result<Vec<BundleFile>, Problems> {
+        let files = Files::collect(directory)?;
+        if files.digest() != self.digest {
+            let changed = "the bundle was changed while it was read: try again";
+            return Err(Problem::new(Place::directory("."), changed).into());
+        }
+        Ok(files.into_files().map(|file| BundleFile { path: file.path, text: file.text }).collect())
     }
 }
 
