@@ -109,7 +109,7 @@ impl Metrics {
     pub fn decided(&self, concluded: &Concluded, seconds: f64) {
         let record = &concluded.record;
         let decision = match &concluded.decision {
-            Decision::Allow { .. } => "allow",
+            Decision::Allow => "allow",
             Decision::Deny { .. } => "deny",
         };
         let labels = DecisionLabels {

@@ -25,7 +25,7 @@ pub use problem::{Place, Problem, Problems, Severity};
 pub use record::{KeyReference, Placed, RecordKeys};
 pub use service::ServiceSettings;
 
-use crate::cedar::Policies;
+use crate::cedar::{self, Policies};
 use files::{Files, Role};
 use format::Palisade;
 use palisade_core::contract::{BundleDigest, Contract};
@@ -61,16 +61,16 @@ impl Bundle {
         let files = Files::collect(directory)?;
         let mut problems = Problems::default();
         let documents = Parsed::of(&files, &mut problems);
+        let sources =
+            files.with_role(Role::Policies).map(|file| PolicySource { path: &file.path, text: &file.text });
+        let policies = cedar::parse(sources, &mut problems);
         if problems.has_errors() {
             return Err(problems);
         }
         let palisade = read_palisade(&documents, &mut problems);
         let services = service::read_all(&documents, &mut problems);
         let entities = entities::read_all(&documents, &mut problems);
-        let sources: Vec<_> = files
-            .with_role(Role::Policies)
-            .map(|file| PolicySource { path: &file.path, text: &file.text })
-            .collect();
+        let cases = cases::read_all(&documents, &mut problems);
         // What follows needs all of the above: one mistake there would only echo here.
         let Some(palisade) = palisade else { return Err(problems) };
         entities.check(&palisade, &mut problems);
@@ -92,13 +92,16 @@ impl Bundle {
             Ok(contract) => contract,
             Err(error) => return Err(Problem::new(Place::directory("services"), error.to_string()).into()),
         };
-        let Some(policies) = problems.keep(Policies::load(&contract, &entities, &sources)) else {
+        let Some(policies) = problems.keep(Policies::load(&contract, &entities, policies)) else {
             return Err(problems);
         };
-        let ids = policies.ids();
-        let known =
-            cases::Known { palisade: &palisade, contract: &contract, entities: &entities, policies: &ids };
-        let cases = cases::read_all(&documents, known, &mut problems);
+        let known = cases::Known {
+            palisade: &palisade,
+            contract: &contract,
+            entities: &entities,
+            policies: &policies,
+        };
+        let cases = cases::check_all(&cases, known, &mut problems);
         if problems.has_errors() {
             return Err(problems);
         }

@@ -285,11 +285,11 @@ fn policies_are_parsed_named_and_validated() {
         file,
         "principal in Group::\"staff\"",
         "principal == ?principal",
-        "shop.cedar: a template has slots that nothing fills",
+        "shop.cedar:1:1: a policy has a slot that nothing fills",
     );
     let error = load_with(&[("more.cedar", "@id(\"staff-reads\")\nforbid (principal, action, resource);\n")])
         .unwrap_err();
-    assert!(error.contains("policy `staff-reads` is in `more.cedar` already"), "{error}");
+    assert!(error.starts_with("shop.cedar:1:1: policy `staff-reads` is declared twice\n    help: the other one is at more.cedar:1:1"), "{error}");
 }
 
 #[test]

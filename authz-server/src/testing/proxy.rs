@@ -5,7 +5,7 @@
 
 use crate::bundle::Bundle;
 use crate::bundle::cases::{Caller, Case, CaseFile, CaseRequest};
-use crate::check::{Call, Decider, Decision};
+use crate::check::{Call, Decider, Decision, Judge, Shadow};
 use crate::identity::ApiKeys;
 use crate::secrets::HandoffSecrets;
 use crate::state::Epoch;
@@ -39,21 +39,16 @@ pub struct Proxy {
     certificates: BTreeMap<String, String>,
 }
 
-/// Who answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnsweredBy {
-    Filter,
-    Server,
-}
-
 /// What came out for one request, with what it rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    pub by: AnsweredBy,
+    pub by: Judge,
     pub decision: Decision,
     /// Sorted. On a denial by the server, none: no policy permits.
     pub policies: Vec<String>,
     pub errors: Vec<String>,
+    /// What the shadow policies would have made of it, where there are any and they were asked.
+    pub shadow: Option<Shadow>,
     /// The operation that the server decided on, as policies call it.
     pub operation: Option<String>,
 }
@@ -73,17 +68,18 @@ impl std::error::Error for ProxyError {}
 impl Answer {
     fn refused(reason: Reason) -> Answer {
         Answer {
-            by: AnsweredBy::Filter,
+            by: Judge::Filter,
             decision: Decision::Deny { reason },
             policies: Vec::new(),
             errors: Vec::new(),
+            shadow: None,
             operation: None,
         }
     }
 
     pub fn reason(&self) -> Option<Reason> {
         match self.decision {
-            Decision::Allow { .. } => None,
+            Decision::Allow => None,
             Decision::Deny { reason } => Some(reason),
         }
     }
@@ -92,11 +88,17 @@ impl Answer {
 impl Proxy {
     pub fn new(bundle: Bundle) -> Result<Proxy, ProxyError> {
         // As the filter gets it: encoded.
-        let contract = Contract::decode(&bundle.contract.encode())
+        let encoded = bundle.contract.encode();
+        let contract = encoded
+            .and_then(|bytes| Contract::decode(&bytes))
             .map_err(|error| ProxyError(format!("the contract does not survive its encoding: {error}")))?;
         let secret = Secret::from_bytes(SECRET);
-        let keys: BTreeMap<String, String> =
-            bundle.entities.clients.keys().map(|client| (client.clone(), format!("key-of-{client}"))).collect();
+        let keys: BTreeMap<String, String> = bundle
+            .entities
+            .clients
+            .keys()
+            .map(|client| (client.clone(), format!("key-of-{client}")))
+            .collect();
         let issued = ApiKeys::render(keys.iter().map(|(client, key)| (client.as_str(), key.as_str())))
             .map_err(|error| ProxyError(error.to_string()))?;
         let api_keys = ApiKeys::parse(issued.as_bytes()).map_err(ProxyError)?;
@@ -146,10 +148,11 @@ impl Proxy {
         let concluded = self.decider.decide(call, NOW_MS, mint.mint(NOW_MS));
         let record = concluded.record;
         Answer {
-            by: AnsweredBy::Server,
+            by: Judge::Server,
             decision: concluded.decision,
             policies: record.policies,
             errors: record.errors,
+            shadow: concluded.shadow,
             operation: Some(format!("{}.{}", record.service, record.operation)),
         }
     }

@@ -77,6 +77,18 @@ record! {
         optional reason: Option<Placed<String>>,
         /// All policies that determine the decision, by `@id`, in any order; `[]`: none permits. Absent: any.
         optional policies: Option<Vec<Placed<String>>>,
+        /// What would be decided if the shadow policies counted. Absent: not looked at.
+        optional shadow: Option<Placed<ShadowRules>>,
+    }
+}
+
+record! {
+    /// `expect.shadow`.
+    pub struct ShadowRules {
+        /// What the caller would get.
+        required decision: Expected,
+        /// All policies that would determine it. Absent: any.
+        optional policies: Option<Vec<Placed<String>>>,
     }
 }
 
@@ -176,7 +188,8 @@ pub enum Body {
 }
 
 impl Read for Body {
-    const EXPECTED: &'static str = "a text, which is sent as it is, or any other value, which is sent as JSON";
+    const EXPECTED: &'static str =
+        "a text, which is sent as it is, or any other value, which is sent as JSON";
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         match &node.value {

@@ -7,7 +7,7 @@
 mod checked;
 pub mod format;
 
-pub(super) use checked::{Known, read_all};
+pub(super) use checked::{Known, check_all, read_all};
 
 use super::Place;
 use palisade_core::reason::Reason;
@@ -62,6 +62,15 @@ pub struct Expectation {
     pub allowed: bool,
     /// Only beside a denial. `None`: any.
     pub reason: Option<Reason>,
+    /// Sorted. `None`: any.
+    pub policies: Option<Vec<String>>,
+    pub shadow: Option<ShadowExpectation>,
+}
+
+/// What would come out if the shadow policies counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShadowExpectation {
+    pub allowed: bool,
     /// Sorted. `None`: any.
     pub policies: Option<Vec<String>>,
 }

@@ -1,0 +1,4 @@
+//! `palisade test`.
+
+mod proxy;
+pub use proxy::{Answer, Proxy, ProxyError};
