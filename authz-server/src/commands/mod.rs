@@ -4,6 +4,7 @@ pub mod build;
 pub mod dev;
 pub mod ledger;
 pub mod serve;
+pub mod test;
 pub mod why;
 
 use clap::Parser;
@@ -17,6 +18,8 @@ pub enum Cli {
     Dev(dev::Args),
     /// Run the ext_authz server
     Serve(serve::Args),
+    /// Run the tests of a bundle through the whole proxy, and say what they leave out
+    Test(test::Args),
     /// Write everything that Envoy reads, from a bundle
     Build(build::Args),
     /// Show what became of a call, by the decision id that its caller was told
@@ -32,6 +35,7 @@ pub fn run(cli: Cli) -> ExitCode {
     match cli {
         Cli::Dev(args) => dev::run(args),
         Cli::Serve(args) => serve::run(args),
+        Cli::Test(args) => test::run(&args),
         Cli::Build(args) => build::run(args),
         Cli::Why(args) => why::run(&args),
         Cli::Ledger(command) => ledger::run(&command),

@@ -96,6 +96,10 @@ impl Checking<'_, '_> {
         let mut names = BTreeSet::new();
         let mut all = Vec::new();
         for rules in cases {
+            if rules.name.value.trim().is_empty() || rules.name.value.chars().any(char::is_control) {
+                let help = "one line that says what the case shows";
+                self.reader.wrong(rules.name.at, "this is not a name for a case", help);
+            }
             if !names.insert(rules.name.value.as_str()) {
                 let message = format!("there is another case `{}` in this file", rules.name.value);
                 let help = "give each its own name: reports and `--filter` go by it";
