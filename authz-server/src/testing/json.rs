@@ -29,10 +29,13 @@ fn case(ran: &CaseRun<'_>) -> Value {
     let CaseRun { case, answer, failure } = ran;
     let mut got = concluded(answer.reason().is_none(), Some(&answer.policies));
     got.insert("reason".to_owned(), json!(answer.reason().map(Reason::code)));
-    got.insert("by".to_owned(), json!(match answer.by {
-        Judge::Filter => "filter",
-        Judge::Server => "server",
-    }));
+    got.insert(
+        "by".to_owned(),
+        json!(match answer.by {
+            Judge::Filter => "filter",
+            Judge::Server => "server",
+        }),
+    );
     got.insert("operation".to_owned(), json!(answer.operation));
     got.insert("errors".to_owned(), json!(answer.errors));
     let shadow = answer.shadow.as_ref();

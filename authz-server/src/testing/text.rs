@@ -1,8 +1,8 @@
 //! A run as a person reads it: a line for each file, each failure as a difference with what explains it, the sum.
 
+use super::Report;
 use super::coverage::{Coverage, Share};
 use super::run::{CaseRun, Failure, FileRun, Hint};
-use super::Report;
 use crate::bundle::Place;
 use crate::cedar::Effect;
 use crate::check::Judge;
@@ -169,7 +169,11 @@ fn cases(count: usize) -> String {
 
 /// Seconds where they matter, milliseconds below.
 fn shown_duration(took: Duration) -> String {
-    if took.as_secs() > 0 { format!("{:.1} s", took.as_secs_f64()) } else { format!("{} ms", took.as_millis()) }
+    if took.as_secs() > 0 {
+        format!("{:.1} s", took.as_secs_f64())
+    } else {
+        format!("{} ms", took.as_millis())
+    }
 }
 
 pub(super) fn hinted(hint: &Hint) -> String {

@@ -88,6 +88,6 @@ impl fmt::Display for Caller {
 
 impl fmt::Display for CaseRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}{}", self.method, self.host, self.path)
+        write!(f, "{} {} at {}", self.method, self.path, self.host)
     }
 }
