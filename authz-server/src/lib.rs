@@ -12,6 +12,7 @@ pub mod dev;
 pub mod envoy;
 pub mod identity;
 pub mod ledger;
+pub mod reload;
 pub mod secrets;
 pub mod serve;
 pub mod state;

@@ -22,6 +22,7 @@ mod handoff;
 mod identity;
 mod outage;
 mod outcomes;
+mod reload;
 mod server_links;
 mod skew;
 mod tidy;

@@ -14,6 +14,7 @@ mod parsed;
 mod problem;
 mod record;
 mod service;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod yaml;
@@ -24,6 +25,7 @@ pub use entities::EntityDeclarations;
 pub use problem::{Place, Problem, Problems, Severity};
 pub use record::{KeyReference, Placed, RecordKeys};
 pub use service::ServiceSettings;
+pub use snapshot::Snapshot;
 
 use crate::cedar::{self, Policies};
 use files::{Files, Role};
