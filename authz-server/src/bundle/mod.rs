@@ -159,6 +159,7 @@ fn read_bundle(
     let services_hold = !wrong_services.has_errors();
     problems.extend(wrong_services);
     let entities = entities::read_all(documents, problems);
+    let cases = cases::read_all(documents, problems);
     entities.check(palisade.as_ref(), problems);
     let identity_headers = palisade.iter().flat_map(|palisade| &palisade.identity.api_keys);
     let identity_headers = identity_headers.map(|keys| keys.header.value.as_str().into()).collect();
@@ -186,10 +187,13 @@ fn read_bundle(
     };
     let policies = problems.keep(Policies::load(&contract, &entities, policies));
     let (palisade, policies) = (palisade?, policies?);
-    let ids = policies.all().map(|policy| policy.id.clone()).collect();
-    let known =
-        cases::Known { palisade: &palisade, contract: &contract, entities: &entities, policies: &ids };
-    let cases = cases::read_all(documents, known, problems);
+    let known = cases::Known {
+        palisade: &palisade,
+        contract: &contract,
+        entities: &entities,
+        policies: &policies,
+    };
+    let cases = cases::check_all(&cases, known, problems);
     if problems.has_errors() {
         return None;
     }

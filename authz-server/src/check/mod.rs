@@ -60,6 +60,8 @@ pub struct Concluded {
     pub call_id: CallId,
     pub handoff: HandoffState,
     pub record: ledger::Decision,
+    /// What the shadow policies would have made of it.
+    pub shadow: Option<Shadow>,
 }
 
 impl Decider {
@@ -148,14 +150,14 @@ fn conclude(
 ) -> Concluded {
     record.decision_id = call_id.to_string();
     record.handoff = handoff.code().to_owned();
-    let Judgement { decision, policies, errors, .. } = judgement;
+    let Judgement { by: _, operation: _, decision, policies, errors, shadow } = judgement;
     (record.decision, record.reason) = match decision {
         Decision::Allow => (ledger::Conclusion::Allow, "policy_allowed".to_owned()),
         Decision::Deny { reason } => (ledger::Conclusion::Deny, reason.code().to_owned()),
     };
     record.policies = policies;
     record.errors = errors;
-    Concluded { decision, call_id, handoff, record }
+    Concluded { decision, call_id, handoff, record, shadow }
 }
 
 fn describe_head(record: &mut ledger::Decision, head: &RequestHead<'_>) {

@@ -6,6 +6,7 @@ mod colours;
 pub mod dev;
 pub mod ledger;
 pub mod serve;
+pub mod test;
 pub mod why;
 
 use clap::Parser;
@@ -21,6 +22,8 @@ pub enum Cli {
     Serve(serve::Args),
     /// Say everything that is wrong with a bundle
     Check(check::Args),
+    /// Run the tests of a bundle through the whole proxy, and say what they leave out
+    Test(test::Args),
     /// Write everything that Envoy reads, from a bundle
     Build(build::Args),
     /// Show what became of a call, by the decision id that its caller was told
@@ -37,6 +40,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Cli::Dev(args) => dev::run(args),
         Cli::Serve(args) => serve::run(args),
         Cli::Check(args) => check::run(&args),
+        Cli::Test(args) => test::run(&args),
         Cli::Build(args) => build::run(args),
         Cli::Why(args) => why::run(&args),
         Cli::Ledger(command) => ledger::run(&command),
