@@ -45,9 +45,7 @@ fn filters_that_lag_by_several_bundles_are_honoured() {
     assert_eq!(live.rig.send(live.rig.read_request()).expect_reply().status, 200);
     // To and fro: the first one is current again, and the one that was is the last before it.
     let was = live.digest_in_force();
-    for file in ["palisade.yaml"] {
-        save(&live.bundle_dir().join(file), &read(&older[0].join(file)));
-    }
+    save(&live.at("bundle/palisade.yaml"), &read(&older[0].join("palisade.yaml")));
     live.wait_until_in_force();
     assert_eq!(live.digest_in_force(), digest(&older[0]));
     assert_eq!(told(&live.rig)["previous"][0]["digest"].as_str(), Some(was.as_str()));
@@ -122,8 +120,16 @@ fn during_a_rollout_only_that_is_denied_which_a_bundle_alone_would_deny() {
         (digest_in_force(&rig) == expected).then_some(())
     });
     assert_eq!(outcome("GET", "/orders"), passed);
-    assert_eq!(outcome("GET", "/orders/o-1"), refused(404, "operation_unknown"), "the new bundle has it no more");
-    assert_eq!(outcome("GET", "/order-book/o-1"), refused(404, "operation_unknown"), "the old one had it not yet");
+    assert_eq!(
+        outcome("GET", "/orders/o-1"),
+        refused(404, "operation_unknown"),
+        "the new bundle has it no more"
+    );
+    assert_eq!(
+        outcome("GET", "/order-book/o-1"),
+        refused(404, "operation_unknown"),
+        "the old one had it not yet"
+    );
     let decisions = rig.decisions();
     let seen: Vec<_> = decisions.iter().map(|decision| decision.handoff.as_str()).collect();
     assert!(seen.contains(&"current") && seen.contains(&"previous_bundle"), "{seen:?}");
