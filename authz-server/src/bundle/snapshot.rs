@@ -16,7 +16,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub fn read(directory: &Path) -> Result<Snapshot, Problems> {
-        let files = Files::collect(directory)?;
+        let files = Files::whole(directory)?;
         Ok(Snapshot { digest: files.digest(), files })
     }
 

@@ -35,7 +35,7 @@ pub struct EntityName {
 }
 
 /// What a policy demands of its principal or its resource before any condition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum EntityScope {
     Any,
     Is(String),
@@ -45,7 +45,7 @@ pub enum EntityScope {
 }
 
 /// What a policy demands of its action before any condition; the names are those of operations, services and classes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ActionScope {
     Any,
     /// In one of these, or one of these itself.
@@ -180,6 +180,11 @@ pub(super) struct Named<'f> {
     /// Under its own id.
     pub(super) policy: Policy,
     pub(super) summary: PolicySummary,
+}
+
+/// Judges what needs no contract: the annotations of all policies and their names.
+pub(crate) fn check_names(files: Vec<PolicyFile<'_>>, problems: &mut Problems) {
+    let _named = name_all(files, problems);
 }
 
 /// Reads the annotations of all policies, and gives each its name.

@@ -13,7 +13,8 @@ use tests::rig::{BundleUnderTest, Options, Rig, Target, admin};
 use super::{Live, SHOWN, digest, metric, order, read, save};
 use crate::handoff::copy_dir;
 
-const MORE: &str = "\n@id(\"more\") permit (principal in Group::\"support\", action in Action::\"read\", resource);\n";
+const MORE: &str =
+    "\n@id(\"more\") permit (principal in Group::\"support\", action in Action::\"read\", resource);\n";
 
 /// A change that leaves a good bundle.
 #[track_caller]
@@ -35,7 +36,10 @@ fn bad(live: &Live, what: &str, place: &str, change: impl FnOnce(&Path)) {
     let saved = Instant::now();
     let attempt = live.wait_until_refused(place);
     println!("{what}: told after {} ms", saved.elapsed().as_millis());
-    assert_eq!((attempt["result"].as_str(), attempt["sources"]["bundle"].as_str()), (Some("refused"), Some("refused")));
+    assert_eq!(
+        (attempt["result"].as_str(), attempt["sources"]["bundle"].as_str()),
+        (Some("refused"), Some("refused"))
+    );
     assert_eq!(live.digest_in_force(), before, "{what}");
     let ready = admin(live.rig.server_admin(), "/readyz").expect("an answer");
     assert_eq!(ready.status, 200, "{what}");
@@ -43,7 +47,10 @@ fn bad(live: &Live, what: &str, place: &str, change: impl FnOnce(&Path)) {
     assert_eq!(metric(&live.rig, "palisade_bundle_last_load_successful"), Some(0.0), "{what}");
     assert!(live.rig.server.log().contains(place), "{what}: the log does not say `{place}`");
     let entries = live.entries(AdminEvent::BundleRefused);
-    assert!(entries.len() > refused && entries.last().is_some_and(|entry| entry.detail.contains(place)), "{what}");
+    assert!(
+        entries.len() > refused && entries.last().is_some_and(|entry| entry.detail.contains(place)),
+        "{what}"
+    );
     assert_eq!(live.rig.send(live.rig.read_request()).expect_reply().status, 200, "{what}");
 }
 
@@ -53,7 +60,9 @@ fn each_change_comes_into_force_or_is_told() {
     let guardrails = read(&live.at("bundle/guardrails.cedar"));
     let settings = read(&live.at("bundle/palisade.yaml"));
 
-    good(&live, "an editor's rename", |bundle| save(&bundle.join("guardrails.cedar"), &(guardrails.clone() + MORE)));
+    good(&live, "an editor's rename", |bundle| {
+        save(&bundle.join("guardrails.cedar"), &(guardrails.clone() + MORE))
+    });
     good(&live, "written in place", |bundle| {
         fs::write(bundle.join("guardrails.cedar"), &guardrails).expect("write a file");
     });
@@ -69,7 +78,10 @@ fn each_change_comes_into_force_or_is_told() {
         fs::remove_dir_all(bundle.join("services/returns")).expect("remove a folder");
     });
     bad(&live, "an unknown key", "palisade.yaml:2:1", |bundle| {
-        save(&bundle.join("palisade.yaml"), &settings.replacen("palisade: 1\n", "surprise: 1\npalisade: 1\n", 1));
+        save(
+            &bundle.join("palisade.yaml"),
+            &settings.replacen("palisade: 1\n", "surprise: 1\npalisade: 1\n", 1),
+        );
     });
     bad(&live, "another mistake while one is there", "guardrails.cedar:3:", |bundle| {
         save(&bundle.join("palisade.yaml"), &settings);
@@ -162,7 +174,8 @@ fn a_file_that_is_being_written_is_not_read_even_if_it_would_parse() {
         assert_eq!(live.digest_in_force(), before);
         let attempt = live.told()["last_attempt"].take();
         let message = super::text(attempt["problems"].get(0)?, "message");
-        (attempt["result"] == "unsettled" && message.contains("`guardrails.cedar` is still being written")).then_some(())
+        (attempt["result"] == "unsettled" && message.contains("`guardrails.cedar` is still being written"))
+            .then_some(())
     });
     file.write_all(whole.as_bytes()).expect("write the rest");
     drop(file);

@@ -32,8 +32,9 @@ fn a_handoff_secret_is_rotated_without_a_restart() {
     let epoch = told(&rig)["epoch"]["counter"].as_u64();
     save(&file, &format!("{new}\n{old}\n"));
     eventually("the new secret is in force", SHOWN, || {
-        (metric(&rig, "palisade_credentials_load_total{source=\"handoff_secrets\",result=\"loaded\"}") == Some(2.0))
-            .then_some(())
+        (metric(&rig, "palisade_credentials_load_total{source=\"handoff_secrets\",result=\"loaded\"}")
+            == Some(2.0))
+        .then_some(())
     });
     assert_eq!(ask(&rig).status, 200, "Envoy still has the previous one");
     assert_eq!(rig.decisions().pop().map(|decision| decision.handoff).as_deref(), Some("previous_secret"));
@@ -49,7 +50,10 @@ fn a_handoff_secret_is_rotated_without_a_restart() {
         let shown = secret.get(..16).expect("the beginning of a secret");
         assert!(!rig.server.log().contains(shown) && !told(&rig).to_string().contains(shown));
     }
-    assert_eq!(metric(&rig, "palisade_credentials_last_load_successful{source=\"handoff_secrets\"}"), Some(0.0));
+    assert_eq!(
+        metric(&rig, "palisade_credentials_last_load_successful{source=\"handoff_secrets\"}"),
+        Some(0.0)
+    );
     assert_eq!(metric(&rig, "palisade_bundle_last_load_successful"), Some(1.0));
 
     save(&file, &format!("{new}\n"));

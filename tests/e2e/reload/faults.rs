@@ -44,7 +44,8 @@ fn a_kill_during_reloads_loses_no_bundle_and_no_epoch() {
             });
             // Each round meets the reloads at another place.
             for _ in 0..=round {
-                let request = "POST /reload HTTP/1.1\r\nhost: admin\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                let request =
+                    "POST /reload HTTP/1.1\r\nhost: admin\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
                 let _answered = tests::raw_client::send(live.rig.server_admin(), request);
                 let _decided = live.rig.send(live.rig.read_request());
             }
@@ -69,7 +70,9 @@ fn a_kill_during_reloads_loses_no_bundle_and_no_epoch() {
         assert_eq!(*digest, decision.bundle_digest, "an epoch stands for one bundle");
     }
     for digest in by_epoch.values() {
-        bundles.find(BundleDigest::parse(digest).expect("a digest")).expect("every bundle that decided is kept");
+        bundles
+            .find(BundleDigest::parse(digest).expect("a digest"))
+            .expect("every bundle that decided is kept");
     }
     assert!(by_epoch.len() > kills(), "there were reloads between the kills: {}", by_epoch.len());
     assert_loaded_before_use(&live);
@@ -113,7 +116,8 @@ fn a_bundle_that_does_not_fit_on_the_disk_is_not_taken() {
     live.rig.wait_until_guarded();
 
     let before = live.digest_in_force();
-    let large = "// A comment as long as the room.\n".repeat(usize::try_from(room).expect("a small number") / 34 + 1);
+    let large =
+        "// A comment as long as the room.\n".repeat(usize::try_from(room).expect("a small number") / 34 + 1);
     save(&live.at("bundle/large.cedar"), &large);
     let expected = digest(&live.bundle_dir());
     let attempt = live.wait_until_refused("the bundle cannot be kept");

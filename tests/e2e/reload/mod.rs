@@ -75,7 +75,9 @@ impl Live {
     fn wait_until_refused(&self, part: &str) -> Value {
         eventually(&format!("`{part}` is told"), SHOWN, || {
             let attempt = self.told()["last_attempt"].take();
-            let is_told = |problem: &Value| format!("{}: {}", text(problem, "place"), text(problem, "message")).contains(part);
+            let is_told = |problem: &Value| {
+                format!("{}: {}", text(problem, "place"), text(problem, "message")).contains(part)
+            };
             let told = attempt["problems"].as_array()?.iter().any(is_told);
             told.then_some(attempt)
         })

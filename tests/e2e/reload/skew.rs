@@ -122,8 +122,16 @@ fn during_a_rollout_only_that_is_denied_which_a_bundle_alone_would_deny() {
         (digest_in_force(&rig) == expected).then_some(())
     });
     assert_eq!(outcome("GET", "/orders"), passed);
-    assert_eq!(outcome("GET", "/orders/o-1"), refused(404, "operation_unknown"), "the new bundle has it no more");
-    assert_eq!(outcome("GET", "/order-book/o-1"), refused(404, "operation_unknown"), "the old one had it not yet");
+    assert_eq!(
+        outcome("GET", "/orders/o-1"),
+        refused(404, "operation_unknown"),
+        "the new bundle has it no more"
+    );
+    assert_eq!(
+        outcome("GET", "/order-book/o-1"),
+        refused(404, "operation_unknown"),
+        "the old one had it not yet"
+    );
     let decisions = rig.decisions();
     let seen: Vec<_> = decisions.iter().map(|decision| decision.handoff.as_str()).collect();
     assert!(seen.contains(&"current") && seen.contains(&"previous_bundle"), "{seen:?}");

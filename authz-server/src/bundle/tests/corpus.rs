@@ -11,6 +11,7 @@
 //! ! size desk.cedar 40000000         a file of so many zero bytes
 //! ! repeat desk.cedar 9 text         the text so many times, at the end of the file
 //! ! link services/loop ..            a symbolic link
+//! ! socket desk.cedar                something that is neither a file nor a folder
 //! < error: unknown key `ownr`        the report, line by line
 //! ```
 //!
@@ -18,7 +19,7 @@
 //! is not meant to be put there.
 
 use super::{Bundle, workspace};
-use crate::bundle::{Problem, Problems};
+use crate::bundle::{Checked, Problem, Problems};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -81,6 +82,7 @@ impl Scene {
             Edit::Repeat { path, times, text } => {
                 self.write(path, (self.read(path) + &text.repeat(*times)).as_bytes());
             }
+            Edit::Socket { path } => drop(std::os::unix::net::UnixListener::bind(self.made(path)).unwrap()),
             Edit::Link { path, target } => std::os::unix::fs::symlink(target, self.made(path)).unwrap(),
         }
     }
@@ -120,6 +122,7 @@ enum Edit {
     Bytes { path: String, bytes: Vec<u8> },
     Size { path: String, bytes: u64 },
     Repeat { path: String, times: usize, text: String },
+    Socket { path: String },
     Link { path: String, target: String },
 }
 
@@ -186,43 +189,51 @@ fn edit(text: &str) -> Option<Edit> {
             let (times, text) = rest.split_once(' ')?;
             Edit::Repeat { path, times: times.parse().ok()?, text: text.replace("\\n", "\n") }
         }
+        "socket" => Edit::Socket { path },
         "link" => Edit::Link { path, target: rest.to_owned() },
         _ => return None,
     })
 }
 
 /// What the author of the bundle reads.
-fn report(problems: &Problems) -> String {
-    let mut report = problems.report(false);
-    if !report.is_empty() {
-        report.push('\n');
+fn report(checked: &Checked) -> String {
+    let mut parts: Vec<String> = checked.notes.iter().map(|note| format!("note: {note}\n")).collect();
+    if !checked.problems.is_empty() {
+        parts.insert(0, checked.problems.report(false) + "\n");
     }
-    report
+    parts.join("\n")
 }
 
 fn problems(scene: &Scene) -> Problems {
-    Bundle::load(scene.path()).err().unwrap_or_default()
+    Bundle::check(scene.path()).problems
 }
 
 /// The one check of a case: its report is the expected one, and what is suggested mends.
 fn check(case: &Case) -> (String, Vec<String>) {
     let scene = Scene::sound();
     case.edits.iter().for_each(|edit| scene.apply(edit));
-    let found = problems(&scene);
+    let checked = Bundle::check(scene.path());
     let mut wrong = Vec::new();
-    for problem in found.sorted() {
+    for problem in checked.problems.sorted() {
         if let Some(suggestion) = problem.suggestion.as_deref().filter(|_| case.mends)
             && !mends(&scene, problem, suggestion)
         {
             wrong.push(format!("`{suggestion}` does not mend: {problem}"));
         }
     }
-    (report(&found), wrong)
+    (report(&checked), wrong)
 }
 
 /// Puts the suggestion in the place of what is marked, and looks whether the problem is gone.
 fn mends(scene: &Scene, problem: &Problem, suggestion: &str) -> bool {
     let place = &problem.place;
+    if place.line.is_none() {
+        // A file whose name is wrong.
+        fs::rename(scene.path().join(&place.file), scene.path().join(suggestion)).unwrap();
+        let left = problems(scene);
+        fs::rename(scene.path().join(suggestion), scene.path().join(&place.file)).unwrap();
+        return left.iter().all(|other| other.message != problem.message || other.place != problem.place);
+    }
     let (Some(line), Some(column), Some(excerpt)) = (place.line, place.column, &place.excerpt) else {
         return false;
     };
