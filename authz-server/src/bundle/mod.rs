@@ -187,12 +187,8 @@ fn read_bundle(
     };
     let policies = problems.keep(Policies::load(&contract, &entities, policies));
     let (palisade, policies) = (palisade?, policies?);
-    let known = cases::Known {
-        palisade: &palisade,
-        contract: &contract,
-        entities: &entities,
-        policies: &policies,
-    };
+    let known =
+        cases::Known { palisade: &palisade, contract: &contract, entities: &entities, policies: &policies };
     let cases = cases::check_all(&cases, known, problems);
     if problems.has_errors() {
         return None;

@@ -8,6 +8,7 @@
 //!
 //! INVARIANT: what is swapped in was read whole, checked whole, and stored; a decision sees one `Decider` or another.
 
+mod changes;
 mod inputs;
 mod metrics;
 mod orders;
@@ -17,6 +18,7 @@ mod status;
 mod swap;
 mod watch;
 
+pub use changes::Changes;
 pub use inputs::Inputs;
 pub use metrics::ReloadMetrics;
 pub use orders::{Busy, Orders};

@@ -10,10 +10,10 @@ use palisade_core::reason::Reason;
 use serde_json::{Map, Value, json};
 
 pub fn json(report: Report<'_>) -> Value {
-    let Report { run, coverage, took } = report;
+    let Report { run, coverage, took, .. } = report;
     let files = run.files.iter().map(|file| {
         let cases: Vec<Value> = file.cases.iter().map(case).collect();
-        json!({"path": file.path, "passed": cases.len() - file.failed(), "failed": file.failed(), "cases": cases})
+        json!({"path": report.path(file.path), "passed": cases.len() - file.failed(), "failed": file.failed(), "cases": cases})
     });
     let files: Vec<Value> = files.collect();
     json!({

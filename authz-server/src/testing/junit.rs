@@ -24,19 +24,19 @@ fn suites(out: &mut String, report: Report<'_>) -> fmt::Result {
         run.failed()
     )?;
     for file in &run.files {
-        suite(out, file)?;
+        suite(out, &report.path(file.path), file)?;
     }
     writeln!(out, "</testsuites>")
 }
 
-fn suite(out: &mut String, file: &FileRun<'_>) -> fmt::Result {
-    let (path, all, failed) = (Escaped(file.path), file.cases.len(), file.failed());
+fn suite(out: &mut String, path: &str, file: &FileRun<'_>) -> fmt::Result {
+    let (shown, all, failed) = (Escaped(path), file.cases.len(), file.failed());
     writeln!(
         out,
-        "  <testsuite name=\"{path}\" tests=\"{all}\" failures=\"{failed}\" errors=\"0\" skipped=\"0\">"
+        "  <testsuite name=\"{shown}\" tests=\"{all}\" failures=\"{failed}\" errors=\"0\" skipped=\"0\">"
     )?;
     for ran in &file.cases {
-        case(out, file.path, ran)?;
+        case(out, path, ran)?;
     }
     writeln!(out, "  </testsuite>")
 }

@@ -17,6 +17,7 @@ pub use proxy::{Answer, Proxy, ProxyError};
 pub use run::{CaseRun, Difference, Failure, FileRun, Hint, Run, run};
 pub use text::text;
 
+use std::path::Path;
 use std::time::Duration;
 
 /// A run as it is reported.
@@ -26,4 +27,12 @@ pub struct Report<'r> {
     /// `None` where only some of the cases ran.
     pub coverage: Option<&'r Coverage>,
     pub took: Duration,
+    /// Stands before the files' paths, so that editors and CI systems find them: the bundle's directory.
+    pub directory: &'r Path,
+}
+
+impl Report<'_> {
+    fn path(self, file: &str) -> String {
+        self.directory.join(file).display().to_string()
+    }
 }

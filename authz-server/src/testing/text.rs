@@ -28,7 +28,7 @@ pub fn text(report: Report<'_>, colours: bool) -> String {
     let mut hidden = 0_usize;
     for (index, (path, ran, failure)) in failed.enumerate() {
         if index < FAILURES_SHOWN_MAX {
-            out.failure(path, ran, failure);
+            out.failure(report, path, ran, failure);
         } else {
             hidden += 1;
         }
@@ -86,12 +86,12 @@ impl Out {
         self.line(&format!("{mark} {:path_width$}  {counts}", file.path));
     }
 
-    fn failure(&mut self, path: &str, ran: &CaseRun<'_>, failure: &Failure) {
+    fn failure(&mut self, report: Report<'_>, path: &str, ran: &CaseRun<'_>, failure: &Failure) {
         let case = ran.case;
         let name = self.painted(Colour::Bold, &case.name);
         let mark = self.painted(Colour::Red, "✗");
         self.line(&format!("\n{mark} {name}"));
-        self.line(&format!("  at {}:{}", path, case.place.line.unwrap_or_default()));
+        self.line(&format!("  at {}:{}", report.path(path), case.place.line.unwrap_or_default()));
         self.line(&format!("  {} asks {}", case.caller, case.request));
         let width = failure.differences.iter().map(|difference| difference.what.len()).max().unwrap_or(0);
         for difference in &failure.differences {
