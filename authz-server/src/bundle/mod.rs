@@ -4,6 +4,7 @@
 //! policies become what Cedar evaluates. All problems of all files are reported together, each with its place.
 //! INVARIANT: a `Bundle` that exists was checked completely; unknown files, keys and references never pass.
 
+pub mod cases;
 mod context;
 mod contracts;
 mod entities;
@@ -18,6 +19,7 @@ mod service;
 mod tests;
 mod yaml;
 
+pub use cases::{Case, CaseFile};
 pub use context::{ContextField, ContextPart, ListStyle, OperationContext, ValueKind};
 pub use entities::EntityDeclarations;
 pub use lints::Lint;
@@ -53,6 +55,8 @@ pub struct Bundle {
     pub services: Vec<ServiceSettings>,
     pub entities: EntityDeclarations,
     pub policies: Policies,
+    /// The tests that came with it, by file.
+    pub cases: Vec<CaseFile>,
 }
 
 /// What a check found out about a directory.
@@ -134,7 +138,10 @@ fn read_bundle(
     let services = service::read_all(documents, &mut wrong_services);
     let services_hold = !wrong_services.has_errors();
     problems.extend(wrong_services);
-    let entities = entities::read_all(documents, problems);
+    let mut wrong_entities = Problems::default();
+    let entities = entities::read_all(documents, &mut wrong_entities);
+    let entities_hold = !wrong_entities.has_errors();
+    problems.extend(wrong_entities);
     entities.check(palisade.as_ref(), problems);
     let identity_headers = palisade.iter().flat_map(|palisade| &palisade.identity.api_keys);
     let identity_headers = identity_headers.map(|keys| keys.header.value.as_str().into()).collect();
@@ -150,9 +157,9 @@ fn read_bundle(
         Ok(contract) if services_hold => contract,
         Ok(_) => {
             cedar::check_names(policies, problems);
-            checked
-                .notes
-                .push("policies were not validated: the contracts that they are judged by have errors");
+            checked.notes.push(
+                "policies were not validated, nor tests: the contracts that they are judged by have errors",
+            );
             return None;
         }
         Err(error) => {
@@ -160,13 +167,18 @@ fn read_bundle(
             return None;
         }
     };
+    // Also of policies that turn out to be wrong: a test that names one is not.
+    let ids = cedar::ids(&policies);
     let policies = problems.keep(Policies::load(&contract, &entities, policies));
-    match (palisade, policies) {
-        (Some(palisade), Some(policies)) if !problems.has_errors() => {
-            Some(Bundle { digest, palisade, contract, contexts, services: settings, entities, policies })
-        }
-        _ => None,
-    }
+    let (Some(palisade), Some(ids), true) = (palisade, ids, entities_hold) else {
+        checked.notes.push("tests were not judged: what they may name has errors");
+        return None;
+    };
+    let known =
+        cases::Known { palisade: &palisade, contract: &contract, entities: &entities, policies: &ids };
+    let cases = cases::read_all(documents, known, problems);
+    let policies = policies.filter(|_| !problems.has_errors())?;
+    Some(Bundle { digest, palisade, contract, contexts, services: settings, entities, policies, cases })
 }
 
 fn read_palisade(documents: &Parsed<'_>, problems: &mut Problems) -> Option<Palisade> {
