@@ -7,14 +7,17 @@
 pub mod cases;
 mod context;
 mod contracts;
+pub mod diff;
 mod entities;
 mod files;
 pub mod format;
+mod landscape;
 pub mod lints;
 mod parsed;
 mod problem;
 mod record;
 mod service;
+mod statement;
 #[cfg(test)]
 mod tests;
 mod yaml;

@@ -4,6 +4,7 @@ pub mod build;
 pub mod check;
 mod colours;
 pub mod dev;
+pub mod diff;
 pub mod ledger;
 pub mod serve;
 pub mod why;
@@ -21,6 +22,8 @@ pub enum Cli {
     Serve(serve::Args),
     /// Say everything that is wrong with a bundle
     Check(check::Args),
+    /// Say what changed from one bundle to another
+    Diff(diff::Args),
     /// Write everything that Envoy reads, from a bundle
     Build(build::Args),
     /// Show what became of a call, by the decision id that its caller was told
@@ -37,6 +40,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Cli::Dev(args) => dev::run(args),
         Cli::Serve(args) => serve::run(args),
         Cli::Check(args) => check::run(&args),
+        Cli::Diff(args) => diff::run(&args),
         Cli::Build(args) => build::run(args),
         Cli::Why(args) => why::run(&args),
         Cli::Ledger(command) => ledger::run(&command),

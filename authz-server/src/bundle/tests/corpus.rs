@@ -1,4 +1,5 @@
-//! The corpus of broken bundles: each case is edits to the sound bundle and the report that its author then reads.
+//! The corpora of bundles: each case is edits to the sound bundle, and the report that its author then reads, or what
+//! changed from the sound one.
 //!
 //! ```text
 //! # A comment.
@@ -19,6 +20,7 @@
 //! is not meant to be put there.
 
 use super::{Bundle, workspace};
+use crate::bundle::diff::Difference;
 use crate::bundle::{Checked, Problem, Problems, Severity};
 use std::fmt::Write as _;
 use std::fs;
@@ -248,9 +250,9 @@ fn mended(scene: &Scene, problem: &Problem, suggestion: &str) -> usize {
     left
 }
 
-#[test]
-fn every_broken_bundle_has_its_report() {
-    let folder = workspace().join("tests/bundles/broken");
+/// Runs all cases of a folder through one check, and compares or writes what they find. How many there were.
+fn run(folder: &str, check: impl Fn(&Case) -> (String, Vec<String>)) -> usize {
+    let folder = workspace().join("tests/bundles").join(folder);
     let bless = std::env::var_os(BLESS).is_some();
     let (mut count, mut wrong) = (0, Vec::new());
     for file in files_below(&folder) {
@@ -260,8 +262,8 @@ fn every_broken_bundle_has_its_report() {
         // From the end, so that the lines of those before keep their numbers.
         for case in cases.iter().rev() {
             count += 1;
-            let (found, not_mended) = check(case);
-            wrong.extend(not_mended.into_iter().map(|text| format!("{file}: {}: {text}", case.name)));
+            let (found, failures) = check(case);
+            wrong.extend(failures.into_iter().map(|text| format!("{file}: {}: {text}", case.name)));
             let marked = found.lines().map(|line| format!("< {line}").trim_end().to_owned());
             if bless {
                 lines.splice(case.before..case.before + case.lines, marked);
@@ -275,5 +277,37 @@ fn every_broken_bundle_has_its_report() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    count
+}
+
+#[test]
+fn every_broken_bundle_has_its_report() {
+    let count = run("broken", check);
     assert!(count >= 80, "{count} broken bundles: the corpus has shrunk");
+}
+
+/// What changed from the sound bundle to the edited one, which holds no error.
+fn changes(case: &Case) -> (String, Vec<String>) {
+    let (sound, scene) = (Scene::sound(), Scene::sound());
+    case.edits.iter().for_each(|edit| scene.apply(edit));
+    let load =
+        |scene: &Scene| Bundle::load(scene.path()).unwrap_or_else(|wrong| panic!("{}: {wrong}", case.name));
+    let (before, after) = (load(&sound), load(&scene));
+    let difference = Difference::of(&before, &after);
+    // The digests follow every byte of the sound bundle, which is not what the cases are about.
+    let text = difference.text(false).lines().skip(1).collect::<Vec<_>>().join("\n").trim().to_owned() + "\n";
+    let back = Difference::of(&after, &before);
+    let mut wrong = Vec::new();
+    let pairs = |difference: &Difference| -> usize {
+        difference.access.iter().map(|change| change.callers.len() * change.operations.len()).sum()
+    };
+    if back.changes.len() != difference.changes.len() || pairs(&back) != pairs(&difference) {
+        wrong.push(format!("the way back is another one: {}", back.text(false)));
+    }
+    (text, wrong)
+}
+
+#[test]
+fn every_change_of_a_bundle_is_told() {
+    run("changed", changes);
 }
