@@ -134,7 +134,7 @@ fn parse(file: &str, text: &str) -> Vec<Case> {
     for (number, line) in text.lines().enumerate() {
         let wrong = || format!("{file}:{}: cannot be read: `{line}`", number + 1);
         if let Some(name) = line.strip_prefix("case ") {
-            cases.push(Case { name: name.to_owned(), mends: true, ..Case::default() });
+            cases.push(Case { name: name.to_owned(), mends: true, before: number + 1, ..Case::default() });
             continue;
         }
         if line.is_empty() || line.starts_with('#') {
