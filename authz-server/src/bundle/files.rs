@@ -64,6 +64,14 @@ pub(super) struct Files {
 }
 
 impl Files {
+    /// All files, or what keeps one of them from being read.
+    pub(super) fn whole(directory: &Path) -> Result<Files, Problems> {
+        let mut problems = Problems::default();
+        let files = Files::collect(directory, &mut problems);
+        problems.extend(files.without_role());
+        if problems.has_errors() { Err(problems) } else { Ok(files) }
+    }
+
     /// All files that could be read; what could not is reported. Whether what was read may be used is for the caller to
     /// say: one file that cannot be read may hold the policy that forbids.
     pub(super) fn collect(directory: &Path, problems: &mut Problems) -> Files {
@@ -93,6 +101,10 @@ impl Files {
 
     pub(super) fn with_role(&self, role: Role) -> impl Iterator<Item = &File> {
         self.files.iter().filter(move |file| file.role == role)
+    }
+
+    pub(super) fn into_files(self) -> impl Iterator<Item = File> {
+        self.files.into_iter()
     }
 
     pub(super) fn without_role(&self) -> Problems {

@@ -17,6 +17,7 @@ mod parsed;
 mod problem;
 mod record;
 mod service;
+mod snapshot;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use lints::Lint;
 pub use problem::{Place, Problem, Problems, Severity};
 pub use record::{KeyReference, Placed, RecordKeys};
 pub use service::ServiceSettings;
+pub use snapshot::Snapshot;
 
 use crate::cedar::{self, Policies, PolicyFile};
 use files::{Files, Role};
@@ -44,6 +46,13 @@ use std::path::Path;
 pub(crate) struct PolicySource<'a> {
     pub(crate) path: &'a str,
     pub(crate) text: &'a str,
+}
+
+/// A file that a bundle's digest is made of, with its path inside of the bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleFile {
+    pub path: String,
+    pub text: String,
 }
 
 /// A checked bundle.
@@ -99,6 +108,17 @@ impl Bundle {
         bundle.ok_or(problems)
     }
 
+    /// Reads the files again, for those who carry them elsewhere, in the order of their paths. They must still be those
+    /// that the bundle was made of.
+    pub fn files(&self, directory: &Path) -> Result<Vec<BundleFile>, Problems> {
+        let files = Files::whole(directory)?;
+        if files.digest() != self.digest {
+            let changed = "the bundle was changed while it was read: try again";
+            return Err(Problem::new(Place::directory("."), changed).into());
+        }
+        Ok(files.into_files().map(|file| BundleFile { path: file.path, text: file.text }).collect())
+    }
+
     /// All that can be said of a directory: what is wrong, and what is probably not meant.
     pub fn check(directory: &Path) -> Checked {
         Bundle::read(directory, lints::look)
@@ -145,6 +165,7 @@ fn read_bundle(
     let entities = entities::read_all(documents, &mut wrong_entities);
     let entities_hold = !wrong_entities.has_errors();
     problems.extend(wrong_entities);
+    let cases = cases::read_all(documents, problems);
     entities.check(palisade.as_ref(), problems);
     let identity_headers = palisade.iter().flat_map(|palisade| &palisade.identity.api_keys);
     let identity_headers = identity_headers.map(|keys| keys.header.value.as_str().into()).collect();
@@ -161,7 +182,7 @@ fn read_bundle(
         Ok(_) => {
             cedar::check_names(policies, problems);
             checked.notes.push(
-                "policies were not validated, nor tests: the contracts that they are judged by have errors",
+                "policies were not validated, and names in tests not looked up: the contracts have errors",
             );
             return None;
         }
@@ -170,17 +191,17 @@ fn read_bundle(
             return None;
         }
     };
-    // Also of policies that turn out to be wrong: a test that names one is not.
-    let ids = cedar::ids(&policies);
     let policies = problems.keep(Policies::load(&contract, &entities, policies));
-    let (Some(palisade), Some(ids), true) = (palisade, ids, entities_hold) else {
-        checked.notes.push("tests were not judged: what they may name has errors");
+    let (Some(palisade), Some(policies), true) = (palisade, policies, entities_hold) else {
+        checked.notes.push("names in tests were not looked up: what they may name has errors");
         return None;
     };
     let known =
-        cases::Known { palisade: &palisade, contract: &contract, entities: &entities, policies: &ids };
-    let cases = cases::read_all(documents, known, problems);
-    let policies = policies.filter(|_| !problems.has_errors())?;
+        cases::Known { palisade: &palisade, contract: &contract, entities: &entities, policies: &policies };
+    let cases = cases::check_all(&cases, known, problems);
+    if problems.has_errors() {
+        return None;
+    }
     Some(Bundle { digest, palisade, contract, contexts, services: settings, entities, policies, cases })
 }
 

@@ -8,7 +8,7 @@ mod annotations;
 mod policies;
 
 pub use policies::{ActionScope, Effect, EntityName, EntityScope, Mode, PolicySummary};
-pub(crate) use policies::{PolicyFile, check_names, ids, parse};
+pub(crate) use policies::{PolicyFile, check_names, parse};
 
 use crate::bundle::{EntityDeclarations, Place, PolicySource, Problem, Problems};
 use crate::identity::{Established, Identity};

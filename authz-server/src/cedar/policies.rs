@@ -8,7 +8,7 @@ use crate::bundle::{Place, PolicySource, Problem, Problems};
 use cedar_policy::{Policy, PolicyId, PolicySet};
 use miette::Diagnostic;
 use palisade_core::contract::Matched;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::str::FromStr as _;
 
@@ -180,12 +180,6 @@ pub(super) struct Named<'f> {
     /// Under its own id.
     pub(super) policy: Policy,
     pub(super) summary: PolicySummary,
-}
-
-/// The ids that policies bear, whatever else is wrong with them. `None`: one bears none.
-pub(crate) fn ids(files: &[PolicyFile<'_>]) -> Option<BTreeSet<String>> {
-    let policies = files.iter().flat_map(|file| &file.policies);
-    policies.map(|policy| policy.annotation("id").map(ToOwned::to_owned)).collect()
 }
 
 /// Judges what needs no contract: the annotations of all policies and their names.

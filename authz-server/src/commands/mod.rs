@@ -7,6 +7,7 @@ pub mod dev;
 pub mod diff;
 pub mod ledger;
 pub mod serve;
+pub mod test;
 pub mod why;
 
 use clap::Parser;
@@ -24,6 +25,8 @@ pub enum Cli {
     Check(check::Args),
     /// Say what changed from one bundle to another
     Diff(diff::Args),
+    /// Run the tests of a bundle through the whole proxy, and say what they leave out
+    Test(test::Args),
     /// Write everything that Envoy reads, from a bundle
     Build(build::Args),
     /// Show what became of a call, by the decision id that its caller was told
@@ -41,6 +44,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Cli::Serve(args) => serve::run(args),
         Cli::Check(args) => check::run(&args),
         Cli::Diff(args) => diff::run(&args),
+        Cli::Test(args) => test::run(&args),
         Cli::Build(args) => build::run(args),
         Cli::Why(args) => why::run(&args),
         Cli::Ledger(command) => ledger::run(&command),

@@ -1,15 +1,16 @@
 //! Makes cases of what people wrote: tables written out, every name looked up.
 
 use super::format::{
-    Body, CallerRules, CaseRules, CasesFile, ExpectRules, Expected, ProvenCaller, RequestKeys,
+    Body, CallerRules, CaseRules, CasesFile, ExpectRules, Expected, ProvenCaller, RequestKeys, ShadowRules,
 };
-use super::{Caller, Case, CaseFile, CaseRequest, Expectation};
+use super::{Caller, Case, CaseFile, CaseRequest, Expectation, ShadowExpectation};
 use crate::bundle::entities::EntityDeclarations;
-use crate::bundle::files::Role;
+use crate::bundle::files::{File, Role};
 use crate::bundle::format::Palisade;
-use crate::bundle::parsed::{Document, Parsed};
+use crate::bundle::parsed::Parsed;
 use crate::bundle::problem::{Problem, Problems};
 use crate::bundle::record::{Placed, Read as _, Reader};
+use crate::cedar::{Mode, Policies};
 use crate::identity::{SpiffeError, SpiffeId};
 use palisade_core::contract::{Contract, Service};
 use palisade_core::reason::Reason;
@@ -32,56 +33,77 @@ pub(in crate::bundle) struct Known<'a> {
     pub(in crate::bundle) palisade: &'a Palisade,
     pub(in crate::bundle) contract: &'a Contract,
     pub(in crate::bundle) entities: &'a EntityDeclarations,
-    /// The ids of all policies.
-    pub(in crate::bundle) policies: &'a BTreeSet<String>,
+    pub(in crate::bundle) policies: &'a Policies,
 }
 
-pub(in crate::bundle) fn read_all(
-    documents: &Parsed<'_>,
+/// A file as it was written: no name in it was looked up yet.
+#[derive(Debug)]
+pub(in crate::bundle) struct WrittenCases<'f> {
+    file: &'f File,
+    /// `None`: what is wrong was reported.
+    written: Option<CasesFile>,
+}
+
+pub(in crate::bundle) fn read_all<'f>(
+    documents: &Parsed<'f>,
+    problems: &mut Problems,
+) -> Vec<WrittenCases<'f>> {
+    let mut all = Vec::new();
+    for document in documents.with_role(Role::Tests) {
+        let mut reader = Reader::new(document.file);
+        let written = CasesFile::read(&document.root, &mut reader);
+        problems.extend(reader.problems);
+        all.push(WrittenCases { file: document.file, written });
+    }
+    all
+}
+
+/// Looks up every name, and writes tables out.
+pub(in crate::bundle) fn check_all(
+    files: &[WrittenCases<'_>],
     known: Known<'_>,
     problems: &mut Problems,
 ) -> Vec<CaseFile> {
+    let policies = known.policies.all().map(|policy| (policy.id.as_str(), policy.mode)).collect();
     let mut left = CASES_MAX;
-    documents
-        .with_role(Role::Tests)
-        .map(|document| {
-            let mut checking = Checking { reader: Reader::new(document.file), known, left };
-            let cases = checking.file(document);
-            left = checking.left;
-            problems.extend(checking.reader.problems);
-            CaseFile { path: document.file.path.clone(), cases }
-        })
-        .collect()
+    let mut all = Vec::new();
+    for WrittenCases { file, written } in files {
+        let mut checking = Checking { reader: Reader::new(file), known, policies: &policies, left };
+        let cases = written.as_ref().map(|written| checking.file(written)).unwrap_or_default();
+        left = checking.left;
+        problems.extend(checking.reader.problems);
+        all.push(CaseFile { path: file.path.clone(), cases });
+    }
+    all
 }
 
 struct Checking<'a, 'f> {
     reader: Reader<'f>,
     known: Known<'a>,
+    policies: &'a BTreeMap<&'a str, Mode>,
     /// How many cases may still come.
     left: usize,
 }
 
 impl Checking<'_, '_> {
-    fn file(&mut self, document: &Document<'_>) -> Vec<Case> {
-        let Some(CasesFile { service, cases }) = CasesFile::read(&document.root, &mut self.reader) else {
-            return Vec::new();
-        };
+    fn file(&mut self, CasesFile { service, cases }: &CasesFile) -> Vec<Case> {
         // A wrong name here is one mistake, not one for each request.
-        if let Some(service) = &service
+        if let Some(service) = service
             && self.service(service).is_none()
         {
             return Vec::new();
         }
         let mut names = BTreeSet::new();
         let mut all = Vec::new();
-        for rules in &cases {
+        for rules in cases {
+            if rules.name.value.trim().is_empty() || rules.name.value.chars().any(char::is_control) {
+                let help = "one line that says what the case shows";
+                self.reader.wrong(rules.name.at, "this is not a name for a case", help);
+            }
             if !names.insert(rules.name.value.as_str()) {
                 let message = format!("there is another case `{}` in this file", rules.name.value);
-                self.reader.wrong(
-                    rules.name.at,
-                    message,
-                    "give each its own name: reports and `--filter` go by it",
-                );
+                let help = "give each its own name: reports and `--filter` go by it";
+                self.reader.wrong(rules.name.at, message, help);
             }
             self.case(rules, service.as_ref(), &mut all);
         }
@@ -352,7 +374,7 @@ impl Checking<'_, '_> {
     }
 
     fn expectation(&mut self, rules: &ExpectRules) -> Option<Expectation> {
-        let ExpectRules { decision, reason, policies } = rules;
+        let ExpectRules { decision, reason, policies, shadow } = rules;
         let allowed = *decision == Expected::Allow;
         let reason = match reason {
             None => None,
@@ -365,15 +387,35 @@ impl Checking<'_, '_> {
         };
         let policies = match policies {
             None => None,
-            Some(policies) => {
-                let known: Vec<_> = policies.iter().filter_map(|policy| self.policy(policy)).collect();
-                let mut ids: Vec<String> = (known.len() == policies.len()).then_some(known)?;
-                ids.sort();
-                ids.dedup();
-                Some(ids)
-            }
+            Some(policies) => Some(self.policy_ids(policies, false)?),
         };
-        Some(Expectation { allowed, reason, policies })
+        let shadow = match shadow {
+            None => None,
+            Some(shadow) => Some(self.shadow(shadow)?),
+        };
+        Some(Expectation { allowed, reason, policies, shadow })
+    }
+
+    fn shadow(&mut self, rules: &Placed<ShadowRules>) -> Option<ShadowExpectation> {
+        if self.policies.values().all(|mode| *mode == Mode::Enforced) {
+            let help = "remove it: nothing would be different from `decision`";
+            self.reader.wrong(rules.at, "the bundle has no shadow policies", help);
+            return None;
+        }
+        let ShadowRules { decision, policies } = &rules.value;
+        let policies = match policies {
+            None => None,
+            Some(policies) => Some(self.policy_ids(policies, true)?),
+        };
+        Some(ShadowExpectation { allowed: *decision == Expected::Allow, policies })
+    }
+
+    fn policy_ids(&mut self, policies: &[Placed<String>], shadows: bool) -> Option<Vec<String>> {
+        let known: Vec<_> = policies.iter().filter_map(|policy| self.policy(policy, shadows)).collect();
+        let mut ids: Vec<String> = (known.len() == policies.len()).then_some(known)?;
+        ids.sort();
+        ids.dedup();
+        Some(ids)
     }
 
     fn reason(&mut self, reason: &Placed<String>) -> Option<Reason> {
@@ -388,16 +430,24 @@ impl Checking<'_, '_> {
         found
     }
 
-    fn policy(&mut self, policy: &Placed<String>) -> Option<String> {
-        let found = self.known.policies.get(&policy.value);
-        if found.is_none() {
-            let message = format!("there is no policy `{}`", policy.value);
-            let problem = Problem::new(self.reader.place(policy.at), message)
-                .suggest(&policy.value, self.known.policies.iter().map(String::as_str))
-                .help("policies are named by their `@id`");
-            self.reader.push(problem);
+    fn policy(&mut self, policy: &Placed<String>, shadows: bool) -> Option<String> {
+        match self.policies.get(policy.value.as_str()) {
+            Some(Mode::Shadow) if !shadows => {
+                let message = format!("policy `{}` is a shadow and determines nothing", policy.value);
+                let help = "name it under `shadow`, which says what would be decided if it counted";
+                self.reader.wrong(policy.at, message, help);
+                None
+            }
+            Some(_) => Some(policy.value.clone()),
+            None => {
+                let message = format!("there is no policy `{}`", policy.value);
+                let problem = Problem::new(self.reader.place(policy.at), message)
+                    .suggest(&policy.value, self.policies.keys().copied())
+                    .help("policies are named by their `@id`");
+                self.reader.push(problem);
+                None
+            }
         }
-        found.cloned()
     }
 }
 

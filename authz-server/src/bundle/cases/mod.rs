@@ -7,7 +7,7 @@
 mod checked;
 pub mod format;
 
-pub(super) use checked::{Known, read_all};
+pub(super) use checked::{Known, check_all, read_all};
 
 use super::Place;
 use palisade_core::reason::Reason;
@@ -64,6 +64,15 @@ pub struct Expectation {
     pub reason: Option<Reason>,
     /// Sorted. `None`: any.
     pub policies: Option<Vec<String>>,
+    pub shadow: Option<ShadowExpectation>,
+}
+
+/// What would come out if the shadow policies counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShadowExpectation {
+    pub allowed: bool,
+    /// Sorted. `None`: any.
+    pub policies: Option<Vec<String>>,
 }
 
 impl fmt::Display for Caller {
@@ -79,6 +88,6 @@ impl fmt::Display for Caller {
 
 impl fmt::Display for CaseRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}{}", self.method, self.host, self.path)
+        write!(f, "{} {} at {}", self.method, self.path, self.host)
     }
 }
