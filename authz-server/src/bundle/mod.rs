@@ -7,15 +7,18 @@
 pub mod cases;
 mod context;
 mod contracts;
+pub mod diff;
 mod entities;
 mod files;
 pub mod format;
+mod landscape;
 pub mod lints;
 mod parsed;
 mod problem;
 mod record;
 mod service;
 mod snapshot;
+mod statement;
 #[cfg(test)]
 mod tests;
 mod yaml;
@@ -158,7 +161,10 @@ fn read_bundle(
     let services = service::read_all(documents, &mut wrong_services);
     let services_hold = !wrong_services.has_errors();
     problems.extend(wrong_services);
-    let entities = entities::read_all(documents, problems);
+    let mut wrong_entities = Problems::default();
+    let entities = entities::read_all(documents, &mut wrong_entities);
+    let entities_hold = !wrong_entities.has_errors();
+    problems.extend(wrong_entities);
     let cases = cases::read_all(documents, problems);
     entities.check(palisade.as_ref(), problems);
     let identity_headers = palisade.iter().flat_map(|palisade| &palisade.identity.api_keys);
@@ -175,9 +181,9 @@ fn read_bundle(
         Ok(contract) if services_hold => contract,
         Ok(_) => {
             cedar::check_names(policies, problems);
-            checked
-                .notes
-                .push("policies were not validated: the contracts that they are judged by have errors");
+            checked.notes.push(
+                "policies were not validated, and names in tests not looked up: the contracts have errors",
+            );
             return None;
         }
         Err(error) => {
@@ -186,7 +192,10 @@ fn read_bundle(
         }
     };
     let policies = problems.keep(Policies::load(&contract, &entities, policies));
-    let (palisade, policies) = (palisade?, policies?);
+    let (Some(palisade), Some(policies), true) = (palisade, policies, entities_hold) else {
+        checked.notes.push("names in tests were not looked up: what they may name has errors");
+        return None;
+    };
     let known =
         cases::Known { palisade: &palisade, contract: &contract, entities: &entities, policies: &policies };
     let cases = cases::check_all(&cases, known, problems);

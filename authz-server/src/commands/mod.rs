@@ -4,6 +4,7 @@ pub mod build;
 pub mod check;
 mod colours;
 pub mod dev;
+pub mod diff;
 pub mod ledger;
 pub mod serve;
 pub mod test;
@@ -22,6 +23,8 @@ pub enum Cli {
     Serve(serve::Args),
     /// Say everything that is wrong with a bundle
     Check(check::Args),
+    /// Say what changed from one bundle to another
+    Diff(diff::Args),
     /// Run the tests of a bundle through the whole proxy, and say what they leave out
     Test(test::Args),
     /// Write everything that Envoy reads, from a bundle
@@ -40,6 +43,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Cli::Dev(args) => dev::run(args),
         Cli::Serve(args) => serve::run(args),
         Cli::Check(args) => check::run(&args),
+        Cli::Diff(args) => diff::run(&args),
         Cli::Test(args) => test::run(&args),
         Cli::Build(args) => build::run(args),
         Cli::Why(args) => why::run(&args),
