@@ -15,20 +15,23 @@ mod record;
 mod service;
 #[cfg(test)]
 mod tests;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use context::{ContextField, ContextPart, ListStyle, OperationContext, ValueKind};
-pub use entities::EntityDeclarations;
+pub use entities::{Declared, EntityDeclarations};
+pub(crate) use entities::{EntitySource, declare, shown};
+pub(crate) use problem::Lines;
 pub use problem::{Place, Problem, Problems, Severity};
+pub(crate) use record::Reader;
 pub use record::{KeyReference, Placed, RecordKeys};
 pub use service::ServiceSettings;
 
-use crate::cedar::{self, Policies};
+use crate::cedar::{CedarFiles, Policies, World};
 use files::{Files, Role};
 use format::Palisade;
 use palisade_core::contract::{BundleDigest, Contract};
 use parsed::Parsed;
-use record::{Read as _, Reader};
+use record::Read as _;
 use std::path::Path;
 
 /// One file of policies, for the Cedar mapping.
@@ -58,17 +61,18 @@ impl Bundle {
         let mut problems = Problems::default();
         let documents = Parsed::of(&files, &mut problems);
         let sources =
-            files.with_role(Role::Policies).map(|file| PolicySource { path: &file.path, text: &file.text });
-        let policies = cedar::parse(sources, &mut problems);
+            |role| files.with_role(role).map(|file| PolicySource { path: &file.path, text: &file.text });
+        let cedar = CedarFiles::parse(sources(Role::Policies), sources(Role::SchemaFragments), &mut problems);
         if problems.has_errors() {
             return Err(problems);
         }
         let palisade = read_palisade(&documents, &mut problems);
         let services = service::read_all(&documents, &mut problems);
-        let entities = entities::read_all(&documents, &mut problems);
+        let sources = entities::read_all(&documents, &mut problems);
         // What follows needs all of the above: one mistake there would only echo here.
         let Some(palisade) = palisade else { return Err(problems) };
-        entities.check(&palisade, &mut problems);
+        let names: Vec<&str> = services.iter().map(|read| read.settings.name.as_str()).collect();
+        let entities = entities::check(&sources, &palisade, &names, &mut problems);
         if problems.has_errors() {
             return Err(problems);
         }
@@ -87,7 +91,16 @@ impl Bundle {
             Ok(contract) => contract,
             Err(error) => return Err(Problem::new(Place::directory("services"), error.to_string()).into()),
         };
-        match problems.keep(Policies::load(&contract, &entities, policies)) {
+        let trust_domains: Vec<String> =
+            palisade.trust_domains.iter().map(|domain| domain.value.clone()).collect();
+        let world = World {
+            contract: &contract,
+            contexts: &contexts,
+            entities: &sources,
+            declared: &entities,
+            trust_domains: &trust_domains,
+        };
+        match problems.keep(Policies::load(world, cedar)) {
             Some(policies) if !problems.has_errors() => {
                 Ok(Bundle { digest, palisade, contract, contexts, services: settings, entities, policies })
             }

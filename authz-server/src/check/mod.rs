@@ -2,11 +2,14 @@
 //!
 //! INVARIANT: every way out that is not Cedar's clean allow is a denial with a reason, and every way out has a record.
 
+mod body;
+mod context;
 mod judge;
 #[cfg(test)]
 mod tests;
 mod trust;
 
+pub use body::Body;
 pub use judge::{Asked, Judge, Judgement, Shadow};
 pub use trust::{HandoffState, Trust};
 
@@ -85,9 +88,11 @@ impl Decider {
         }
         let judgement = match &trust {
             Trust::Refused { reason, detail, .. } => Judgement::because(*reason, detail.clone()),
-            Trust::Genuine { .. } => {
-                self.bundle.judge(Request { head: &head, pairs: call.pairs, body: None }, matched, caller)
-            }
+            Trust::Genuine { .. } => self.bundle.judge(
+                Request { head: &head, pairs: call.pairs, body: Body::None },
+                matched,
+                caller,
+            ),
         };
         conclude(judgement, call_id, trust.state(), record)
     }

@@ -8,6 +8,7 @@ use std::fmt;
 mod place;
 mod report;
 
+pub(crate) use place::Lines;
 pub use place::Place;
 
 /// How grave a problem is.

@@ -60,6 +60,34 @@ impl Place {
     }
 }
 
+/// The lines of a text, for whoever needs places of thousands of things in it.
+#[derive(Debug)]
+pub(crate) struct Lines<'t> {
+    file: &'t str,
+    text: &'t str,
+    /// Where each line begins.
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    pub(crate) fn of(file: &'t str, text: &'t str) -> Lines<'t> {
+        let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        Lines { file, text, starts: std::iter::once(0).chain(newlines).collect() }
+    }
+
+    /// The same as `Place::of_range`, without reading the text from its beginning.
+    pub(crate) fn place(&self, range: Range<usize>) -> Place {
+        let line = self.starts.partition_point(|start| *start <= range.start).saturating_sub(1);
+        let start = self.starts.get(line).copied().unwrap_or_default();
+        let end = self.starts.get(line + 1).copied().unwrap_or(self.text.len());
+        let on_line = self.text.get(start..end).unwrap_or_default();
+        let mut place =
+            Place::of_range(self.file, on_line, range.start - start..range.end.saturating_sub(start));
+        place.line = Some(line as u64 + 1);
+        place
+    }
+}
+
 /// Cuts a line to what is around its marked part.
 fn excerpt(before: &str, rest: &str, marked: usize) -> Excerpt {
     let cut = ceil_boundary(before, before.len().saturating_sub(EXCERPT_BYTES_MAX));
@@ -97,7 +125,20 @@ impl fmt::Display for Place {
 
 #[cfg(test)]
 mod tests {
-    use super::Place;
+    use super::{Lines, Place};
+
+    #[test]
+    fn both_ways_to_a_place_lead_to_the_same() {
+        for text in ["", "a", "a\n", "ab\ncä d\n", "\r\n\nx: [1,\n 2]\n"] {
+            let lines = Lines::of("f", text);
+            for start in 0..text.len() {
+                for end in start..=text.len() {
+                    let found = lines.place(start..end);
+                    assert_eq!(found, Place::of_range("f", text, start..end), "{text:?} {start}..{end}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn offsets_become_lines_and_columns() {

@@ -1,0 +1,89 @@
+//! The entities that policies name: each must exist, because a policy on something that nobody declared never applies.
+//!
+//! Cedar's validator knows types and actions, not entities, so that a mistyped group would pass it.
+
+use super::names;
+use super::policies::Named;
+use super::types::Types;
+use crate::bundle::{EntityDeclarations, Lines, Place, Problem, Problems, declare, shown};
+use crate::cedar::EntityName;
+use crate::identity::{SpiffeError, SpiffeId};
+use palisade_core::canary;
+use palisade_core::contract::Contract;
+use std::collections::HashMap;
+
+/// What there is.
+pub(super) struct Known<'a> {
+    pub(super) contract: &'a Contract,
+    pub(super) declared: &'a EntityDeclarations,
+    pub(super) types: &'a Types,
+    pub(super) trust_domains: &'a [String],
+}
+
+/// Reports every entity in every policy that does not exist.
+pub(super) fn check(policies: &[Named<'_>], known: &Known<'_>, problems: &mut Problems) {
+    let mut lines: HashMap<&str, Lines<'_>> = HashMap::new();
+    for policy in policies {
+        for uid in policy.policy.entity_literals() {
+            let name = super::annotations::entity(&uid);
+            let Some(problem) = known.problem(&name) else { continue };
+            let source = policy.source;
+            let lines = lines.entry(source.path).or_insert_with(|| Lines::of(source.path, source.text));
+            let place = uid.as_ref().loc().map(|loc| lines.place(loc.start()..loc.end()));
+            let place = place.unwrap_or_else(|| policy.summary.place.clone());
+            problems.push(Problem { place, ..problem });
+        }
+    }
+}
+
+impl Known<'_> {
+    /// What is wrong with an entity's name, at a place that is still to be given.
+    fn problem(&self, name: &EntityName) -> Option<Problem> {
+        let nowhere = |message: String| Problem::new(Place::file(""), message);
+        match name.kind.as_str() {
+            // Cedar's validator says it.
+            kind if kind == names::ACTION || kind.ends_with("::Action") => None,
+            names::WORKLOAD => {
+                let error = SpiffeId::parse(&name.id, self.trust_domains).err()?;
+                let problem = nowhere(format!("{}: {error}", shown(name)));
+                Some(match &error {
+                    SpiffeError::TrustDomainUnknown { domain } => {
+                        let problem = problem.suggest(domain, self.trust_domains.iter().map(String::as_str));
+                        problem
+                            .help("a caller from there is never believed, so that the policy never applies")
+                    }
+                    SpiffeError::Malformed => problem.suggest(&name.id, self.declared.ids(names::WORKLOAD)),
+                })
+            }
+            names::SERVICE => {
+                let services = || {
+                    let all = self.contract.services().iter().map(|service| service.name.as_ref());
+                    all.filter(|name| *name != canary::SERVICE)
+                };
+                if services().any(|service| service == name.id) {
+                    return None;
+                }
+                let problem = nowhere(format!("the bundle has no {}", shown(name)));
+                Some(problem.suggest(&name.id, services()).help(declare(names::SERVICE)))
+            }
+            names::ANONYMOUS => {
+                let problem = || {
+                    let problem = nowhere(format!("there is no `Anonymous::\"{}\"`", name.id));
+                    problem.help("a caller without credential is `Anonymous::\"anonymous\"`; `principal is Anonymous` says the same")
+                };
+                (name.id != names::ANYBODY).then(problem)
+            }
+            kind => {
+                // An unknown type, and a choice that is none, Cedar's validator names.
+                let other = self.types.entity(kind);
+                let unknown = !super::fragments::is_own(kind) && other.is_none();
+                let is_choice = other.is_some_and(|other| other.choices.is_some());
+                if unknown || is_choice || self.declared.find(name).is_some() {
+                    return None;
+                }
+                let problem = nowhere(format!("{} is declared nowhere", shown(name)));
+                Some(problem.suggest(&name.id, self.declared.ids(kind)).help(declare(kind)))
+            }
+        }
+    }
+}
