@@ -31,10 +31,17 @@ impl Read for Attributes {
     }
 }
 
-/// All entities that a bundle declares, without the services that are not mentioned.
+/// All entities that a bundle declares. A service that nothing is said of is not among them.
 #[derive(Debug, Default)]
 pub struct EntityDeclarations {
-    declared: BTreeMap<EntityName, Declared>,
+    pub groups: BTreeMap<String, Declared>,
+    pub roles: BTreeMap<String, Declared>,
+    pub tiers: BTreeMap<String, Declared>,
+    pub clients: BTreeMap<String, Declared>,
+    pub workloads: BTreeMap<String, Declared>,
+    pub services: BTreeMap<String, Declared>,
+    /// Of types that schema fragments declare, by type.
+    pub others: BTreeMap<String, BTreeMap<String, Declared>>,
 }
 
 /// One entity.
@@ -46,17 +53,37 @@ pub struct Declared {
 }
 
 impl EntityDeclarations {
-    pub fn iter(&self) -> impl Iterator<Item = (&EntityName, &Declared)> {
-        self.declared.iter()
+    /// All entities of one type, by their ids.
+    pub fn of_kind(&self, kind: &str) -> Option<&BTreeMap<String, Declared>> {
+        Some(match kind {
+            GROUP => &self.groups,
+            ROLE => &self.roles,
+            TIER => &self.tiers,
+            CLIENT => &self.clients,
+            WORKLOAD => &self.workloads,
+            SERVICE => &self.services,
+            other => return self.others.get(other),
+        })
+    }
+
+    fn of_kind_mut(&mut self, kind: &str) -> &mut BTreeMap<String, Declared> {
+        match kind {
+            GROUP => &mut self.groups,
+            ROLE => &mut self.roles,
+            TIER => &mut self.tiers,
+            CLIENT => &mut self.clients,
+            WORKLOAD => &mut self.workloads,
+            SERVICE => &mut self.services,
+            other => self.others.entry(other.to_owned()).or_default(),
+        }
     }
 
     pub fn find(&self, name: &EntityName) -> Option<&Declared> {
-        self.declared.get(name)
+        self.of_kind(&name.kind)?.get(&name.id)
     }
 
-    /// The names of all groups, of all clients and so on.
     pub fn ids(&self, kind: &str) -> impl Iterator<Item = &str> {
-        self.declared.keys().filter(move |name| name.kind == kind).map(|name| name.id.as_str())
+        self.of_kind(kind).into_iter().flat_map(BTreeMap::keys).map(String::as_str)
     }
 }
 
@@ -155,30 +182,31 @@ fn flatten(file: EntitiesFile) -> Vec<Flat> {
 /// Each entity once, every name declared, every workload one that can be proven, nothing in itself.
 pub(super) fn check(
     sources: &[EntitySource<'_>],
-    palisade: &Palisade,
-    services: &[&str],
+    palisade: Option<&Palisade>,
+    services: Option<Vec<&str>>,
     problems: &mut Problems,
 ) -> EntityDeclarations {
     let mut all = EntityDeclarations::default();
     for source in sources {
-        if let Some(known) = all.declared.get(&source.name) {
+        if let Some(known) = all.find(&source.name) {
             let message = format!("{} is declared twice", source.shown());
             let help = format!("the other declaration is at {}", known.place);
             problems.push(Problem::new(source.place.clone(), message).help(help));
             continue;
         }
-        check_name(source, palisade, services, problems);
+        check_name(source, palisade, services.as_deref(), problems);
         let parents = source.parents.iter().map(|(parent, _)| parent.clone()).collect();
-        all.declared.insert(source.name.clone(), Declared { parents, place: source.place.clone() });
+        let declared = Declared { parents, place: source.place.clone() };
+        all.of_kind_mut(&source.name.kind).insert(source.name.id.clone(), declared);
     }
     for source in sources {
-        for (parent, at) in source.parents.iter().filter(|(parent, _)| !all.declared.contains_key(parent)) {
+        for (parent, at) in source.parents.iter().filter(|(parent, _)| all.find(parent).is_none()) {
             let message = format!("{} is in {}, which is declared nowhere", source.shown(), shown(parent));
             let problem = Problem::new(source.place_of(*at), message);
             problems.push(problem.suggest(&parent.id, all.ids(&parent.kind)).help(declare(&parent.kind)));
         }
     }
-    check_cycles(sources, &all, problems);
+    check_cycles(sources, problems);
     all
 }
 
@@ -196,15 +224,20 @@ pub(crate) fn declare(kind: &str) -> String {
     format!("declare it in `entities/*.yaml` under `{key}`")
 }
 
-fn check_name(source: &EntitySource<'_>, palisade: &Palisade, services: &[&str], problems: &mut Problems) {
+fn check_name(
+    source: &EntitySource<'_>,
+    palisade: Option<&Palisade>,
+    services: Option<&[&str]>,
+    problems: &mut Problems,
+) {
     let id = source.name.id.as_str();
-    match source.name.kind.as_str() {
-        WORKLOAD => {
+    match (source.name.kind.as_str(), palisade, services) {
+        (WORKLOAD, Some(palisade), _) => {
             if let Err(error) = SpiffeId::parse(id, &palisade.trust_domains) {
                 problems.push(Problem::new(source.place.clone(), format!("{}: {error}", source.shown())));
             }
         }
-        SERVICE if !services.contains(&id) => {
+        (SERVICE, _, Some(services)) if !services.contains(&id) => {
             let problem = Problem::new(source.place.clone(), format!("the bundle has no service `{id}`"));
             problems.push(problem.suggest(id, services.iter().copied()).help(declare(SERVICE)));
         }
@@ -213,11 +246,11 @@ fn check_name(source: &EntitySource<'_>, palisade: &Palisade, services: &[&str],
 }
 
 /// Follows parents from each entity; one that leads back to itself is reported once, at one of its links.
-fn check_cycles(sources: &[EntitySource<'_>], all: &EntityDeclarations, problems: &mut Problems) {
+fn check_cycles(sources: &[EntitySource<'_>], problems: &mut Problems) {
     let by_name: BTreeMap<&EntityName, &EntitySource<'_>> =
         sources.iter().map(|source| (&source.name, source)).collect();
     let mut settled: BTreeSet<&EntityName> = BTreeSet::new();
-    for start in all.declared.keys() {
+    for start in by_name.keys().copied() {
         // The entities on the way here, each with the number of its parents that were followed.
         let mut way: Vec<(&EntityName, usize)> = vec![(start, 0)];
         while let Some((name, followed)) = way.last_mut() {

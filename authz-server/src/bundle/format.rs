@@ -3,6 +3,7 @@
 //! INVARIANT: an unknown key is an error everywhere, and nothing about trust has a default.
 
 use super::entities::Attributes;
+use super::lints::LintSettings;
 use super::record::{Named, Placed, Reader, choice, record};
 use std::collections::BTreeMap;
 
@@ -23,6 +24,8 @@ record! {
         required identity: Identity,
         /// How filter and server change from one bundle to the next.
         required handoff: HandoffSettings,
+        /// What `palisade check` shall not warn of. Absent: it warns of everything.
+        optional lints: LintSettings,
     }
 }
 
@@ -206,6 +209,7 @@ impl Palisade {
                 "a rollout takes minutes; an old bundle is honoured only for that long",
             );
         }
+        self.lints.check(reader);
     }
 }
 

@@ -17,14 +17,13 @@ pub(super) fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
 }
 
 /// Checks what is declared against the types, and makes entities of it.
-pub(super) fn build(
+pub(super) fn read(
     contract: &Contract,
     sources: &[EntitySource<'_>],
     declared: &EntityDeclarations,
     types: &Types,
-    schema: &Schema,
     problems: &mut Problems,
-) -> Entities {
+) -> Vec<Entity> {
     let is_service = |id: &str| contract.services().iter().any(|service| *service.name == *id);
     let exists = |kind: &str, id: &str| {
         let choices = types.entity(kind).and_then(|declared| declared.choices.as_ref());
@@ -32,7 +31,7 @@ pub(super) fn build(
             || (kind == names::ANONYMOUS && id == names::ANYBODY)
             || choices.is_some_and(|choices| choices.iter().any(|choice| choice == id))
     };
-    let reader = Attributes { types, declared, exists: &exists };
+    let reader = Attributes { declared, exists: &exists };
     let mut all = Vec::new();
     for source in sources {
         all.extend(entity(source, &reader, types, problems));
@@ -52,11 +51,18 @@ pub(super) fn build(
         all.extend(bare(names::SERVICE, &service.name));
     }
     all.extend(bare(names::ANONYMOUS, names::ANYBODY));
-    if problems.has_errors() {
-        return Entities::empty();
-    }
     // The canary's service has no attributes and is never asked about; it would be the one that does not conform.
-    let all = all.into_iter().filter(|entity| !is_canary(entity));
+    all.retain(|entity| !is_canary(entity));
+    all
+}
+
+/// Cedar's own word on all of them together.
+pub(super) fn conform(
+    all: Vec<Entity>,
+    schema: &Schema,
+    sources: &[EntitySource<'_>],
+    problems: &mut Problems,
+) -> Entities {
     match Entities::from_entities(all, Some(schema)) {
         Ok(entities) => entities,
         Err(error) => {

@@ -22,6 +22,7 @@ mod values;
 
 pub use policies::{ActionScope, Effect, EntityName, EntityScope, Mode, PolicySummary};
 
+use crate::bundle::format::Palisade;
 use crate::bundle::{
     EntityDeclarations, EntitySource, OperationContext, Place, PolicySource, Problem, Problems,
 };
@@ -113,6 +114,11 @@ impl<'f> CedarFiles<'f> {
             fragments: fragments::parse(fragments, problems),
         }
     }
+
+    /// Judges what needs no contract: the annotations of all policies and their names.
+    pub(crate) fn check_names(self, problems: &mut Problems) {
+        let _named = policies::name_all(self.policies, problems);
+    }
 }
 
 /// What policies are validated and evaluated against, beside the Cedar files.
@@ -122,12 +128,15 @@ pub(crate) struct World<'a> {
     pub(crate) contexts: &'a [OperationContext],
     pub(crate) entities: &'a [EntitySource<'a>],
     pub(crate) declared: &'a EntityDeclarations,
-    pub(crate) trust_domains: &'a [String],
+    /// Whether nothing was wrong with the entities so far.
+    pub(crate) entities_hold: bool,
+    /// Where it could be read.
+    pub(crate) palisade: Option<&'a Palisade>,
 }
 
 impl Policies {
     pub(crate) fn load(world: World<'_>, files: CedarFiles<'_>) -> Result<Policies, Problems> {
-        let World { contract, contexts, entities, declared, trust_domains } = world;
+        let World { contract, contexts, entities, declared, entities_hold, .. } = world;
         let CedarFiles { policies, fragments } = files;
         let mut problems = Problems::default();
         let types = Types::of(&fragments);
@@ -139,9 +148,14 @@ impl Policies {
         let writer = Writer::new(contract, contexts, &own, &fragments);
         let whole = writer.whole();
         let schema = read_schema(&whole, &fragments)?;
-        let entities = entities::build(contract, entities, declared, &types, &schema, &mut problems);
-        let known = references::Known { contract, declared, types: &types, trust_domains };
-        references::check(&named, &known, &mut problems);
+        let entities = entities::read(contract, entities, declared, &types, &mut problems);
+        // One mistake in an entity would only echo from what Cedar says of all of them.
+        let entities = if entities_hold && !problems.has_errors() {
+            entities::conform(entities, &schema, world.entities, &mut problems)
+        } else {
+            Entities::empty()
+        };
+        references::check(&named, &references::Known::new(&world, &types), &mut problems);
         let mut warnings = Problems::default();
         let mut needed = Needed::new(contract, contexts);
         validate::validate(&named, &mut needed, &writer, &mut problems, &mut warnings);

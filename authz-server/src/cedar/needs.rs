@@ -35,7 +35,6 @@ struct Asked {
 /// Answers for one bundle, each computed once.
 #[derive(Debug)]
 pub(super) struct Needed<'a> {
-    contract: &'a Contract,
     contexts: &'a [OperationContext],
     operations: Vec<Matched<'a>>,
     /// For each way, what each operation answers, as a number that is the same for the same answer.
@@ -44,7 +43,7 @@ pub(super) struct Needed<'a> {
 
 impl<'a> Needed<'a> {
     pub(super) fn new(contract: &'a Contract, contexts: &'a [OperationContext]) -> Needed<'a> {
-        Needed { contract, contexts, operations: operations(contract).collect(), answers: HashMap::new() }
+        Needed { contexts, operations: operations(contract).collect(), answers: HashMap::new() }
     }
 
     pub(super) fn of(&mut self, policy: &Named<'_>, writer: &Writer<'_>) -> Needs {

@@ -22,9 +22,16 @@ pub(super) fn problem_at(source: PolicySource<'_>, diagnostic: &dyn Diagnostic, 
         let label = diagnostic.labels().and_then(|mut labels| labels.next());
         label.and_then(|label| label.label().map(ToOwned::to_owned))
     };
-    let problem = Problem::new(place, message);
-    match diagnostic.help().map(|help| help.to_string()).or_else(expected) {
-        Some(help) => problem.help(help),
-        None => problem,
+    let mut problem = Problem::new(place, message);
+    let help = diagnostic.help().map(|help| help.to_string()).or_else(expected);
+    match help.as_deref().and_then(meant) {
+        Some(meant) => problem.suggestion = Some(meant.to_owned()),
+        None => problem.help = help,
     }
+    problem
+}
+
+/// What Cedar itself suggests, out of its sentence.
+fn meant(help: &str) -> Option<&str> {
+    help.strip_prefix("did you mean `")?.strip_suffix("`?").filter(|meant| !meant.contains('`'))
 }

@@ -35,7 +35,7 @@ pub struct EntityName {
 }
 
 /// What a policy demands of its principal or its resource before any condition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum EntityScope {
     Any,
     Is(String),
@@ -45,7 +45,7 @@ pub enum EntityScope {
 }
 
 /// What a policy demands of its action before any condition; the names are those of operations, services and classes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ActionScope {
     Any,
     /// In one of these, or one of these itself.

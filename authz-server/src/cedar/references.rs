@@ -2,22 +2,30 @@
 //!
 //! Cedar's validator knows types and actions, not entities, so that a mistyped group would pass it.
 
+use super::World;
 use super::names;
 use super::policies::Named;
+use super::schema::{action_name, operations};
 use super::types::Types;
+use crate::bundle::format::Palisade;
 use crate::bundle::{EntityDeclarations, Lines, Place, Problem, Problems, declare, shown};
 use crate::cedar::EntityName;
 use crate::identity::{SpiffeError, SpiffeId};
 use palisade_core::canary;
-use palisade_core::contract::Contract;
-use std::collections::HashMap;
+use palisade_core::contract::{Contract, OperationClass};
+use std::collections::{BTreeSet, HashMap};
 
 /// What there is.
 pub(super) struct Known<'a> {
-    pub(super) contract: &'a Contract,
-    pub(super) declared: &'a EntityDeclarations,
-    pub(super) types: &'a Types,
-    pub(super) trust_domains: &'a [String],
+    contract: &'a Contract,
+    /// Operations, services and classes.
+    actions: BTreeSet<String>,
+    declared: &'a EntityDeclarations,
+    types: &'a Types,
+    /// Where it could be read; else nobody can say which workloads can be proven.
+    palisade: Option<&'a Palisade>,
+    /// Whether all entities could be read; else one that is missing may only be one that could not.
+    entities_hold: bool,
 }
 
 /// Reports every entity in every policy that does not exist.
@@ -36,19 +44,42 @@ pub(super) fn check(policies: &[Named<'_>], known: &Known<'_>, problems: &mut Pr
     }
 }
 
-impl Known<'_> {
+impl<'a> Known<'a> {
+    pub(super) fn new(world: &World<'a>, types: &'a Types) -> Known<'a> {
+        let World { contract, declared, palisade, entities_hold, .. } = *world;
+        let mut known =
+            Known { contract, actions: BTreeSet::new(), declared, types, palisade, entities_hold };
+        let classes = OperationClass::ALL.iter().map(|class| class.as_str());
+        known.actions = classes.chain(known.services()).map(ToOwned::to_owned).collect();
+        known.actions.extend(operations(contract).map(action_name));
+        known
+    }
+
+    fn services(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let all = self.contract.services().iter().map(|service| service.name.as_ref());
+        all.filter(|name| *name != canary::SERVICE)
+    }
+
     /// What is wrong with an entity's name, at a place that is still to be given.
     fn problem(&self, name: &EntityName) -> Option<Problem> {
         let nowhere = |message: String| Problem::new(Place::file(""), message);
         match name.kind.as_str() {
-            // Cedar's validator says it.
-            kind if kind == names::ACTION || kind.ends_with("::Action") => None,
+            names::ACTION => {
+                if self.actions.contains(&name.id) {
+                    return None;
+                }
+                let problem = nowhere(format!("there is no action `{}`", name.id));
+                let problem = problem.suggest(&name.id, self.actions.iter().map(String::as_str));
+                Some(problem.help("an action is an operation, `<service>.<operationId>`, a service, or one of `read`, `write` and `delete`"))
+            }
             names::WORKLOAD => {
-                let error = SpiffeId::parse(&name.id, self.trust_domains).err()?;
+                let trusted = &self.palisade?.trust_domains;
+                let error = SpiffeId::parse(&name.id, trusted).err()?;
                 let problem = nowhere(format!("{}: {error}", shown(name)));
                 Some(match &error {
                     SpiffeError::TrustDomainUnknown { domain } => {
-                        let problem = problem.suggest(domain, self.trust_domains.iter().map(String::as_str));
+                        let problem =
+                            problem.suggest(domain, trusted.iter().map(|known| known.value.as_str()));
                         problem
                             .help("a caller from there is never believed, so that the policy never applies")
                     }
@@ -56,15 +87,11 @@ impl Known<'_> {
                 })
             }
             names::SERVICE => {
-                let services = || {
-                    let all = self.contract.services().iter().map(|service| service.name.as_ref());
-                    all.filter(|name| *name != canary::SERVICE)
-                };
-                if services().any(|service| service == name.id) {
+                if self.services().any(|service| service == name.id) {
                     return None;
                 }
                 let problem = nowhere(format!("the bundle has no {}", shown(name)));
-                Some(problem.suggest(&name.id, services()).help(declare(names::SERVICE)))
+                Some(problem.suggest(&name.id, self.services()).help(declare(names::SERVICE)))
             }
             names::ANONYMOUS => {
                 let problem = || {
@@ -78,7 +105,7 @@ impl Known<'_> {
                 let other = self.types.entity(kind);
                 let unknown = !super::fragments::is_own(kind) && other.is_none();
                 let is_choice = other.is_some_and(|other| other.choices.is_some());
-                if unknown || is_choice || self.declared.find(name).is_some() {
+                if !self.entities_hold || unknown || is_choice || self.declared.find(name).is_some() {
                     return None;
                 }
                 let problem = nowhere(format!("{} is declared nowhere", shown(name)));

@@ -10,7 +10,7 @@ use super::policies::Named;
 use super::schema::Writer;
 use crate::bundle::{Place, Problem, Problems};
 use cedar_policy::{PolicySet, Schema, ValidationMode, Validator};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Operations of one small schema. More, and each policy is validated for more than it needs; fewer, and more schemas
@@ -50,9 +50,17 @@ pub(super) fn validate(
         all.extend(others.into_iter().map(|other| other.join().unwrap_or_else(|_| Found::broken())));
         all
     });
-    for Found { errors, warnings: mine } in found {
-        problems.extend(errors);
+    // The same mistake is one for each operation and each kind of caller, and may have been named already.
+    let mut told: HashSet<Place> = problems.iter().map(|problem| problem.place.clone()).collect();
+    let mut errors = Problems::default();
+    for Found { errors: more, warnings: mine } in found {
+        errors.extend(more);
         warnings.extend(mine);
+    }
+    for error in errors.sorted() {
+        if told.insert(error.place.clone()) {
+            problems.push(error.clone());
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! INVARIANT: a value is of exactly the kind that was declared for it, or it is a problem with a place.
 
-use super::types::{Attribute, AttributeType, Types};
+use super::types::{Attribute, AttributeType};
 use crate::bundle::EntityDeclarations;
 use crate::bundle::yaml::{Node, Value};
 use crate::bundle::{Problem, Reader};
@@ -13,7 +13,6 @@ use std::str::FromStr as _;
 
 /// What is needed to read attributes.
 pub(super) struct Attributes<'a> {
-    pub(super) types: &'a Types,
     pub(super) declared: &'a EntityDeclarations,
     /// Entities that exist without being declared: services.
     pub(super) exists: &'a dyn Fn(&str, &str) -> bool,

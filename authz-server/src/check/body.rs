@@ -24,6 +24,21 @@ pub enum Body<'a> {
     Unproven(&'static str),
 }
 
+impl<'a> Body<'a> {
+    /// What of it counts, given whether the filter saw a body and judged it.
+    pub(super) fn as_judged(self, judged: bool) -> Body<'a> {
+        match (self, judged) {
+            (Body::None, true) => Body::Unproven(
+                "the filter judged a body and none came with the Check: is `with_request_body` as it was built?",
+            ),
+            (Body::Whole(_), false) => {
+                Body::Unproven("a body came with the Check that the filter has not judged")
+            }
+            (body, _) => body,
+        }
+    }
+}
+
 /// A field on the way down into its object.
 type Placed<'a> = (&'a [String], &'a ContextField);
 

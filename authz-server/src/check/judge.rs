@@ -8,6 +8,7 @@ use super::context::{self, Unreadable};
 use crate::bundle::Bundle;
 use crate::cedar::{Answer, Question};
 use crate::identity::Established;
+use crate::ledger;
 use palisade_core::canary;
 use palisade_core::contract::Matched;
 use palisade_core::exchange::{find_operation, judge_whole};
@@ -59,6 +60,22 @@ pub struct Shadow {
     pub decision: Decision,
     pub policies: Vec<String>,
     pub errors: Vec<String>,
+}
+
+impl Shadow {
+    /// Whether the caller would have had another answer.
+    pub(super) fn disagrees(&self, decision: Decision) -> bool {
+        self.decision != decision
+    }
+
+    pub(super) fn record(&self) -> ledger::Shadow {
+        let Shadow { decision, policies, errors } = self.clone();
+        let decision = match decision {
+            Decision::Allow => ledger::Conclusion::Allow,
+            Decision::Deny { .. } => ledger::Conclusion::Deny,
+        };
+        ledger::Shadow { decision, policies, errors }
+    }
 }
 
 impl Judgement {

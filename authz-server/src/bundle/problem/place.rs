@@ -8,7 +8,7 @@ use std::ops::Range;
 const EXCERPT_BYTES_MAX: usize = 100;
 
 /// A place in a bundle. Lines and columns count from 1, columns in characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Place {
     pub file: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -20,7 +20,7 @@ pub struct Place {
 }
 
 /// The line of a place, or what is around it in a long one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Excerpt {
     pub text: String,
     /// Which bytes of `text` are meant; none where `from` is `to`.
