@@ -1,14 +1,14 @@
 //! The bundle: one directory of contracts, policies and rules, read whole or not at all.
 //!
-//! `files` collects and digests → `format` is what people write → `contracts` reads OpenAPI → `entities` and the
+//! `files` collects and digests → `format` is what people write → `openapi` reads contracts → `entities` and the
 //! policies become what Cedar evaluates. All problems of all files are reported together, each with its place.
 //! INVARIANT: a `Bundle` that exists was checked completely; unknown files, keys and references never pass.
 
 mod context;
-mod contracts;
 mod entities;
 mod files;
 pub mod format;
+pub mod openapi;
 mod parsed;
 mod problem;
 mod record;
@@ -17,7 +17,9 @@ mod service;
 mod tests;
 mod yaml;
 
-pub use context::{ContextField, ContextPart, ListStyle, OperationContext, ValueKind};
+pub use context::{
+    CONTEXT_BODY_BYTES_MAX, ContextField, ContextPart, ListStyle, OperationContext, ValueKind,
+};
 pub use entities::EntityDeclarations;
 pub use problem::{Place, Problem, Problems, Severity};
 pub use record::{KeyReference, Placed, RecordKeys};
@@ -30,6 +32,7 @@ use palisade_core::contract::{BundleDigest, Contract};
 use parsed::Parsed;
 use record::{Read as _, Reader};
 use std::path::Path;
+use std::sync::Arc;
 
 /// One file of policies, for the Cedar mapping.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +51,8 @@ pub struct Bundle {
     pub contexts: Vec<OperationContext>,
     /// What the contract does not hold of each service: who owns it, which workload it is.
     pub services: Vec<ServiceSettings>,
+    /// The contract of each service as it was written, in the order of `services`.
+    pub models: Vec<Arc<openapi::Model>>,
     pub entities: EntityDeclarations,
     pub policies: Policies,
 }
@@ -78,20 +83,29 @@ impl Bundle {
             palisade.identity.api_keys.iter().map(|keys| keys.header.value.as_str().into()).collect();
         let mut settings = Vec::new();
         let mut contexts = Vec::new();
+        let mut models = Vec::new();
         let mut contracts = Vec::new();
         for read in services {
             settings.push(read.settings);
             contracts.push(read.service);
             contexts.extend(read.contexts);
+            models.push(Arc::new(read.model));
         }
         let contract = match Contract::assemble(digest, identity_headers, contracts) {
             Ok(contract) => contract,
             Err(error) => return Err(Problem::new(Place::directory("services"), error.to_string()).into()),
         };
         match problems.keep(Policies::load(&contract, &entities, &sources)) {
-            Some(policies) if !problems.has_errors() => {
-                Ok(Bundle { digest, palisade, contract, contexts, services: settings, entities, policies })
-            }
+            Some(policies) if !problems.has_errors() => Ok(Bundle {
+                digest,
+                palisade,
+                contract,
+                contexts,
+                services: settings,
+                models,
+                entities,
+                policies,
+            }),
             _ => Err(problems),
         }
     }
