@@ -98,7 +98,7 @@ fn reply_to(answered: &Answered) -> CheckResponse {
     let Answered { decision, call_id, epoch } = answered;
     let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
     let (word, code, http_response) = match decision {
-        Decision::Allow { .. } => {
+        Decision::Allow => {
             // The service never sees what filter and server told each other.
             let headers_to_remove = vec![palisade_core::handoff::HEADER.to_owned()];
             let ok = OkHttpResponse { headers_to_remove, ..OkHttpResponse::default() };

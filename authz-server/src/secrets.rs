@@ -34,6 +34,11 @@ impl HandoffSecrets {
         HandoffSecrets::parse(&text).map_err(fail)
     }
 
+    /// One secret, for tools that are filter and server at once.
+    pub(crate) const fn only(current: Secret) -> HandoffSecrets {
+        HandoffSecrets { current, previous: None }
+    }
+
     fn parse(text: &str) -> Result<HandoffSecrets, String> {
         let mut secrets = Vec::new();
         for (index, line) in text.lines().enumerate() {

@@ -7,6 +7,7 @@
     reason = "what helps a test fails it like the test itself"
 )]
 
+mod bundle_tests;
 mod bundles;
 mod canary;
 mod cancelled;
@@ -21,6 +22,7 @@ mod handoff;
 mod identity;
 mod outage;
 mod outcomes;
+mod reload;
 mod server_links;
 mod skew;
 mod tidy;

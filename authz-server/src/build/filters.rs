@@ -5,6 +5,7 @@ use super::typed;
 use super::wiring::Wiring;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use palisade_core::contract::Contract;
 use serde_json::{Value, json};
 
 /// Our filter's place in the chain, and its name in extension discovery.
@@ -24,12 +25,15 @@ pub(super) const SERVER_CLUSTER: &str = "palisade-server";
 
 pub(super) const WASM_TYPE: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 
-const EXT_AUTHZ_TYPE: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
+/// What stands in for the filter where its module cannot be had: a rule that denies everything.
+pub(super) const RBAC_TYPE: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
+
+pub(super) const EXT_AUTHZ_TYPE: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
 
 /// For an Envoy of our own.
-pub(super) fn chain(wiring: &Wiring, contract: &[u8]) -> Vec<Value> {
-    let configuration = typed("google.protobuf.BytesValue", json!({ "value": STANDARD.encode(contract) }));
-    let mut ext_authz = ext_authz();
+pub(super) fn chain(contract: &Contract, wiring: &Wiring, compiled: &[u8]) -> Vec<Value> {
+    let configuration = typed("google.protobuf.BytesValue", json!({ "value": STANDARD.encode(compiled) }));
+    let mut ext_authz = ext_authz(contract);
     if let Some(settings) = ext_authz.as_object_mut() {
         // A decision never changes the route: what was decided on is what is routed.
         settings.insert("clear_route_cache".to_owned(), false.into());
@@ -74,8 +78,16 @@ pub(super) fn vm(wiring: &Wiring) -> Value {
     })
 }
 
-/// What both targets have in common: the fields that Istio's mesh configuration can express.
-pub(super) fn ext_authz() -> Value {
+/// How many bytes of a body come along with a Check: the gate, for every target.
+///
+/// ext_authz keeps the head until it has that many, or the whole body, and our filter releases none before it has judged
+/// all of them. One is enough while no decision reads a body; bodies then do not travel to the server.
+pub(super) fn check_body_bytes(_contract: &Contract) -> u32 {
+    1
+}
+
+/// What all targets have in common: the fields that Istio's mesh configuration can express.
+pub(super) fn ext_authz(contract: &Contract) -> Value {
     typed(
         EXT_AUTHZ_TYPE,
         json!({
@@ -92,10 +104,11 @@ pub(super) fn ext_authz() -> Value {
             // the one server that all proxies share is when a storm of retries hurts most. The access log tells the two
             // apart: its details are `ext_authz_error` here, `ext_authz_denied` for a decision.
             "status_on_error": { "code": "Forbidden" },
-            // The gate: ext_authz keeps the head until the first byte of the body, and our filter releases none before it
-            // has judged all of them. One byte is enough; bodies do not travel to the server. It is always there: the
-            // canary, which every contract has, is an operation with a body.
-            "with_request_body": { "max_request_bytes": 1, "allow_partial_message": true },
+            // The gate. It is always there: the canary, which every contract has, is an operation with a body.
+            "with_request_body": {
+                "max_request_bytes": check_body_bytes(contract),
+                "allow_partial_message": true,
+            },
         }),
     )
 }

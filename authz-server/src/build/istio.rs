@@ -8,7 +8,9 @@
 //! needs, must come from an EnvoyFilter that inserts first. This file renders that outcome.
 
 use super::error::{BuildError, WiringProblem};
-use super::filters::{EXT_AUTHZ_FILTER, PALISADE_FILTER, WASM_TYPE, ext_authz, router, ungated, vm, wasm};
+use super::filters::{
+    EXT_AUTHZ_FILTER, PALISADE_FILTER, RBAC_TYPE, WASM_TYPE, ext_authz, router, ungated, vm, wasm,
+};
 use super::listener::{MANAGER_TYPE, access_log};
 use super::routes::{canary_route, is_canary, nobody, table, virtual_host};
 use super::typed;
@@ -19,7 +21,6 @@ use palisade_core::contract::{Contract, Service};
 use serde_json::{Value, json};
 
 const RBAC_FILTER: &str = "envoy.filters.http.rbac";
-const RBAC_TYPE: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 
 /// What istiod puts before the names of CUSTOM policies of our provider.
 const POLICY_PREFIX: &str = "istio-ext-authz-palisade";
@@ -70,7 +71,7 @@ pub(super) fn manager(contract: &Contract, wiring: &Wiring) -> Value {
             "upgrade_configs": [{ "upgrade_type": "websocket" }],
             "access_log": [access_log(false)],
             "route_config": routes(contract),
-            "http_filters": [discovered(wiring), shadow_rule(), conditional_ext_authz(), router()],
+            "http_filters": [discovered(wiring), shadow_rule(), conditional_ext_authz(contract), router()],
         }),
     )
 }
@@ -113,8 +114,8 @@ fn shadow_rule() -> Value {
 }
 
 /// Only what the mesh configuration's provider has fields for.
-fn conditional_ext_authz() -> Value {
-    let mut ext_authz = ext_authz();
+fn conditional_ext_authz(contract: &Contract) -> Value {
+    let mut ext_authz = ext_authz(contract);
     if let Some(settings) = ext_authz.as_object_mut() {
         let condition = json!({
             "filter": RBAC_FILTER,

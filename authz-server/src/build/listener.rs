@@ -22,10 +22,13 @@ use std::collections::BTreeSet;
 pub(super) const MANAGER_TYPE: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
+/// What an access log tells of a request's headers.
+pub(super) const LOGGED_HEADERS: [&str; 1] = ["x-request-id"];
+
 pub(super) fn listener(bundle: &Bundle, wiring: &Wiring, contract: &[u8]) -> Value {
     let manager = match wiring.target {
         Target::Envoy => manager(&bundle.contract, wiring, contract),
-        Target::Istio => istio::manager(&bundle.contract, wiring),
+        Target::Sidecar => istio::manager(&bundle.contract, wiring),
     };
     let manager = json!({ "name": "envoy.filters.network.http_connection_manager", "typed_config": manager });
     let mut chain = json!({ "filters": [manager] });
@@ -92,20 +95,24 @@ fn manager(contract: &Contract, wiring: &Wiring, compiled: &[u8]) -> Value {
         }
         manager.insert("access_log".to_owned(), json!([access_log(true)]));
         manager.insert("route_config".to_owned(), routes::routes(contract));
-        manager.insert("http_filters".to_owned(), filters::chain(wiring, compiled).into());
+        manager.insert("http_filters".to_owned(), filters::chain(contract, wiring, compiled).into());
     }
     manager
 }
 
 /// The stream's window is also the limit of what is held of a body over HTTP/2.
 fn http2(contract: &Contract) -> Value {
-    let stream_bytes = buffer_bytes(body_bytes_max(contract));
+    http2_options(buffer_bytes(body_bytes_max(contract)), !upgrades(contract).is_empty())
+}
+
+/// Limits of HTTP/2, for every target.
+pub(super) fn http2_options(stream_bytes: u32, upgrades: bool) -> Value {
     let mut options = json!({
         "max_concurrent_streams": CONCURRENT_STREAMS_MAX,
         "initial_stream_window_size": stream_bytes,
         "initial_connection_window_size": connection_window_bytes(stream_bytes),
     });
-    if let (Some(options), false) = (options.as_object_mut(), upgrades(contract).is_empty()) {
+    if let (Some(options), true) = (options.as_object_mut(), upgrades) {
         // How HTTP/2 spells an upgrade.
         options.insert("allow_connect".to_owned(), true.into());
     }
@@ -136,7 +143,7 @@ pub(super) fn access_log(flushed_soon: bool) -> Value {
     }
     let log = typed(
         "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
-        json!({ "common_config": common, "additional_request_headers_to_log": ["x-request-id"] }),
+        json!({ "common_config": common, "additional_request_headers_to_log": LOGGED_HEADERS }),
     );
     json!({ "name": "envoy.access_loggers.http_grpc", "typed_config": log })
 }

@@ -102,7 +102,7 @@ fn routes(rendered: &Rendered) -> Vec<(String, bool)> {
 
 #[test]
 fn the_demo_is_rendered_as_it_is_checked_in() {
-    for (target, directory) in [(Target::Envoy, "standalone"), (Target::Istio, "istio-sidecar")] {
+    for (target, directory) in [(Target::Envoy, "standalone"), (Target::Sidecar, "istio-sidecar")] {
         let directory = workspace().join("envoy").join(directory);
         for file in demo(target).files().unwrap().into_iter().filter(|file| file.name.ends_with(".yaml")) {
             let path = directory.join(file.name);
@@ -122,7 +122,7 @@ fn the_demo_is_rendered_as_it_is_checked_in() {
 
 #[test]
 fn what_is_written_as_yaml_is_what_was_rendered() {
-    for target in [Target::Envoy, Target::Istio] {
+    for target in [Target::Envoy, Target::Sidecar] {
         let rendered = demo(target);
         let directory = tempfile::tempdir().unwrap();
         let written = rendered.write(directory.path()).unwrap();
@@ -143,7 +143,7 @@ fn what_is_written_as_yaml_is_what_was_rendered() {
 
 #[test]
 fn each_drill_takes_its_part_and_nothing_else() {
-    for target in [Target::Envoy, Target::Istio] {
+    for target in [Target::Envoy, Target::Sidecar] {
         let whole = demo(target).http_filters_mut().unwrap().len();
         let count = |mut rendered: Rendered| rendered.http_filters_mut().unwrap().len();
         assert_eq!(count(demo(target).without_filter().unwrap()), whole - 1);
@@ -165,7 +165,7 @@ fn our_filter_is_before_ext_authz_and_that_before_the_router() {
     let authz = "envoy.filters.http.ext_authz";
     let router = "envoy.filters.http.router";
     assert_eq!(names(Target::Envoy), [PALISADE_FILTER, authz, router]);
-    assert_eq!(names(Target::Istio), [PALISADE_FILTER, "envoy.filters.http.rbac", authz, router]);
+    assert_eq!(names(Target::Sidecar), [PALISADE_FILTER, "envoy.filters.http.rbac", authz, router]);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn nothing_rewrites_a_request_and_nobody_is_internal() {
 
 #[test]
 fn no_secret_is_ever_rendered() {
-    for target in [Target::Envoy, Target::Istio] {
+    for target in [Target::Envoy, Target::Sidecar] {
         for file in demo(target).files().unwrap() {
             let text = String::from_utf8_lossy(&file.bytes).into_owned();
             assert!(!text.contains("key_values"), "the secret comes from the proxy's own environment");
@@ -296,7 +296,7 @@ fn problems(bundle: &Bundle, wiring: &Wiring) -> Vec<WiringProblem> {
 
 #[test]
 fn istio_refuses_a_stream_beside_body_rules_and_takes_it_alone() {
-    let wiring = wiring(Target::Istio, &[("chat", "h2c://127.0.0.1:8081")]);
+    let wiring = wiring(Target::Sidecar, &[("chat", "h2c://127.0.0.1:8081")]);
     let talk = format!("  /talk: {{post: {{operationId: talk, {GRPC}}}}}\n");
     let say = format!("  /say: {{post: {{operationId: say, {JSON}}}}}\n");
     let conflict = WiringProblem::StreamBesideBody {

@@ -54,7 +54,7 @@ fn add(all: &mut BTreeMap<String, Declared>, new: Named<Member>, what: &str, rea
 
 impl EntityDeclarations {
     /// Every group that is named must be declared, and every workload be one that can be proven.
-    pub(super) fn check(&self, palisade: &Palisade, problems: &mut Problems) {
+    pub(super) fn check(&self, palisade: Option<&Palisade>, problems: &mut Problems) {
         let all = [("group", &self.groups), ("client", &self.clients), ("workload", &self.workloads)];
         for (what, declared) in all {
             for (name, declaration) in declared {
@@ -67,6 +67,8 @@ impl EntityDeclarations {
                 }
             }
         }
+        // Without trust domains nobody can say which workloads can be proven.
+        let Some(palisade) = palisade else { return };
         for (id, declaration) in &self.workloads {
             if let Err(error) = SpiffeId::parse(id, &palisade.trust_domains) {
                 problems.push(Problem::new(declaration.place.clone(), format!("workload `{id}`: {error}")));

@@ -2,6 +2,7 @@
 //!
 //! INVARIANT: an unknown key is an error everywhere, and nothing about trust has a default.
 
+use super::lints::LintSettings;
 use super::record::{Named, Placed, Reader, choice, record};
 use std::collections::BTreeMap;
 
@@ -22,6 +23,8 @@ record! {
         required identity: Identity,
         /// How filter and server change from one bundle to the next.
         required handoff: HandoffSettings,
+        /// What `palisade check` shall not warn of. Absent: it warns of everything.
+        optional lints: LintSettings,
     }
 }
 
@@ -164,6 +167,7 @@ impl Palisade {
                 "a rollout takes minutes; an old bundle is honoured only for that long",
             );
         }
+        self.lints.check(reader);
     }
 }
 

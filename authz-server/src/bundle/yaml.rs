@@ -5,7 +5,7 @@
 
 use super::files::File;
 use super::problem::{Place, Problem};
-use granit_parser::{Event, Parser, ScalarStyle};
+use granit_parser::{Event, Parser, ScalarStyle, Tag};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -116,7 +116,11 @@ pub(crate) fn parse(file: &File) -> Result<Node, Problem> {
             Err(error) => {
                 let at = error.marker().byte_offset().unwrap_or(file.text.len());
                 let place = Place::of_offset(&file.path, &file.text, at);
-                return Err(Problem::new(place, format!("this is not YAML: {}", error.info())));
+                let problem = Problem::new(place, format!("this is not YAML: {}", error.info()));
+                return Err(match builder.probably(&error.info()) {
+                    Some(help) => problem.help(help),
+                    None => problem,
+                });
             }
         }
     }
@@ -151,7 +155,7 @@ impl Builder<'_> {
                 Err(self.wrong(at, "a second document begins here").help("one file holds one document"))
             }
             Event::Scalar(text, style, anchor, tag) => {
-                self.refuse_tag(at, tag.is_some())?;
+                self.refuse_tag(at, tag.as_deref())?;
                 let value = match style {
                     ScalarStyle::Plain => resolve(&text),
                     _ => Value::Text(text.into_owned()),
@@ -160,11 +164,11 @@ impl Builder<'_> {
                 self.finish(Node { at, value }, anchor, 1)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.refuse_tag(at, tag.is_some())?;
+                self.refuse_tag(at, tag.as_deref())?;
                 self.begin(at, anchor, Content::List(Vec::new()))
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.refuse_tag(at, tag.is_some())?;
+                self.refuse_tag(at, tag.as_deref())?;
                 let content = Content::Map { entries: Vec::new(), keys: HashSet::new(), key: None };
                 self.begin(at, anchor, content)
             }
@@ -239,6 +243,31 @@ impl Builder<'_> {
         Err(twice.help("keep one: which of two would count is a guess"))
     }
 
+    /// What a person should look for: the parser stops where it cannot go on, often lines behind the mistake.
+    fn probably(&self, error: &str) -> Option<String> {
+        let opened = self.open.last().and_then(|open| {
+            let bracket = self.file.text.get(open.at.range())?.chars().next()?;
+            matches!(bracket, '[' | '{').then_some((bracket, open.at))
+        });
+        if let Some((bracket, at)) = opened {
+            let place = Place::of_range(&self.file.path, &self.file.text, at.range());
+            let line = place.line.unwrap_or_default();
+            return Some(format!("the `{bracket}` of line {line} is not closed before this"));
+        }
+        let help = if error.contains("quoted scalar") {
+            "a quote above is not closed"
+        } else if error.contains("mapping values") {
+            "quote a text that holds `: `, and begin all keys of one map in the same column"
+        } else if error.contains("tabs") {
+            "indent with spaces"
+        } else if error.contains("directives") {
+            "remove the line: what is read is YAML 1.2"
+        } else {
+            return None;
+        };
+        Some(help.to_owned())
+    }
+
     fn count(&mut self, at: Span, more: usize) -> Result<(), Problem> {
         self.nodes += more;
         if self.nodes > NODES_MAX {
@@ -247,11 +276,12 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn refuse_tag(&self, at: Span, tagged: bool) -> Result<(), Problem> {
-        if tagged {
-            Err(self.wrong(at, "tags such as `!!str` are not read").help("quote a text"))
-        } else {
-            Ok(())
+    fn refuse_tag(&self, at: Span, tag: Option<&Tag>) -> Result<(), Problem> {
+        match tag {
+            Some(tag) => Err(self
+                .wrong(at, format!("tag `{tag}` is not read"))
+                .help("write the value without it; a text that looks like something else stands in quotes")),
+            None => Ok(()),
         }
     }
 

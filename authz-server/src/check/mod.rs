@@ -2,34 +2,37 @@
 //!
 //! INVARIANT: every way out that is not Cedar's clean allow is a denial with a reason, and every way out has a record.
 
+mod judge;
 #[cfg(test)]
 mod tests;
 mod trust;
 
+pub use judge::{Asked, Judge, Judgement, Shadow};
 pub use trust::{HandoffState, Trust};
 
 use crate::bundle::Bundle;
-use crate::cedar::{Answer, Question};
 use crate::identity::{self, ApiKeys, Credentials, Established, Identity};
 use crate::ledger;
 use crate::secrets::HandoffSecrets;
 use crate::state::{Epoch, PreviousBundle};
+use judge::Request;
 use palisade_core::call_id::CallId;
-use palisade_core::canary;
 use palisade_core::contract::Matched;
 use palisade_core::exchange::find_operation;
 use palisade_core::handoff::HEADER;
 use palisade_core::head::RequestHead;
 use palisade_core::reason::Reason;
+use std::sync::Arc;
 
 /// What calls are decided by. Immutable; a change is a new one.
 #[derive(Debug)]
 pub struct Decider {
-    pub bundle: Bundle,
+    pub bundle: Arc<Bundle>,
     pub secrets: HandoffSecrets,
-    pub api_keys: Option<ApiKeys>,
+    pub api_keys: Option<Arc<ApiKeys>>,
     pub epoch: Epoch,
-    pub previous: Option<PreviousBundle>,
+    /// Bundles that were in force before, and are honoured in handoffs for a while.
+    pub previous: Vec<PreviousBundle>,
 }
 
 /// A call as the proxy asks about it.
@@ -44,9 +47,9 @@ pub struct Call<'a> {
 }
 
 /// The server's conclusion.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    Allow { policies: Vec<String> },
+    Allow,
     Deny { reason: Reason },
 }
 
@@ -57,23 +60,8 @@ pub struct Concluded {
     pub call_id: CallId,
     pub handoff: HandoffState,
     pub record: ledger::Decision,
-}
-
-/// A denial, with what only the ledger may know.
-struct Denial {
-    reason: Reason,
-    policies: Vec<String>,
-    errors: Vec<String>,
-}
-
-impl Denial {
-    fn plain(reason: Reason) -> Denial {
-        Denial { reason, policies: Vec::new(), errors: Vec::new() }
-    }
-
-    fn because(reason: Reason, error: String) -> Denial {
-        Denial { reason, policies: Vec::new(), errors: vec![error] }
-    }
+    /// What the shadow policies would have made of it.
+    pub shadow: Option<Shadow>,
 }
 
 impl Decider {
@@ -84,9 +72,8 @@ impl Decider {
         let head = match head {
             Ok(head) => head,
             Err(reason) => {
-                let denial =
-                    Denial::because(reason, "the server cannot read what the proxy passed on".to_owned());
-                return conclude(Err(denial), fallback, HandoffState::Missing, record);
+                let error = "the server cannot read what the proxy passed on".to_owned();
+                return conclude(Judgement::because(reason, error), fallback, HandoffState::Missing, record);
             }
         };
         describe_head(&mut record, &head);
@@ -100,36 +87,13 @@ impl Decider {
         if let Ok(caller) = &caller {
             describe_caller(&mut record, caller);
         }
-        let outcome = match &trust {
-            Trust::Refused { reason, detail, .. } => Err(Denial::because(*reason, detail.clone())),
-            Trust::Genuine { .. } => self.judge(&head, matched, caller),
+        let judgement = match &trust {
+            Trust::Refused { reason, detail, .. } => Judgement::because(*reason, detail.clone()),
+            Trust::Genuine { .. } => {
+                self.bundle.judge(Request { head: &head, pairs: call.pairs, body: None }, matched, caller)
+            }
         };
-        conclude(outcome, call_id, trust.state(), record)
-    }
-
-    /// Everything after the handoff: what is asked, by whom, and may they.
-    fn judge(
-        &self,
-        head: &RequestHead<'_>,
-        matched: Result<Matched<'_>, Reason>,
-        caller: Result<Established, String>,
-    ) -> Result<Vec<String>, Denial> {
-        let matched = matched.map_err(Denial::plain)?;
-        if matched.service.name.as_ref() == canary::SERVICE {
-            return Err(Denial::plain(Reason::Canary));
-        }
-        let caller = caller.map_err(|error| Denial::because(Reason::IdentityInvalid, error))?;
-        let question =
-            Question { caller: &caller, matched, path: head.target.path(), host: head.authority.host() };
-        match self.bundle.policies.answer(question) {
-            Answer::Allow { policies } => Ok(policies),
-            Answer::Deny { policies } => {
-                Err(Denial { reason: Reason::PolicyDenied, policies, errors: Vec::new() })
-            }
-            Answer::Error { policies, errors } => {
-                Err(Denial { reason: Reason::PolicyError, policies, errors })
-            }
-        }
+        conclude(judgement, call_id, trust.state(), record)
     }
 
     fn identify(&self, call: Call<'_>) -> Result<Established, String> {
@@ -141,7 +105,7 @@ impl Decider {
             None => None,
         };
         let credentials = Credentials { peer: call.peer, peer_certificate: call.peer_certificate, api_key };
-        identity::establish(credentials, &self.bundle.palisade.trust_domains, self.api_keys.as_ref())
+        identity::establish(credentials, &self.bundle.palisade.trust_domains, self.api_keys.as_deref())
             .map_err(|error| error.to_string())
     }
 
@@ -179,28 +143,21 @@ impl Decider {
 }
 
 fn conclude(
-    outcome: Result<Vec<String>, Denial>,
+    judgement: Judgement,
     call_id: CallId,
     handoff: HandoffState,
     mut record: ledger::Decision,
 ) -> Concluded {
     record.decision_id = call_id.to_string();
     record.handoff = handoff.code().to_owned();
-    let decision = match outcome {
-        Ok(policies) => {
-            record.decision = ledger::Conclusion::Allow;
-            record.reason = "policy_allowed".to_owned();
-            record.policies.clone_from(&policies);
-            Decision::Allow { policies }
-        }
-        Err(Denial { reason, policies, errors }) => {
-            record.reason = reason.code().to_owned();
-            record.policies = policies;
-            record.errors = errors;
-            Decision::Deny { reason }
-        }
+    let Judgement { by: _, operation: _, decision, policies, errors, shadow } = judgement;
+    (record.decision, record.reason) = match decision {
+        Decision::Allow => (ledger::Conclusion::Allow, "policy_allowed".to_owned()),
+        Decision::Deny { reason } => (ledger::Conclusion::Deny, reason.code().to_owned()),
     };
-    Concluded { decision, call_id, handoff, record }
+    record.policies = policies;
+    record.errors = errors;
+    Concluded { decision, call_id, handoff, record, shadow }
 }
 
 fn describe_head(record: &mut ledger::Decision, head: &RequestHead<'_>) {
@@ -253,7 +210,7 @@ impl Decider {
         let Some(text) = head.own_header(HEADER) else { return Trust::missing() };
         let known = trust::KnownBundles {
             current: self.bundle.digest,
-            previous: self.previous,
+            previous: &self.previous,
             accepted_ms: self.bundle.palisade.handoff.previous_bundle_accepted_s.value.saturating_mul(1000),
         };
         trust::verify(text, &self.secrets, palisade_core::exchange::binding(head), matched, known, now_ms)

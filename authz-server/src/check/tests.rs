@@ -31,11 +31,14 @@ fn decider() -> Decider {
     let secrets = write("secret", &format!("{}\n{}\n", "01".repeat(32), "02".repeat(32)));
     let keys = write("keys", &ApiKeys::render([("web", KEY)]).unwrap());
     Decider {
-        bundle: demo(),
+        bundle: demo().into(),
         secrets: HandoffSecrets::read(&secrets).unwrap(),
-        api_keys: Some(ApiKeys::read(&keys).unwrap()),
+        api_keys: Some(ApiKeys::read(&keys).unwrap().into()),
         epoch: Epoch { server: "test".to_owned(), counter: 3 },
-        previous: Some(PreviousBundle { digest: BundleDigest([8; 32]), replaced_at_ms: NOW_MS - 1000 }),
+        previous: vec![
+            PreviousBundle { digest: BundleDigest([8; 32]), replaced_at_ms: NOW_MS - 1000 },
+            PreviousBundle { digest: BundleDigest([7; 32]), replaced_at_ms: NOW_MS - 2000 },
+        ],
     }
 }
 
@@ -129,8 +132,8 @@ fn certificate_of(peer: &str) -> String {
 fn check(asked: Asked, expected: Result<&str, Reason>) -> Concluded {
     let concluded = decide(&decider(), &asked);
     match (&concluded.decision, expected) {
-        (Decision::Allow { policies }, Ok(policy)) => {
-            assert_eq!(policies, &[policy]);
+        (Decision::Allow, Ok(policy)) => {
+            assert_eq!(concluded.record.policies, [policy]);
             assert_eq!(concluded.record.decision, Conclusion::Allow);
         }
         (Decision::Deny { reason }, Err(expected)) => {
@@ -228,12 +231,14 @@ fn a_handoff_of_another_request_is_a_forgery() {
 
 #[test]
 fn the_bundle_before_is_honoured_for_its_time_and_seen() {
+    let older = Asked { bundle: Some(BundleDigest([7; 32])), ..Asked::default() };
+    assert_eq!(check(older, Ok("storefront-orders")).handoff, HandoffState::PreviousBundle);
     let asked = Asked { bundle: Some(BundleDigest([8; 32])), operation: Some(99), ..Asked::default() };
     let concluded = check(asked.clone(), Ok("storefront-orders"));
     assert_eq!(concluded.handoff, HandoffState::PreviousBundle);
     assert_eq!(concluded.record.handoff, "previous_bundle");
     let mut late = decider();
-    late.previous = Some(PreviousBundle { digest: BundleDigest([8; 32]), replaced_at_ms: NOW_MS - 600_001 });
+    late.previous = vec![PreviousBundle { digest: BundleDigest([8; 32]), replaced_at_ms: NOW_MS - 600_001 }];
     assert_eq!(decide(&late, &asked).decision, Decision::Deny { reason: Reason::HandoffBundleUnknown });
 }
 

@@ -78,15 +78,15 @@ impl Trust {
 
 /// The bundles that a filter may work with.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct KnownBundles {
+pub(super) struct KnownBundles<'a> {
     pub(super) current: BundleDigest,
-    pub(super) previous: Option<PreviousBundle>,
+    pub(super) previous: &'a [PreviousBundle],
     pub(super) accepted_ms: u64,
 }
 
-impl KnownBundles {
+impl KnownBundles<'_> {
     fn is_previous(&self, digest: BundleDigest, now_ms: u64) -> bool {
-        self.previous.is_some_and(|previous| {
+        self.previous.iter().any(|previous| {
             previous.digest == digest && now_ms <= previous.replaced_at_ms.saturating_add(self.accepted_ms)
         })
     }
@@ -97,7 +97,7 @@ pub(super) fn verify(
     secrets: &HandoffSecrets,
     binding: Binding<'_>,
     matched: Option<Matched<'_>>,
-    known: KnownBundles,
+    known: KnownBundles<'_>,
     now_ms: u64,
 ) -> Trust {
     let (handoff, slot) = match Handoff::verify(text.as_bytes(), secrets.slots(), binding, now_ms) {

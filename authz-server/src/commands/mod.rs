@@ -1,9 +1,12 @@
 //! One file a subcommand. A command's result goes to standard output, everything else to standard error.
 
 pub mod build;
+pub mod check;
+mod colours;
 pub mod dev;
 pub mod ledger;
 pub mod serve;
+pub mod test;
 pub mod why;
 
 use clap::Parser;
@@ -17,6 +20,10 @@ pub enum Cli {
     Dev(dev::Args),
     /// Run the ext_authz server
     Serve(serve::Args),
+    /// Say everything that is wrong with a bundle
+    Check(check::Args),
+    /// Run the tests of a bundle through the whole proxy, and say what they leave out
+    Test(test::Args),
     /// Write everything that Envoy reads, from a bundle
     Build(build::Args),
     /// Show what became of a call, by the decision id that its caller was told
@@ -32,6 +39,8 @@ pub fn run(cli: Cli) -> ExitCode {
     match cli {
         Cli::Dev(args) => dev::run(args),
         Cli::Serve(args) => serve::run(args),
+        Cli::Check(args) => check::run(&args),
+        Cli::Test(args) => test::run(&args),
         Cli::Build(args) => build::run(args),
         Cli::Why(args) => why::run(&args),
         Cli::Ledger(command) => ledger::run(&command),

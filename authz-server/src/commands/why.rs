@@ -2,8 +2,9 @@
 
 use super::failed;
 use crate::ledger::{self, Conclusion, Decision, Outcome};
-use crate::state::LEDGER_DIRECTORY;
+use crate::state::{Bundles, LEDGER_DIRECTORY};
 use palisade_core::call_id::CallId;
+use palisade_core::contract::BundleDigest;
 use palisade_core::reason::Reason;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -46,18 +47,29 @@ pub fn run(args: &Args) -> ExitCode {
         let decision = found.decision.as_ref().map(|recorded| {
             serde_json::json!({"index": recorded.index, "leaf_hash": recorded.leaf_hash.to_string(), "entry": recorded.entry})
         });
-        println!("{}", serde_json::json!({"decision": decision, "outcomes": outcomes}));
+        let bundle = found.decision.as_ref().map(|recorded| match kept(args, &recorded.entry) {
+            Ok(path) => serde_json::json!({"kept": true, "path": path}),
+            Err(error) => serde_json::json!({"kept": false, "why": error}),
+        });
+        println!("{}", serde_json::json!({"decision": decision, "bundle": bundle, "outcomes": outcomes}));
         return ExitCode::SUCCESS;
     }
     match &found.decision {
-        Some(decision) => print_decision(&decision.entry),
+        Some(decision) => print_decision(&decision.entry, &kept(args, &decision.entry)),
         None => println!("no decision: the filter refused the call before the server was asked"),
     }
     outcomes.into_iter().for_each(print_outcome);
     ExitCode::SUCCESS
 }
 
-fn print_decision(decision: &Decision) {
+/// Where the bundle is that the decision was made by, so that it can be evaluated again.
+fn kept(args: &Args, decision: &Decision) -> Result<PathBuf, String> {
+    let digest = BundleDigest::parse(&decision.bundle_digest);
+    let digest = digest.ok_or_else(|| format!("`{}` is not a bundle digest", decision.bundle_digest))?;
+    Bundles::of(&args.state).find(digest).map_err(|error| error.to_string())
+}
+
+fn print_decision(decision: &Decision, kept: &Result<PathBuf, String>) {
     let line = |name: &str, value: &str| {
         if !value.is_empty() {
             println!("{name:>10}  {value}");
@@ -91,6 +103,10 @@ fn print_decision(decision: &Decision) {
     line("errors", &decision.errors.join("; "));
     line("handoff", &decision.handoff);
     line("bundle", &decision.bundle_digest);
+    match kept {
+        Ok(path) => line("", &format!("kept whole in {}", path.display())),
+        Err(error) => line("", &format!("not at hand: {error}")),
+    }
     line("epoch", &format!("{}/{}", decision.epoch.server, decision.epoch.counter));
     line("took", &format!("{} µs until it was given to the ledger", decision.latency_us));
 }

@@ -135,6 +135,9 @@ pub enum AdminEvent {
     Stop,
     BundleLoaded,
     BundleRefused,
+    /// Handoff secrets or API keys were replaced; which, the detail says.
+    CredentialsLoaded,
+    CredentialsRefused,
     KeyCreated,
     /// Opening the ledger cut off an unfinished write.
     LedgerRecovered,

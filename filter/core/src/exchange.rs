@@ -223,6 +223,15 @@ pub fn find_operation<'c>(contract: &'c Contract, head: &RequestHead<'_>) -> Res
     })
 }
 
+/// What the filter says to a request that is there as a whole. For tools, which have no stream to judge it in.
+pub fn judge_whole(matched: Matched<'_>, head: &RequestHead<'_>, body: Option<&[u8]>) -> Result<(), Reason> {
+    match (rules::check_head(matched, head, body.is_none())?, body) {
+        (plan @ BodyPlan::Judge { .. }, Some(body)) => judge_body(Some(body), None, plan),
+        (BodyPlan::Absent, Some([_, ..])) => Err(Reason::BodyNotDeclared),
+        (BodyPlan::Absent | BodyPlan::Judge { .. } | BodyPlan::Stream, _) => Ok(()),
+    }
+}
+
 /// What the proof of a handoff is bound to. The server must bind the same parts.
 pub const fn binding<'a>(head: &RequestHead<'a>) -> Binding<'a> {
     Binding { method: head.method.as_str(), authority: head.authority.raw(), target: head.target.raw() }

@@ -13,6 +13,7 @@ pub use schema::{
     SchemaId, Schemas, TextRules, TypeSet,
 };
 
+use crate::bundle::problem::Problem;
 use palisade_core::method::Method;
 use palisade_core::routes::Segment;
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ pub struct Model {
     pub schemas: Schemas,
     /// By their names in the contract. Nothing is enforced by them: who a caller is, is the bundle's matter.
     pub security_schemes: BTreeMap<Box<str>, SecurityScheme>,
+    /// What the reader found to be allowed and rarely meant, for the lints.
+    pub(in crate::bundle) habits: Vec<Problem>,
 }
 
 /// Which dialect the contract is written in.

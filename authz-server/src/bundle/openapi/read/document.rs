@@ -100,7 +100,13 @@ impl<'d> Reading<'d> {
             })
             .collect();
         let security_schemes = components.map(|fields| self.security_schemes(fields)).unwrap_or_default();
-        Some(Model { version: self.version, operations, schemas: self.arena.take(), security_schemes })
+        Some(Model {
+            version: self.version,
+            operations,
+            schemas: self.arena.take(),
+            security_schemes,
+            habits: self.habits(),
+        })
     }
 
     fn no_operations(&mut self, fields: Fields<'d>) {
@@ -176,7 +182,8 @@ impl<'d> Reading<'d> {
     fn path(&mut self, key: &'d Key, node: &'d Node, bases: &Bases, out: &mut Vec<Placeable>) -> usize {
         let Some(node) = self.path_item(key, node) else { return 0 };
         let Some(fields) = self.object(node, &keys::PATH_ITEM) else { return 0 };
-        let template = self.template(key.at, &key.text);
+        let template =
+            self.template(key.at, &key.text).filter(|template| self.check_whole(key.at, &key.text, template));
         let own = if bases.fixed { None } else { self.base_path(fields.find("servers")) };
         let base = own.as_ref().unwrap_or(&bases.document);
         let shared = self.parameters(fields, template.as_deref());

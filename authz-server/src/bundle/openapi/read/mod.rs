@@ -22,6 +22,7 @@ pub(in crate::bundle) use document::{base_path, read};
 
 use super::model::{Parameter, Pattern, RequestBody, Response, Version};
 use crate::bundle::files::File;
+use crate::bundle::lints::Lint;
 use crate::bundle::problem::{Place, Problem, Problems};
 use crate::bundle::yaml::{Key, Node, Span, Value};
 use keys::ObjectKeys;
@@ -43,7 +44,7 @@ struct Reading<'d> {
     problems: Problems,
     count: usize,
     /// One for each lint, with the number of further places: a habit of an author is one habit.
-    lints: BTreeMap<&'static str, Habit>,
+    lints: BTreeMap<Lint, Habit>,
     arena: Arena<'d>,
     known: Known<'d>,
 }
@@ -122,8 +123,8 @@ impl<'d> Reading<'d> {
     }
 
     /// Something that is allowed and rarely meant.
-    fn lint(&mut self, at: Span, lint: &'static str, message: impl Into<String>, help: impl Into<String>) {
-        if let Some(habit) = self.lints.get_mut(lint) {
+    fn lint(&mut self, at: Span, lint: Lint, message: impl Into<String>, help: impl Into<String>) {
+        if let Some(habit) = self.lints.get_mut(&lint) {
             habit.more += 1;
             return;
         }
@@ -131,15 +132,22 @@ impl<'d> Reading<'d> {
         self.lints.insert(lint, Habit { problem, more: 0 });
     }
 
-    fn finish(mut self) -> Problems {
-        for Habit { mut problem, more } in std::mem::take(&mut self.lints).into_values() {
+    /// What is allowed and rarely meant, once for each habit. The subject is the service, as `lints.allow` names it.
+    fn habits(&mut self) -> Vec<Problem> {
+        let service = self.file.path.split('/').nth(1).unwrap_or_default().to_owned();
+        let habits = std::mem::take(&mut self.lints).into_values();
+        let said = habits.map(|Habit { mut problem, more }| {
             match more {
                 0 => {}
                 1 => problem.message.push_str(" (and in one more place)"),
                 more => problem.message.push_str(&format!(" (and in {more} more places)")),
             }
-            self.problems.push(problem);
-        }
+            problem.subject(&service)
+        });
+        said.collect()
+    }
+
+    fn finish(mut self) -> Problems {
         if let Some(more @ 1..) = self.count.checked_sub(PROBLEMS_MAX) {
             let message = format!("the contract has {more} more problems, which are not shown");
             self.problems.push(Problem::new(Place::file(&self.file.path), message));

@@ -4,6 +4,7 @@ use super::document::Scene;
 use super::references::Kind;
 use super::servers::BasePath;
 use super::{Fields, Reading};
+use crate::bundle::lints::Lint;
 use crate::bundle::openapi::model::{Operation, Parameter, ParameterPart, RequestBody, Response, Status};
 use crate::bundle::problem::Problem;
 use crate::bundle::yaml::{Key, Span};
@@ -39,7 +40,7 @@ impl<'d> Reading<'d> {
         }
         let template: Vec<Segment> = base.segments.iter().chain(scene.template?).cloned().collect();
         let path = format!("{}{}", base.text, scene.path);
-        if !self.check_whole(scene.at, &path, &template) {
+        if !base.segments.is_empty() && !self.check_whole(scene.at, &path, &template) {
             return None;
         }
         Some(Operation {
@@ -94,7 +95,7 @@ impl<'d> Reading<'d> {
                 let message =
                     format!("the header `{}` is no parameter: OpenAPI ignores it here", parameter.name);
                 let help = "`accept` and `content-type` follow from the media types, `authorization` from `security`; remove it";
-                self.lint(item.at, "header-ignored", message, help);
+                self.lint(item.at, Lint::HeaderIgnored, message, help);
                 continue;
             }
             self.check_template(item.at, &parameter, template);

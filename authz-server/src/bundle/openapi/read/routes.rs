@@ -2,6 +2,7 @@
 
 use super::Reading;
 use super::document::Placeable;
+use crate::bundle::lints::Lint;
 use crate::bundle::yaml::Span;
 use palisade_core::method::Method;
 use palisade_core::routes::Segment;
@@ -57,7 +58,7 @@ impl Reading<'_> {
                 if same_escapes(first, text) {
                     let help =
                         "a service that makes no difference between upper and lower case would mix them up";
-                    self.lint(*at, "path-case", message, help);
+                    self.lint(*at, Lint::PathCase, message, help);
                 } else {
                     self.wrong(*at, message, "the two are one text in two spellings; keep one");
                 }

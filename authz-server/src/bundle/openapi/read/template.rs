@@ -94,10 +94,18 @@ fn parse(segment: &str) -> Option<Segment> {
 
 fn help_for(segment: &str) -> String {
     let balanced = segment.matches('{').count() == segment.matches('}').count();
-    let inner: String = segment.chars().filter(|character| character.is_ascii_alphanumeric()).collect();
-    if balanced && !inner.is_empty() {
+    let words = segment.split(|character: char| !character.is_ascii_alphanumeric());
+    let mut name = String::new();
+    for word in words.filter(|word| !word.is_empty()) {
+        let mut letters = word.chars();
+        let first =
+            letters.next().map(|first| if name.is_empty() { first } else { first.to_ascii_uppercase() });
+        name.extend(first);
+        name.extend(letters);
+    }
+    if balanced && !name.is_empty() {
         format!(
-            "a parameter takes a whole segment: write `{{{inner}}}` and give it a `pattern` that holds the text, too"
+            "a parameter takes a whole segment: write `{{{name}}}` and give it a `pattern` that holds the text, too"
         )
     } else {
         "a parameter takes a whole segment: `/orders/{orderId}`".to_owned()

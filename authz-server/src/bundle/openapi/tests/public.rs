@@ -3,7 +3,7 @@
 use crate::bundle::files::{File, Role};
 use crate::bundle::openapi;
 use crate::bundle::parsed::Document;
-use crate::bundle::problem::{Problems, Severity};
+use crate::bundle::problem::Problem;
 use crate::bundle::yaml;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -65,13 +65,13 @@ fn measure(path: &Path) {
         .flat_map(|model| model.operations.iter().map(|operation| model.facts(operation).len()))
         .sum();
     let facts_ms = started.elapsed().as_millis();
-    let (operations, schemas) = model.map_or((0, 0), |model| (model.operations.len(), model.schemas.len()));
-    let errors = problems.sorted().iter().filter(|problem| problem.severity == Severity::Error).count();
+    let (operations, schemas, lints) =
+        model.map_or((0, 0, 0), |model| (model.operations.len(), model.schemas.len(), model.habits.len()));
     println!(
-        "| {} | {} | {operations} | {schemas} | {parse_ms} | {read_ms} | {facts_ms} ({facts}) | {errors} | {} |",
+        "| {} | {} | {operations} | {schemas} | {parse_ms} | {read_ms} | {facts_ms} ({facts}) | {} | {lints} |",
         path.display(),
         file.text.len(),
-        problems.sorted().len() - errors,
+        problems.sorted().len(),
     );
 }
 
@@ -79,16 +79,17 @@ fn measure(path: &Path) {
 fn explain(path: &Path) {
     let file = file(path);
     let Ok(root) = yaml::parse(&file) else { return };
-    let (_, problems) = openapi::read(&Document { file: &file, root }, None);
+    let (model, problems) = openapi::read(&Document { file: &file, root }, None);
     println!("\n{}", path.display());
-    for (kind, (count, example)) in kinds(&problems) {
+    let habits = model.iter().flat_map(|model| &model.habits);
+    for (kind, (count, example)) in kinds(problems.sorted().into_iter().chain(habits)) {
         println!("{count:>6} × {kind}\n         {}", example.replace('\n', "\n         "));
     }
 }
 
-fn kinds(problems: &Problems) -> BTreeMap<String, (usize, String)> {
+fn kinds<'p>(problems: impl Iterator<Item = &'p Problem>) -> BTreeMap<String, (usize, String)> {
     let mut kinds = BTreeMap::new();
-    for problem in problems.sorted() {
+    for problem in problems {
         // What stands in backticks is the document's.
         let kind: Vec<_> = problem.message.split('`').step_by(2).collect();
         let found = kinds.entry(kind.join("…")).or_insert_with(|| (0, problem.to_string()));

@@ -1,6 +1,7 @@
 //! Keywords that speak of objects, and those that combine schemas.
 
 use super::Reading;
+use crate::bundle::lints::Lint;
 use crate::bundle::openapi::model::{Combined, Dependency, Discriminator, ObjectRules, SchemaId};
 use crate::bundle::openapi::read::{Fields, keys};
 use crate::bundle::problem::Problem;
@@ -87,7 +88,12 @@ impl<'d> Reading<'d> {
                     .suggest(name, properties.iter().map(|(known, _)| known.as_ref()));
                 if let Some(near) = near.suggestion {
                     let message = format!("`{name}` is required and is no property; there is `{near}`");
-                    self.lint(at, "required-undeclared", message, "mend the name, or declare the property");
+                    self.lint(
+                        at,
+                        Lint::RequiredUndeclared,
+                        message,
+                        "mend the name, or declare the property",
+                    );
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! The keywords of schemas, by the type that they speak of.
 
 use super::{Reading, Role};
+use crate::bundle::lints::Lint;
 use crate::bundle::openapi::model::{
     ArrayRules, Bound, Decimal, NumberRules, Schema, TextRules, TypeSet, Version,
 };
@@ -56,7 +57,7 @@ impl<'d> Reading<'d> {
             {
                 let message = "`nullable` has no effect without a `type` beside it";
                 let help = "write the `type` here, or `nullable` in the schema that has the type";
-                self.lint(key.at, "nullable-without-type", message, help);
+                self.lint(key.at, Lint::NullableWithoutType, message, help);
             }
             return declared.unwrap_or_default().union(TypeSet::NULL);
         }
@@ -255,7 +256,7 @@ impl<'d> Reading<'d> {
                 let message = format!("`{}` has no effect on type {}", key.text, schema.types);
                 self.lint(
                     key.at,
-                    "rule-without-effect",
+                    Lint::RuleWithoutEffect,
                     message,
                     "mend `type`, or move the rule to where it holds",
                 );
@@ -267,7 +268,7 @@ impl<'d> Reading<'d> {
             && schema.combined.is_none();
         if untyped && let Some((key, _)) = fields.entry("properties") {
             let message = "`properties` without `type`: a value that is no object passes all of these rules";
-            self.lint(key.at, "properties-without-type", message, "write `type: object`");
+            self.lint(key.at, Lint::PropertiesWithoutType, message, "write `type: object`");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Values that stand in schemas: `enum`, `const` and `default`, and whether they can be what their schema asks for.
 
 use super::Reading;
+use crate::bundle::lints::Lint;
 use crate::bundle::openapi::model::{Decimal, Json, Schema, TypeSet, Version};
 use crate::bundle::openapi::read::Fields;
 use crate::bundle::yaml::{Node, Span, Value};
@@ -28,7 +29,7 @@ impl<'d> Reading<'d> {
         let nullable = matches!(fields.find("nullable"), Some(Node { value: Value::Bool(true), .. }));
         if self.version == Version::V30 && nullable && !values.contains(&Json::Null) {
             let message = "`nullable` beside an `enum` without `null`: `null` is still refused";
-            self.lint(key.at, "nullable-enum", message, "add `null` to the `enum`, or remove `nullable`");
+            self.lint(key.at, Lint::NullableEnum, message, "add `null` to the `enum`, or remove `nullable`");
         }
         Some(values.into())
     }
@@ -54,7 +55,7 @@ impl<'d> Reading<'d> {
         // `default: null` is how many people write that there is none.
         if !fits && value != Json::Null {
             let message = format!("the default {value} is none of the values that the schema accepts");
-            self.lint(node.at, "default-refused", message, "mend the default or the schema");
+            self.lint(node.at, Lint::DefaultRefused, message, "mend the default or the schema");
         }
     }
 

@@ -1,18 +1,25 @@
 //! Cedar: the schema generated from contracts, the policies validated against it, and the evaluation.
 //!
-//! The one file that names `cedar_policy`. Principal, action and resource are words of this file; elsewhere they are
+//! The one module that names `cedar_policy`. Principal, action and resource are words of this module; elsewhere they are
 //! identity, operation and service.
 //! INVARIANT: an answer is `Allow` only when Cedar allows and no policy errored; Cedar itself skips what errs.
+
+mod annotations;
+mod policies;
+
+pub use policies::{ActionScope, Effect, EntityName, EntityScope, Mode, PolicySummary};
+pub(crate) use policies::{PolicyFile, check_names, parse};
 
 use crate::bundle::{EntityDeclarations, Place, PolicySource, Problem, Problems};
 use crate::identity::{Established, Identity};
 use cedar_policy::{
-    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicyId,
-    PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
+    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicySet, Request,
+    RestrictedExpression, Schema, ValidationMode, Validator,
 };
 use miette::Diagnostic;
 use palisade_core::contract::{Contract, Matched, OperationClass};
-use std::collections::{BTreeMap, HashSet};
+use policies::Named;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::str::FromStr;
 
@@ -30,7 +37,11 @@ mod names {
 pub struct Policies {
     schema: Schema,
     schema_text: String,
-    set: PolicySet,
+    /// The policies that count.
+    enforced: PolicySet,
+    /// All policies, where some of them are shadows.
+    with_shadows: Option<PolicySet>,
+    all: Vec<PolicySummary>,
     entities: Entities,
     /// The action of each operation, by its index in the contract.
     actions: Vec<EntityUid>,
@@ -75,7 +86,7 @@ impl Policies {
     pub(crate) fn load(
         contract: &Contract,
         declared: &EntityDeclarations,
-        sources: &[PolicySource<'_>],
+        files: Vec<PolicyFile<'_>>,
     ) -> Result<Policies, Problems> {
         let schema_text = schema_text(contract);
         let internal = |error: String| Problems::from(Problem::new(Place::directory("services"), error));
@@ -83,12 +94,19 @@ impl Policies {
             .map_err(|error| internal(format!("the generated Cedar schema does not hold: {error}")))?;
         let types = Types::new().map_err(internal)?;
         let entities = entities(contract, declared, &types, &schema).map_err(internal)?;
-        let set = policy_set(&schema, sources)?;
+        let mut problems = Problems::default();
+        let named = policies::name_all(files, &mut problems);
+        if problems.has_errors() {
+            return Err(problems);
+        }
+        let set = policy_set(&schema, &named)?;
+        let (enforced, with_shadows) = without_shadows(set, &named)?;
+        let all = named.into_iter().map(|policy| policy.summary).collect();
         let actions = all_operations(contract)
             .map(|matched| action(matched))
             .collect::<Result<_, _>>()
             .map_err(internal)?;
-        Ok(Policies { schema, schema_text, set, entities, actions, types })
+        Ok(Policies { schema, schema_text, enforced, with_shadows, all, entities, actions, types })
     }
 
     /// The schema in Cedar's own syntax.
@@ -96,12 +114,24 @@ impl Policies {
         &self.schema_text
     }
 
-    pub fn answer(&self, question: Question<'_>) -> Answer {
-        let request = match self.request(question) {
-            Ok(request) => request,
-            Err(error) => return Answer::Error { policies: Vec::new(), errors: vec![error] },
-        };
-        let response = Authorizer::new().is_authorized(&request, &self.set, &self.entities);
+    /// All policies, in the order of their files and places.
+    pub fn all(&self) -> impl Iterator<Item = &PolicySummary> {
+        self.all.iter()
+    }
+
+    /// What the policies that count say, and what would be said if the shadows counted, too.
+    pub fn answer(&self, question: Question<'_>) -> (Answer, Option<Answer>) {
+        match self.request(question) {
+            Ok(request) => {
+                let shadow = self.with_shadows.as_ref().map(|set| self.ask(&request, set));
+                (self.ask(&request, &self.enforced), shadow)
+            }
+            Err(error) => (Answer::Error { policies: Vec::new(), errors: vec![error] }, None),
+        }
+    }
+
+    fn ask(&self, request: &Request, set: &PolicySet) -> Answer {
+        let response = Authorizer::new().is_authorized(request, set, &self.entities);
         let mut policies: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
         policies.sort();
         let mut errors: Vec<String> = response.diagnostics().errors().map(ToString::to_string).collect();
@@ -230,81 +260,50 @@ fn entities(
     Entities::from_entities(all, Some(schema)).map_err(|error| error.to_string())
 }
 
-/// Parses all files, names each policy by its `@id`, and validates them strictly together.
-fn policy_set(schema: &Schema, sources: &[PolicySource<'_>]) -> Result<PolicySet, Problems> {
-    let mut problems = Problems::default();
-    let mut set = PolicySet::new();
-    let mut homes: BTreeMap<String, &PolicySource<'_>> = BTreeMap::new();
-    for source in sources {
-        match PolicySet::from_str(source.text) {
-            Ok(parsed) => add_policies(&mut set, &parsed, source, &mut homes, &mut problems),
-            Err(errors) => {
-                for error in errors.iter() {
-                    problems.push(problem_of(source, error, format!("{error}")));
-                }
-            }
+/// Splits off what does not count. Nothing but the mode distinguishes a shadow: it is validated like any other.
+fn without_shadows(all: PolicySet, named: &[Named<'_>]) -> Result<(PolicySet, Option<PolicySet>), Problems> {
+    let mut enforced = all.clone();
+    let shadows = named.iter().filter(|policy| policy.summary.mode == Mode::Shadow);
+    let mut some = false;
+    for shadow in shadows {
+        some = true;
+        if let Err(error) = enforced.remove_static(shadow.policy.id().clone()) {
+            return Err(Problem::new(shadow.summary.place.clone(), error.to_string()).into());
         }
     }
-    if !problems.is_empty() {
-        return Err(problems);
+    Ok((enforced, some.then_some(all)))
+}
+
+/// Validates all policies strictly, together.
+fn policy_set(schema: &Schema, named: &[Named<'_>]) -> Result<PolicySet, Problems> {
+    let mut problems = Problems::default();
+    let mut set = PolicySet::new();
+    for policy in named {
+        if let Err(error) = set.add(policy.policy.clone()) {
+            problems.push(Problem::new(policy.summary.place.clone(), error.to_string()));
+        }
     }
+    let homes: HashMap<&str, &Named<'_>> =
+        named.iter().map(|policy| (policy.summary.id.as_str(), policy)).collect();
     let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
     for error in result.validation_errors() {
-        let id = error.policy_id().to_string();
-        match homes.get(&id) {
-            Some(source) => problems.push(problem_of(source, error, format!("policy `{id}`: {error}"))),
+        let id: &str = error.policy_id().as_ref();
+        match homes.get(id) {
+            Some(home) => problems.push(problem_of(home.source, error, format!("policy `{id}`: {error}"))),
             None => problems.push(Problem::new(Place::file("*.cedar"), error.to_string())),
         }
     }
     if problems.is_empty() { Ok(set) } else { Err(problems) }
 }
 
-fn add_policies<'s, 't>(
-    set: &mut PolicySet,
-    parsed: &PolicySet,
-    source: &'s PolicySource<'t>,
-    homes: &mut BTreeMap<String, &'s PolicySource<'t>>,
-    problems: &mut Problems,
-) {
-    if parsed.templates().next().is_some() {
-        problems.push(Problem::new(
-            Place::file(source.path),
-            "a template has slots that nothing fills: write a policy without `?principal` and `?resource`",
-        ));
-    }
-    let mut policies: Vec<_> = parsed.policies().collect();
-    policies.sort_by_key(|policy| policy.id().to_string());
-    for policy in policies {
-        let place = place_of_policy(source, &policy.to_string());
-        let Some(id) = policy.annotation("id").filter(|id| !id.is_empty()) else {
-            problems.push(
-                Problem::new(place, "a policy has no `@id`")
-                    .help("put `@id(\"a-name\")` before it: decisions name the policies that made them"),
-            );
-            continue;
-        };
-        if let Some(home) = homes.insert(id.to_owned(), source) {
-            problems.push(Problem::new(place, format!("policy `{id}` is in `{}` already", home.path)));
-            continue;
-        }
-        if let Err(error) = set.add(policy.new_id(PolicyId::new(id))) {
-            problems.push(Problem::new(place, error.to_string()));
-        }
-    }
-}
-
-/// Policies keep their text, and the first place of that text is theirs.
-fn place_of_policy(source: &PolicySource<'_>, text: &str) -> Place {
-    match source.text.find(text) {
-        Some(offset) => Place::of_offset(source.path, source.text, offset),
-        None => Place::file(source.path),
-    }
-}
-
-fn problem_of(source: &PolicySource<'_>, diagnostic: &dyn Diagnostic, message: String) -> Problem {
-    let offset = diagnostic.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
-    let place = match offset {
-        Some(offset) => Place::of_offset(source.path, source.text, offset),
+fn problem_of(source: PolicySource<'_>, diagnostic: &dyn Diagnostic, message: String) -> Problem {
+    let label = diagnostic.labels().and_then(|mut labels| labels.next());
+    let place = match label {
+        Some(label) => Place::of_range(
+            source.path,
+            source.text,
+            label.offset()..label.offset().saturating_add(label.len()),
+        ),
         None => Place::file(source.path),
     };
     let problem = Problem::new(place, message);

@@ -1,0 +1,93 @@
+//! The tests of a bundle, `tests/**/*.yaml`: requests with the answer that the whole proxy must give.
+//!
+//! `format` is what people write, `checked` makes cases of it. They are part of the bundle and of its digest.
+//! INVARIANT: a `Case` names only what the bundle has, and is a request that an HTTP client could send: a test that
+//! cannot fail because of a misspelled name does not load.
+
+mod checked;
+pub mod format;
+
+pub(super) use checked::{Known, check_all, read_all};
+
+use super::Place;
+use palisade_core::reason::Reason;
+use std::fmt;
+
+/// The cases of one file, tables written out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseFile {
+    pub path: String,
+    pub cases: Vec<Case>,
+}
+
+/// One request of one caller, and the answer that it must get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Case {
+    /// Unique in its file; a case out of a table has its caller and its request behind its name.
+    pub name: String,
+    pub place: Place,
+    pub caller: Caller,
+    pub request: CaseRequest,
+    pub expect: Expectation,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Caller {
+    Anonymous,
+    /// By SPIFFE id.
+    Workload(String),
+    Client {
+        name: String,
+        /// The workload that carries the call.
+        through: Option<String>,
+    },
+}
+
+/// What is asked, as a client sends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseRequest {
+    pub method: String,
+    /// With the query.
+    pub path: String,
+    pub host: String,
+    /// Names in lower case, as a proxy holds them.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+/// What must come out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expectation {
+    pub allowed: bool,
+    /// Only beside a denial. `None`: any.
+    pub reason: Option<Reason>,
+    /// Sorted. `None`: any.
+    pub policies: Option<Vec<String>>,
+    pub shadow: Option<ShadowExpectation>,
+}
+
+/// What would come out if the shadow policies counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShadowExpectation {
+    pub allowed: bool,
+    /// Sorted. `None`: any.
+    pub policies: Option<Vec<String>>,
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Caller::Anonymous => f.write_str("anonymous"),
+            Caller::Workload(id) => f.write_str(id),
+            Caller::Client { name, through: None } => f.write_str(name),
+            Caller::Client { name, through: Some(workload) } => write!(f, "{name} through {workload}"),
+        }
+    }
+}
+
+impl fmt::Display for CaseRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} at {}", self.method, self.path, self.host)
+    }
+}

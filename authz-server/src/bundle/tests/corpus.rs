@@ -1,0 +1,280 @@
+//! The corpus of broken bundles: each case is edits to the sound bundle and the report that its author then reads.
+//!
+//! ```text
+//! # A comment.
+//! case a key that nobody knows
+//! @ services/loans/service.yaml      the file that the next lines edit
+//! - owner: team-desk                 these lines, of which there is exactly one place,
+//! + ownr: team-desk                  become these; `+` alone adds to the end, and makes the file where there is none
+//! ! remove entities/people.yaml
+//! ! bytes desk.cedar ff fe           the whole file, in hexadecimal
+//! ! size desk.cedar 40000000         a file of so many zero bytes
+//! ! repeat desk.cedar 9 text         the text so many times, at the end of the file
+//! ! link services/loop ..            a symbolic link
+//! ! socket desk.cedar                something that is neither a file nor a folder
+//! < error: unknown key `ownr`        the report, line by line
+//! ```
+//!
+//! INVARIANT: what a report suggests in place of a marked text mends that problem; `! no mend` says where a suggestion
+//! is not meant to be put there.
+
+use super::{Bundle, workspace};
+use crate::bundle::{Checked, Problem, Problems};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Set to write the reports anew.
+const BLESS: &str = "PALISADE_BLESS";
+
+/// A copy of the sound bundle that may be broken.
+pub(super) struct Scene(TempDir);
+
+impl Scene {
+    pub(super) fn sound() -> Scene {
+        let scene = Scene(tempfile::tempdir().unwrap());
+        let base = workspace().join("tests/bundles/sound");
+        for path in files_below(&base) {
+            scene.write(&path, &fs::read(base.join(&path)).unwrap());
+        }
+        scene
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(super) fn files(&self) -> Vec<String> {
+        files_below(self.path())
+    }
+
+    pub(super) fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path().join(path)).unwrap_or_default()
+    }
+
+    pub(super) fn write(&self, path: &str, bytes: &[u8]) {
+        fs::write(self.made(path), bytes).unwrap();
+    }
+
+    /// The full path, with its folders made.
+    fn made(&self, path: &str) -> PathBuf {
+        let full = self.path().join(path);
+        fs::create_dir_all(full.parent().unwrap()).unwrap();
+        full
+    }
+
+    fn apply(&self, edit: &Edit) {
+        match edit {
+            Edit::Lines { path, old, new } => {
+                let text = self.read(path);
+                if !old.is_empty() {
+                    assert_eq!(text.matches(old.as_str()).count(), 1, "`{old}` has not one place in {path}");
+                }
+                let edited = if old.is_empty() { text + new } else { text.replacen(old, new, 1) };
+                self.write(path, edited.as_bytes());
+            }
+            Edit::Remove { path } => fs::remove_file(self.path().join(path)).unwrap(),
+            Edit::Bytes { path, bytes } => self.write(path, bytes),
+            Edit::Size { path, bytes } => {
+                fs::File::create(self.made(path)).unwrap().set_len(*bytes).unwrap();
+            }
+            Edit::Repeat { path, times, text } => {
+                self.write(path, (self.read(path) + &text.repeat(*times)).as_bytes());
+            }
+            Edit::Socket { path } => drop(std::os::unix::net::UnixListener::bind(self.made(path)).unwrap()),
+            Edit::Link { path, target } => std::os::unix::fs::symlink(target, self.made(path)).unwrap(),
+        }
+    }
+}
+
+fn files_below(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if path.is_dir() {
+            found.extend(files_below(&path).into_iter().map(|below| format!("{name}/{below}")));
+        } else {
+            found.push(name);
+        }
+    }
+    found.sort();
+    found
+}
+
+#[derive(Debug, Default)]
+struct Case {
+    name: String,
+    edits: Vec<Edit>,
+    /// Whether what is suggested can be put in the place of what is marked.
+    mends: bool,
+    report: String,
+    /// The lines of the file before the report, and the number of lines that the report has now.
+    before: usize,
+    lines: usize,
+}
+
+#[derive(Debug)]
+enum Edit {
+    Lines { path: String, old: String, new: String },
+    Remove { path: String },
+    Bytes { path: String, bytes: Vec<u8> },
+    Size { path: String, bytes: u64 },
+    Repeat { path: String, times: usize, text: String },
+    Socket { path: String },
+    Link { path: String, target: String },
+}
+
+fn parse(file: &str, text: &str) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    let mut editing = String::new();
+    for (number, line) in text.lines().enumerate() {
+        let wrong = || format!("{file}:{}: cannot be read: `{line}`", number + 1);
+        if let Some(name) = line.strip_prefix("case ") {
+            cases.push(Case { name: name.to_owned(), mends: true, ..Case::default() });
+            continue;
+        }
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let case = cases.last_mut().unwrap_or_else(|| panic!("{}", wrong()));
+        let (mark, rest) = line.split_at(1);
+        let rest = rest.strip_prefix(' ').unwrap_or(rest);
+        match mark {
+            "<" => {
+                case.lines += 1;
+                writeln!(case.report, "{rest}").unwrap();
+                continue;
+            }
+            "@" => {
+                editing = rest.to_owned();
+                case.edits.push(Edit::Lines {
+                    path: editing.clone(),
+                    old: String::new(),
+                    new: String::new(),
+                });
+            }
+            "-" | "+" => edit_line(case, &editing, mark, rest),
+            "!" if rest == "no mend" => case.mends = false,
+            "!" => case.edits.push(edit(rest).unwrap_or_else(|| panic!("{}", wrong()))),
+            _ => panic!("{}", wrong()),
+        }
+        case.before = number + 1;
+    }
+    cases
+}
+
+fn edit_line(case: &mut Case, editing: &str, mark: &str, line: &str) {
+    if let (Some(Edit::Lines { new, .. }), "-") = (case.edits.last(), mark)
+        && !new.is_empty()
+    {
+        case.edits.push(Edit::Lines { path: editing.to_owned(), old: String::new(), new: String::new() });
+    }
+    let Some(Edit::Lines { old, new, .. }) = case.edits.last_mut() else {
+        panic!("`{line}` belongs to no file: write `@ path` before it");
+    };
+    writeln!(if mark == "-" { old } else { new }, "{line}").unwrap();
+}
+
+fn edit(text: &str) -> Option<Edit> {
+    let (what, rest) = text.split_once(' ')?;
+    let (path, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+    let path = path.to_owned();
+    Some(match what {
+        "remove" => Edit::Remove { path },
+        "bytes" => Edit::Bytes { path, bytes: hex::decode(rest.replace(' ', "")).ok()? },
+        "size" => Edit::Size { path, bytes: rest.parse().ok()? },
+        "repeat" => {
+            let (times, text) = rest.split_once(' ')?;
+            Edit::Repeat { path, times: times.parse().ok()?, text: text.replace("\\n", "\n") }
+        }
+        "socket" => Edit::Socket { path },
+        "link" => Edit::Link { path, target: rest.to_owned() },
+        _ => return None,
+    })
+}
+
+/// What the author of the bundle reads.
+fn report(checked: &Checked) -> String {
+    let mut parts: Vec<String> = checked.notes.iter().map(|note| format!("note: {note}\n")).collect();
+    if !checked.problems.is_empty() {
+        parts.insert(0, checked.problems.report(false) + "\n");
+    }
+    parts.join("\n")
+}
+
+fn problems(scene: &Scene) -> Problems {
+    Bundle::check(scene.path()).problems
+}
+
+/// The one check of a case: its report is the expected one, and what is suggested mends.
+fn check(case: &Case) -> (String, Vec<String>) {
+    let scene = Scene::sound();
+    case.edits.iter().for_each(|edit| scene.apply(edit));
+    let checked = Bundle::check(scene.path());
+    let mut wrong = Vec::new();
+    for problem in checked.problems.sorted() {
+        if let Some(suggestion) = problem.suggestion.as_deref().filter(|_| case.mends)
+            && !mends(&scene, problem, suggestion)
+        {
+            wrong.push(format!("`{suggestion}` does not mend: {problem}"));
+        }
+    }
+    (report(&checked), wrong)
+}
+
+/// Puts the suggestion in the place of what is marked, and looks whether the problem is gone.
+fn mends(scene: &Scene, problem: &Problem, suggestion: &str) -> bool {
+    let place = &problem.place;
+    if place.line.is_none() {
+        // A file whose name is wrong.
+        fs::rename(scene.path().join(&place.file), scene.path().join(suggestion)).unwrap();
+        let left = problems(scene);
+        fs::rename(scene.path().join(suggestion), scene.path().join(&place.file)).unwrap();
+        return left.iter().all(|other| other.message != problem.message || other.place != problem.place);
+    }
+    let (Some(line), Some(column), Some(excerpt)) = (place.line, place.column, &place.excerpt) else {
+        return false;
+    };
+    let text = scene.read(&place.file);
+    let line_start: usize = text.split_inclusive('\n').take(line as usize - 1).map(str::len).sum();
+    let before: usize = text[line_start..].chars().take(column as usize - 1).map(char::len_utf8).sum();
+    let (start, marked) = (line_start + before, &excerpt.text[excerpt.from..excerpt.to]);
+    assert!(text[start..].starts_with(marked), "the excerpt is not what stands at {place}");
+    let mended = format!("{}{suggestion}{}", &text[..start], &text[start + marked.len()..]);
+    scene.write(&place.file, mended.as_bytes());
+    let left = problems(scene);
+    scene.write(&place.file, text.as_bytes());
+    left.iter().all(|other| other.message != problem.message || other.place != problem.place)
+}
+
+#[test]
+fn every_broken_bundle_has_its_report() {
+    let folder = workspace().join("tests/bundles/broken");
+    let bless = std::env::var_os(BLESS).is_some();
+    let (mut count, mut wrong) = (0, Vec::new());
+    for file in files_below(&folder) {
+        let text = fs::read_to_string(folder.join(&file)).unwrap();
+        let cases = parse(&file, &text);
+        let mut lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
+        // From the end, so that the lines of those before keep their numbers.
+        for case in cases.iter().rev() {
+            count += 1;
+            let (found, not_mended) = check(case);
+            wrong.extend(not_mended.into_iter().map(|text| format!("{file}: {}: {text}", case.name)));
+            let marked = found.lines().map(|line| format!("< {line}").trim_end().to_owned());
+            if bless {
+                lines.splice(case.before..case.before + case.lines, marked);
+            } else if found.lines().map(str::trim_end).ne(case.report.lines()) {
+                let expected = &case.report;
+                wrong.push(format!("{file}: {}\nexpected:\n{expected}found:\n{found}", case.name));
+            }
+        }
+        if bless {
+            fs::write(folder.join(&file), lines.join("\n") + "\n").unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(count >= 80, "{count} broken bundles: the corpus has shrunk");
+}

@@ -1,0 +1,162 @@
+//! The part of a decision that needs neither proxy nor credentials: what is asked, and may the caller do it.
+//!
+//! INVARIANT: `palisade test` and the server decide by this code, so that a test says what the server will do.
+
+use super::Decision;
+use crate::bundle::Bundle;
+use crate::cedar::{Answer, Question};
+use crate::identity::Established;
+use palisade_core::canary;
+use palisade_core::contract::Matched;
+use palisade_core::exchange::{find_operation, judge_whole};
+use palisade_core::head::RequestHead;
+use palisade_core::reason::Reason;
+use palisade_core::routes::OperationIndex;
+
+/// A request that somebody describes, with the caller that it would be proven to come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    pub method: &'a str,
+    /// With or without a port.
+    pub host: &'a str,
+    /// Path and query, as they would be sent.
+    pub target: &'a str,
+    /// Names in lower case. A body needs its `content-type`; `content-length` is not needed.
+    pub headers: &'a [(&'a str, &'a str)],
+    pub body: Option<&'a [u8]>,
+    pub caller: &'a Established,
+}
+
+/// Who came to a conclusion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judge {
+    /// The request breaks a rule that needs no caller: the server would not be asked.
+    Filter,
+    Server,
+}
+
+/// A conclusion, with everything that it rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    pub by: Judge,
+    /// `None` where no contract claims the request.
+    pub operation: Option<OperationIndex>,
+    pub decision: Decision,
+    /// The ids of the policies that determined the decision. None on a denial: none permits.
+    pub policies: Vec<String>,
+    /// What went wrong while policies were evaluated; an allow has none.
+    pub errors: Vec<String>,
+    /// What would have been decided if the shadow policies counted. `None` where the bundle has none, or where the
+    /// decision was made before policies were asked.
+    pub shadow: Option<Shadow>,
+}
+
+/// A decision that was not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shadow {
+    pub decision: Decision,
+    pub policies: Vec<String>,
+    pub errors: Vec<String>,
+}
+
+impl Judgement {
+    fn denied(by: Judge, operation: Option<OperationIndex>, reason: Reason) -> Judgement {
+        Judgement {
+            by,
+            operation,
+            decision: Decision::Deny { reason },
+            policies: Vec::new(),
+            errors: Vec::new(),
+            shadow: None,
+        }
+    }
+
+    pub(super) fn because(reason: Reason, error: String) -> Judgement {
+        Judgement { errors: vec![error], ..Judgement::denied(Judge::Server, None, reason) }
+    }
+}
+
+impl Bundle {
+    /// Decides on a request as filter and server together would, given who the caller is. Pure.
+    pub fn decide(&self, asked: &Asked<'_>) -> Judgement {
+        let pseudo = [
+            (":method", asked.method),
+            (":path", asked.target),
+            (":authority", asked.host),
+            (":scheme", "http"),
+        ];
+        let pairs: Vec<(&[u8], &[u8])> = pseudo
+            .iter()
+            .chain(asked.headers)
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+            .collect();
+        let head = match RequestHead::parse(pairs.iter().copied(), self.contract.identity_headers()) {
+            Ok(head) => head,
+            Err(reason) => return Judgement::denied(Judge::Filter, None, reason),
+        };
+        let matched = find_operation(&self.contract, &head);
+        if let Err(reason) = matched.and_then(|matched| judge_whole(matched, &head, asked.body)) {
+            let operation = matched.ok().map(|matched| matched.index);
+            return Judgement::denied(Judge::Filter, operation, reason);
+        }
+        self.judge(
+            Request { head: &head, pairs: &pairs, body: asked.body },
+            matched,
+            Ok(asked.caller.clone()),
+        )
+    }
+
+    /// Everything after the handoff: what is asked, by whom, and may they.
+    pub(super) fn judge(
+        &self,
+        request: Request<'_>,
+        matched: Result<Matched<'_>, Reason>,
+        caller: Result<Established, String>,
+    ) -> Judgement {
+        let matched = match matched {
+            Ok(matched) => matched,
+            Err(reason) => return Judgement::denied(Judge::Server, None, reason),
+        };
+        let operation = Some(matched.index);
+        if matched.service.name.as_ref() == canary::SERVICE {
+            return Judgement::denied(Judge::Server, operation, Reason::Canary);
+        }
+        let caller = match caller {
+            Ok(caller) => caller,
+            Err(error) => {
+                return Judgement { operation, ..Judgement::because(Reason::IdentityInvalid, error) };
+            }
+        };
+        let head = request.head;
+        let question =
+            Question { caller: &caller, matched, path: head.target.path(), host: head.authority.host() };
+        let (answer, shadow) = self.policies.answer(question);
+        let shadow = shadow.map(|answer| {
+            let (decision, policies, errors) = concluded(answer);
+            Shadow { decision, policies, errors }
+        });
+        let (decision, policies, errors) = concluded(answer);
+        Judgement { by: Judge::Server, operation, decision, policies, errors, shadow }
+    }
+}
+
+/// A request whose head was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request<'a> {
+    pub(super) head: &'a RequestHead<'a>,
+    pub(super) pairs: &'a [(&'a [u8], &'a [u8])],
+    pub(super) body: Option<&'a [u8]>,
+}
+
+fn concluded(answer: Answer) -> (Decision, Vec<String>, Vec<String>) {
+    match answer {
+        Answer::Allow { policies } => (Decision::Allow, policies, Vec::new()),
+        Answer::Deny { policies } => (Decision::Deny { reason: Reason::PolicyDenied }, policies, Vec::new()),
+        Answer::Error { policies, errors } => {
+            (Decision::Deny { reason: Reason::PolicyError }, policies, errors)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

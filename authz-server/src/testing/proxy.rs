@@ -1,0 +1,262 @@
+//! The whole proxy in one process: the filter's engine, the handoff, and the server's decider, joined as Envoy joins them.
+//!
+//! INVARIANT: nothing here decides. A case is answered by the code that answers requests, so that a test tells what the
+//! proxy will do; what stands here is only what clients and Envoy do to a request on its way.
+
+use crate::bundle::Bundle;
+use crate::bundle::cases::{Caller, Case, CaseFile, CaseRequest};
+use crate::check::{Call, Decider, Decision, Judge, Shadow};
+use crate::identity::ApiKeys;
+use crate::secrets::HandoffSecrets;
+use crate::state::Epoch;
+use palisade_core::call_id::CallIdMint;
+use palisade_core::contract::Contract;
+use palisade_core::exchange::{BodyStep, Engine, Exchange, HeadStep};
+use palisade_core::handoff::{self, Secret};
+use palisade_core::headers;
+use palisade_core::reason::Reason;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rcgen::{CertificateParams, KeyPair, SanType};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Every case is made at this moment, so that no answer depends on when the tests run.
+const NOW_MS: u64 = 1_767_225_600_000;
+
+/// It joins the two halves within this process and goes nowhere else.
+const SECRET: [u8; 32] = [1; 32];
+
+/// Nothing that is minted leaves the process.
+const MINT_SEED: [u8; 16] = [1; 16];
+
+/// Headers of which Envoy makes one, with commas, when they are sent several times: the filter sees one header. Of all
+/// others it sees each.
+const JOINED_BY_ENVOY: [&str; 7] = [
+    "authorization",
+    "content-type",
+    "expect",
+    "if-match",
+    "if-none-match",
+    "if-unmodified-since",
+    "x-request-id",
+];
+
+/// A bundle with everything that its callers need to prove who they are.
+#[derive(Debug)]
+pub struct Proxy {
+    engine: Engine,
+    decider: Decider,
+    keys: BTreeMap<String, String>,
+    /// By SPIFFE id, as Envoy passes them on.
+    certificates: BTreeMap<String, String>,
+}
+
+/// What came out for one request, with what it rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub by: Judge,
+    pub decision: Decision,
+    /// Sorted. On a denial by the server, none: no policy permits.
+    pub policies: Vec<String>,
+    pub errors: Vec<String>,
+    /// What the shadow policies would have made of it, where there are any and they were asked.
+    pub shadow: Option<Shadow>,
+    /// The operation that the server decided on, as policies call it.
+    pub operation: Option<String>,
+}
+
+/// Why the callers of a bundle cannot be played.
+#[derive(Debug)]
+pub struct ProxyError(String);
+
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the callers of the tests cannot be equipped: {}", self.0)
+    }
+}
+
+impl std::error::Error for ProxyError {}
+
+impl Answer {
+    fn refused(reason: Reason) -> Answer {
+        Answer {
+            by: Judge::Filter,
+            decision: Decision::Deny { reason },
+            policies: Vec::new(),
+            errors: Vec::new(),
+            shadow: None,
+            operation: None,
+        }
+    }
+
+    pub fn reason(&self) -> Option<Reason> {
+        match self.decision {
+            Decision::Allow => None,
+            Decision::Deny { reason } => Some(reason),
+        }
+    }
+}
+
+impl Proxy {
+    pub fn new(bundle: Bundle) -> Result<Proxy, ProxyError> {
+        // As the filter gets it: encoded.
+        let encoded = bundle.contract.encode();
+        let contract = encoded
+            .and_then(|bytes| Contract::decode(&bytes))
+            .map_err(|error| ProxyError(format!("the contract does not survive its encoding: {error}")))?;
+        let secret = Secret::from_bytes(SECRET);
+        let keys: BTreeMap<String, String> = bundle
+            .entities
+            .clients
+            .keys()
+            .map(|client| (client.clone(), format!("key-of-{client}")))
+            .collect();
+        let issued = ApiKeys::render(keys.iter().map(|(client, key)| (client.as_str(), key.as_str())))
+            .map_err(|error| ProxyError(error.to_string()))?;
+        let api_keys = ApiKeys::parse(issued.as_bytes()).map_err(ProxyError)?;
+        let certificates = certificates(&bundle)?;
+        let engine = Engine { contract, secret: secret.clone() };
+        let decider = Decider {
+            bundle: bundle.into(),
+            secrets: HandoffSecrets::only(secret),
+            api_keys: Some(api_keys.into()),
+            epoch: Epoch { server: "palisade-test".to_owned(), counter: 1 },
+            previous: Vec::new(),
+        };
+        Ok(Proxy { engine, decider, keys, certificates })
+    }
+
+    pub fn bundle(&self) -> &Bundle {
+        &self.decider.bundle
+    }
+
+    /// The answer to one request of one caller.
+    pub fn answer(&self, caller: &Caller, request: &CaseRequest) -> Answer {
+        let mut mint = CallIdMint::new(MINT_SEED);
+        let head = self.head(caller, request);
+        let pairs: Vec<(&str, &str)> =
+            head.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let (remove, handoff) = match self.filtered(&pairs, &request.body, &mut mint) {
+            Ok(passed) => passed,
+            Err(reason) => return Answer::refused(reason),
+        };
+        // A Check joins whatever is repeated.
+        let mut joined: Vec<(String, String)> = Vec::with_capacity(head.len());
+        for (name, value) in pairs.iter().filter(|(name, _)| remove.iter().all(|removed| removed != name)) {
+            add(&mut joined, name, value, true);
+        }
+        add(&mut joined, handoff::HEADER, &handoff, false);
+        let passed: Vec<(&[u8], &[u8])> =
+            joined.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        let peer = match caller {
+            Caller::Workload(id) => Some(id),
+            Caller::Client { through, .. } => through.as_ref(),
+            Caller::Anonymous => None,
+        };
+        let certificate = peer.and_then(|peer| self.certificates.get(peer));
+        let call = Call {
+            pairs: &passed,
+            peer: peer.map_or("", String::as_str),
+            peer_certificate: certificate.map_or("", String::as_str),
+        };
+        let concluded = self.decider.decide(call, NOW_MS, mint.mint(NOW_MS));
+        let record = concluded.record;
+        Answer {
+            by: Judge::Server,
+            decision: concluded.decision,
+            policies: record.policies,
+            errors: record.errors,
+            shadow: concluded.shadow,
+            operation: Some(format!("{}.{}", record.service, record.operation)),
+        }
+    }
+
+    /// The head as Envoy shows it to the filter: with what clients and Envoy write themselves.
+    fn head(&self, caller: &Caller, request: &CaseRequest) -> Vec<(String, String)> {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut head = vec![
+            pair(":authority", &request.host),
+            pair(":path", &request.path),
+            pair(":method", &request.method),
+            pair(":scheme", "https"),
+        ];
+        for (name, value) in &request.headers {
+            let joined = JOINED_BY_ENVOY.contains(&name.as_str());
+            add(&mut head, name, value, joined);
+        }
+        if !request.body.is_empty() {
+            head.push(pair("content-length", &request.body.len().to_string()));
+        }
+        let api_keys = self.bundle().palisade.identity.api_keys.as_ref();
+        if let (Caller::Client { name, .. }, Some(settings)) = (caller, api_keys)
+            && let Some(key) = self.keys.get(name)
+        {
+            head.push(pair(&settings.header.value, key));
+        }
+        head
+    }
+
+    /// What the filter lets on: the headers that it takes away, and the handoff that it sets.
+    fn filtered(
+        &self,
+        pairs: &[(&str, &str)],
+        body: &[u8],
+        mint: &mut CallIdMint,
+    ) -> Result<(Vec<String>, String), Reason> {
+        let mut exchange = Exchange::default();
+        let map = headers::encode(pairs);
+        let head = exchange.request_head(Some(&self.engine), mint, NOW_MS, Some(&map), body.is_empty());
+        let passed = match head {
+            HeadStep::Pass { remove, handoff } => (remove, handoff),
+            HeadStep::Refuse(refusal) => return Err(refusal.reason),
+        };
+        if body.is_empty() {
+            return Ok(passed);
+        }
+        let mut step = exchange.request_body(body.len(), true, mint, NOW_MS);
+        if step == BodyStep::Judge {
+            step = exchange.judge(Some(body), Some(body.len()), mint, NOW_MS);
+        }
+        match step {
+            BodyStep::Pass => Ok(passed),
+            BodyStep::Refuse(refusal) => Err(refusal.reason),
+            // The body has ended, so nothing is left to wait for.
+            BodyStep::Hold | BodyStep::Judge => Err(Reason::Internal),
+        }
+    }
+}
+
+/// Adds a header, to the one of the same name if `joined`.
+fn add(headers: &mut Vec<(String, String)>, name: &str, value: &str, joined: bool) {
+    match headers.iter_mut().find(|(known, _)| joined && known == name) {
+        Some((_, values)) => {
+            values.push(',');
+            values.push_str(value);
+        }
+        None => headers.push((name.to_owned(), value.to_owned())),
+    }
+}
+
+/// A genuine certificate for each workload that calls or carries a call.
+fn certificates(bundle: &Bundle) -> Result<BTreeMap<String, String>, ProxyError> {
+    let fail = |error: rcgen::Error| ProxyError(error.to_string());
+    let key = KeyPair::generate().map_err(fail)?;
+    let mut certificates = BTreeMap::new();
+    let callers = bundle.cases.iter().flat_map(|file: &CaseFile| &file.cases).map(|case: &Case| &case.caller);
+    let called = callers.filter_map(|caller| match caller {
+        Caller::Anonymous => None,
+        Caller::Workload(id) => Some(id),
+        Caller::Client { through, .. } => through.as_ref(),
+    });
+    for id in called.chain(bundle.entities.workloads.keys()) {
+        if certificates.contains_key(id) {
+            continue;
+        }
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(id.as_str().try_into().map_err(fail)?)];
+        let certificate = params.self_signed(&key).map_err(fail)?;
+        let escaped = utf8_percent_encode(&certificate.pem(), NON_ALPHANUMERIC).to_string();
+        certificates.insert(id.clone(), escaped);
+    }
+    Ok(certificates)
+}
