@@ -62,6 +62,9 @@ record! {
         required workload: Workload,
         /// Who is asked about it.
         required owner: String,
+        /// What stands before all paths of the contract, for example `/v1`; `/` for nothing. Absent: what the contract's
+        /// `servers` say.
+        optional base_path: Option<Placed<String>>,
         /// Rules by operationId; an operation that needs none is left out.
         optional operations: Named<OperationRules>,
     }

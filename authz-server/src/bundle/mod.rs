@@ -1,16 +1,16 @@
 //! The bundle: one directory of contracts, policies and rules, read whole or not at all.
 //!
-//! `files` collects and digests → `format` is what people write → `contracts` reads OpenAPI → `entities` and the
+//! `files` collects and digests → `format` is what people write → `openapi` reads contracts → `entities` and the
 //! policies become what Cedar evaluates. All problems of all files are reported together, each with its place.
 //! INVARIANT: a `Bundle` that exists was checked completely; unknown files, keys and references never pass.
 
 pub mod cases;
 mod context;
-mod contracts;
 mod entities;
 mod files;
 pub mod format;
 pub mod lints;
+pub mod openapi;
 mod parsed;
 mod problem;
 mod record;
@@ -21,7 +21,9 @@ mod tests;
 pub(crate) mod yaml;
 
 pub use cases::{Case, CaseFile};
-pub use context::{ContextField, ContextPart, ListStyle, OperationContext, ValueKind};
+pub use context::{
+    CONTEXT_BODY_BYTES_MAX, ContextField, ContextPart, ListStyle, OperationContext, ValueKind,
+};
 pub use entities::{Declared, EntityDeclarations};
 pub(crate) use entities::{EntitySource, declare, shown};
 pub use lints::Lint;
@@ -41,6 +43,7 @@ use palisade_core::routes::OperationIndex;
 use parsed::Parsed;
 use record::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 
 /// One file of policies, for the Cedar mapping.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +69,8 @@ pub struct Bundle {
     pub contexts: Vec<OperationContext>,
     /// What the contract does not hold of each service: who owns it, which workload it is.
     pub services: Vec<ServiceSettings>,
+    /// The contract of each service as it was written, in the order of `services`.
+    pub models: Vec<Arc<openapi::Model>>,
     pub entities: EntityDeclarations,
     pub policies: Policies,
     /// The tests that came with it, by file.
@@ -181,11 +186,13 @@ fn read_bundle(
     let identity_headers = identity_headers.map(|keys| keys.header.value.as_str().into()).collect();
     let mut settings = Vec::new();
     let mut contexts = Vec::new();
+    let mut models = Vec::new();
     let mut contracts = Vec::new();
     for read in services {
         settings.push(read.settings);
         contracts.push(read.service);
         contexts.extend(read.contexts);
+        models.push(Arc::new(read.model));
     }
     let contract = match Contract::assemble(digest, identity_headers, contracts) {
         Ok(contract) if services_hold => contract,
@@ -217,7 +224,17 @@ fn read_bundle(
     if problems.has_errors() {
         return None;
     }
-    Some(Bundle { digest, palisade, contract, contexts, services: settings, entities, policies, cases })
+    Some(Bundle {
+        digest,
+        palisade,
+        contract,
+        contexts,
+        services: settings,
+        models,
+        entities,
+        policies,
+        cases,
+    })
 }
 
 fn read_palisade(documents: &Parsed<'_>, problems: &mut Problems) -> Option<Palisade> {

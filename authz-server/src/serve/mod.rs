@@ -9,13 +9,13 @@ pub mod service;
 pub use listen::{ListenAddress, Peers, ServerTls};
 
 use crate::admin;
+use crate::bundle::CONTEXT_BODY_BYTES_MAX;
 use crate::check::Decider;
 use crate::envoy::{AccessLogServiceServer, AuthorizationServer, Gateway};
 use crate::ledger::{Admin, AdminEvent, Entry, Ledger, Recovery};
 use crate::reload::{self, Inputs, Prepared, Sources, Status, Trigger};
 use crate::state::{LEDGER_DIRECTORY, State};
 use crate::telemetry::Metrics;
-use palisade_core::limits::BODY_BYTES_MAX;
 use service::{Service, now_ms};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -25,8 +25,8 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 
-/// The largest body that an operation can accept, and a head with a certificate beside it.
-const MESSAGE_BYTES_MAX: usize = BODY_BYTES_MAX as usize + 512 * 1024;
+/// The largest body that travels to the server, and a head with a certificate beside it.
+const MESSAGE_BYTES_MAX: usize = CONTEXT_BODY_BYTES_MAX as usize + 512 * 1024;
 
 /// Access logs come in batches that Envoy cuts at 16 KiB by default.
 const LOG_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -52,7 +52,7 @@ const FRAME_BYTES_MAX: u32 = 16 * 1024;
 const STREAM_WINDOW_BYTES: u32 = MESSAGE_BYTES_MAX as u32;
 
 /// What one connection may send before we have read it. It bounds the memory that a proxy can make us hold.
-const CONNECTION_WINDOW_BYTES: u32 = 3 * STREAM_WINDOW_BYTES;
+const CONNECTION_WINDOW_BYTES: u32 = 4 * STREAM_WINDOW_BYTES;
 
 /// How often a silent connection is asked whether it lives, and how long it has to answer. Calls have a deadline of
 /// their own in `service`; a timeout here would end access log streams too.
