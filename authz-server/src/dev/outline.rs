@@ -85,7 +85,7 @@ impl Outline {
                 .filter(|service| service.operations.iter().any(Operation::takes_grpc))
                 .map(|service| service.name.to_string())
                 .collect(),
-            clients: bundle.entities.clients.keys().cloned().collect(),
+            clients: bundle.entities.ids("Client").map(ToOwned::to_owned).collect(),
             api_key_header: bundle.palisade.identity.api_keys.as_ref().map(|keys| keys.header.value.clone()),
             is_demo: DEMO.iter().all(|(name, operations)| {
                 services.iter().any(|service| &*service.name == *name && has_operations(service, operations))

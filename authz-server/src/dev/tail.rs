@@ -194,6 +194,7 @@ mod tests {
             epoch: Epoch { server: "s".to_owned(), counter: 1 },
             handoff: "current".to_owned(),
             latency_us: 1294,
+            shadow: None,
         }
     }
 

@@ -59,7 +59,7 @@ fn rejoined(generated: &Generated) -> Value {
 
 #[test]
 fn the_parts_together_are_what_was_generated() {
-    for target in [Target::Envoy, Target::Istio] {
+    for target in [Target::Envoy, Target::Sidecar] {
         let (mut rendered, generated) = spread(target);
         if let Some(extension) = &rendered.extension {
             // In Istio's shape the filter is discovered already; its configuration is found in the other file.
