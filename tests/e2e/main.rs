@@ -20,6 +20,7 @@ mod full_disk;
 mod grpc;
 mod handoff;
 mod identity;
+mod istio;
 mod outage;
 mod outcomes;
 mod reload;
