@@ -121,8 +121,10 @@ impl Checking<'_, '_> {
             return;
         };
         let callers: Vec<_> = callers.iter().filter_map(|rules| self.caller(name, rules)).collect();
-        let requests: Vec<_> =
-            requests.iter().filter_map(|rules| self.request(name, &rules.0, service)).collect();
+        let requests: Vec<_> = requests
+            .iter()
+            .filter_map(|rules| Some((self.request(name, &rules.0, service)?, rules.0.method.at)))
+            .collect();
         let count = callers.len().saturating_mul(requests.len());
         if count > self.left {
             let message = format!("with these the bundle has more than {CASES_MAX} cases");
@@ -134,10 +136,10 @@ impl Checking<'_, '_> {
             return;
         }
         self.left = self.left.saturating_sub(count);
-        let place = self.reader.place(name.at);
         let mut labels: BTreeMap<String, usize> = BTreeMap::new();
         for caller in &callers {
-            for request in &requests {
+            for (request, at) in &requests {
+                let at = if requests_vary { *at } else { name.at };
                 let mut label = name.value.clone();
                 let parts = [(callers_vary, caller.to_string()), (requests_vary, request.to_string())];
                 let parts: Vec<_> =
@@ -151,7 +153,7 @@ impl Checking<'_, '_> {
                 }
                 all.push(Case {
                     name: label,
-                    place: place.clone(),
+                    place: self.reader.place(at),
                     caller: caller.clone(),
                     request: request.clone(),
                     expect: expect.clone(),

@@ -25,6 +25,7 @@ pub struct CaseFile {
 pub struct Case {
     /// Unique in its file; a case out of a table has its caller and its request behind its name.
     pub name: String,
+    /// Of its name; of its request where it is one of several.
     pub place: Place,
     pub caller: Caller,
     pub request: CaseRequest,
