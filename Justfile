@@ -34,6 +34,10 @@ bench-core:
 kills count="10000":
     PALISADE_KILLS={{count}} cargo test --release -p tests --test e2e -- --nocapture survives_sigkill
 
+# Reloads under load, full size: no request fails, no decision mixes two bundles, memory stays flat
+reloads count="10000":
+    PALISADE_RELOADS={{count}} cargo test --release -p tests --test e2e -- --nocapture reload::storm
+
 # Known vulnerabilities; needs the advisory database
 advisories:
     cargo deny check advisories

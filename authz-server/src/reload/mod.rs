@@ -23,7 +23,7 @@ pub use inputs::Inputs;
 pub use metrics::ReloadMetrics;
 pub use orders::{Busy, Orders};
 pub use report::{Attempt, Fault, Outcome, Source, Trigger};
-pub use status::Status;
+pub use status::{Status, Told};
 
 pub(crate) use sources::{Sources, begin};
 
@@ -169,7 +169,7 @@ impl Reloader {
     fn serve_orders(&mut self) -> bool {
         let orders = self.inbox.take();
         let Some(trigger) = orders.first().map(|order| order.trigger) else { return false };
-        let attempt = self.load(trigger);
+        let attempt = self.load(trigger, Instant::now());
         for answer in orders.into_iter().filter_map(|order| order.answer) {
             // The one who asked may have left.
             let _told = answer.send(attempt.clone());
@@ -213,7 +213,7 @@ impl Reloader {
                 self.tell_unsettled(began);
             }
         }
-        self.load(Trigger::Change);
+        self.load(Trigger::Change, began);
         let settled = self.scan() == stamp;
         self.seen = settled.then_some(stamp);
         if for_calls && epoch == self.state.epoch.counter {

@@ -136,7 +136,11 @@ pub(super) const FAULTS_TOLD_MAX: usize = 100;
 #[derive(Debug, Clone)]
 pub struct Attempt {
     pub trigger: Trigger,
+    /// When the change was noticed, or the order came; settling lies between.
+    pub noticed_at_ms: u64,
+    /// When it was over.
     pub at_ms: u64,
+    /// Reading, checking and swapping.
     pub took_ms: u64,
     /// One for each source that there is.
     pub outcomes: Vec<(Source, Outcome)>,
@@ -171,6 +175,7 @@ impl Attempt {
         json!({
             "result": self.outcome().name(),
             "trigger": self.trigger.name(),
+            "noticed_at_ms": self.noticed_at_ms,
             "at_ms": self.at_ms,
             "took_ms": self.took_ms,
             "sources": sources,
@@ -189,7 +194,8 @@ mod tests {
     fn attempt(outcomes: &[(Source, Outcome)], faults: usize) -> Attempt {
         Attempt {
             trigger: Trigger::Change,
-            at_ms: 1,
+            noticed_at_ms: 1,
+            at_ms: 3,
             took_ms: 2,
             outcomes: outcomes.to_vec(),
             faults: (0..faults).map(|index| Fault::new(Source::Bundle, index)).collect(),

@@ -5,7 +5,7 @@
 
 use crate::bundle::Bundle;
 use crate::bundle::cases::{Caller, Case, CaseFile, CaseRequest};
-use crate::check::{Call, Decider, Decision, Judge, Shadow};
+use crate::check::{Body, Call, Decider, Decision, Judge, Shadow};
 use crate::identity::ApiKeys;
 use crate::secrets::HandoffSecrets;
 use crate::state::Epoch;
@@ -159,6 +159,7 @@ impl Proxy {
             pairs: &passed,
             peer: peer.map_or("", String::as_str),
             peer_certificate: certificate.map_or("", String::as_str),
+            body: if request.body.is_empty() { Body::None } else { Body::Whole(&request.body) },
         };
         let concluded = self.decider.decide(call, NOW_MS, mint.mint(NOW_MS));
         let record = concluded.record;

@@ -70,7 +70,7 @@ impl Cluster<'_> {
         files.push(self.yaml(KUSTOMIZATION, whole, &[kustomization(&stages)])?);
         let workloads = format!("{WORKLOADS}/{KUSTOMIZATION}");
         files.push(self.yaml(&workloads, "", &[injection::component(&self.workloads)])?);
-        let values = mesh_config::values(&self.bundle.contract, &self.workloads, self.settings);
+        let values = mesh_config::values(self.bundle, &self.workloads, self.settings);
         files.push(self.yaml(MESH, "", &[said(&apply::MESH_COMMENT, values)])?);
         files.push(text("images/Containerfile.filter", images::filter()));
         files.push(text("images/Containerfile.server", images::server(self.settings)));
