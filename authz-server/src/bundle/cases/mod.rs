@@ -4,7 +4,9 @@
 //! INVARIANT: a `Case` names only what the bundle has, and is a request that an HTTP client could send: a test that
 //! cannot fail because of a misspelled name does not load.
 
+mod callers;
 mod checked;
+mod expected;
 pub mod format;
 
 pub(super) use checked::{Known, check_all, read_all};
