@@ -15,6 +15,10 @@ dev *args:
 test *args:
     cargo test --workspace --locked {{args}}
 
+# The tests of a bundle, again at every change
+policies dir="policies":
+    cargo run -- test {{dir}} --watch
+
 lint:
     bash .ci/lint
 

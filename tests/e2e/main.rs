@@ -26,4 +26,5 @@ mod outcomes;
 mod reload;
 mod server_links;
 mod skew;
+mod test_command;
 mod tidy;

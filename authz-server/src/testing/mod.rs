@@ -8,15 +8,18 @@ mod json;
 mod junit;
 mod proxy;
 mod run;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use coverage::{Coverage, Share};
 pub use json::json;
 pub use junit::junit;
 pub use proxy::{Answer, Proxy, ProxyError};
-pub use run::{CaseRun, Difference, Failure, FileRun, Hint, Run, run};
+pub use run::{CaseRun, Difference, Failure, FileRun, Hint, Part, Run, run};
 pub use text::text;
 
+use crate::bundle::Place;
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,5 +37,10 @@ pub struct Report<'r> {
 impl Report<'_> {
     fn path(self, file: &str) -> String {
         self.directory.join(file).display().to_string()
+    }
+
+    fn place(self, place: &Place) -> String {
+        let path = self.path(&place.file);
+        place.line.map_or_else(|| path.clone(), |line| format!("{path}:{line}"))
     }
 }
