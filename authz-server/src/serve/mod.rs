@@ -119,6 +119,10 @@ pub async fn serve(
             format!("{} bytes of a write that was never acknowledged were cut off", recovery.truncated_bytes);
         record(&service, AdminEvent::LedgerRecovered, detail).await?;
     }
+    if let Some(key) = &recovery.key_created {
+        record(&service, AdminEvent::KeyCreated, format!("checkpoints are signed by {}", key.verifier))
+            .await?;
+    }
     record(
         &service,
         AdminEvent::Start,
@@ -186,7 +190,19 @@ fn open(settings: &Settings) -> Result<(Service, Recovery), ServeError> {
     let api_keys = settings.api_keys.as_deref().map(ApiKeys::read).transpose().map_err(fail)?;
     let (ledger, recovery) = Ledger::open(&settings.state.join(LEDGER_DIRECTORY)).map_err(fail)?;
     let state = State::open(&settings.state, bundle.digest, now_ms()).map_err(fail)?;
-    tracing::info!(?recovery, "the ledger is open");
+    tracing::info!(
+        entries = recovery.entries,
+        truncated_bytes = recovery.truncated_bytes,
+        "the ledger is open"
+    );
+    if let Some(key) = &recovery.key_created {
+        tracing::warn!(
+            private = %key.path.display(),
+            public = key.verifier,
+            "a key was made that signs the ledger: keep the private one on this machine alone, and copy the public one to \
+             where the ledger will be verified"
+        );
+    }
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(|error| fail(format!("the system gives no randomness: {error}")))?;
     let decider = Decider { bundle, secrets, api_keys, epoch: state.epoch, previous: state.previous };
