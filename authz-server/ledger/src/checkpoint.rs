@@ -5,7 +5,7 @@
 //! tool for notes checks, and a cosignature (c2sp.org/tlog-cosignature), which also signs the time. The second makes a
 //! checkpoint say something when nothing happened: that at this time there were still no more entries.
 //!
-//! INVARIANT: a [`Checkpoint`] that was given by [`VerifierKey::open`] was signed by that key, its time too if it has one.
+//! INVARIANT: a [`Checkpoint`] that was given by [`VerifierKey::open`] was signed by that key, its time too.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -29,7 +29,7 @@ pub struct Checkpoint {
     pub size: u64,
     pub root: Hash,
     /// Since the Unix epoch, when it was signed.
-    pub time_s: Option<u64>,
+    pub time_s: u64,
 }
 
 impl Checkpoint {
@@ -45,7 +45,7 @@ impl Checkpoint {
         let size: u64 = digits.parse().ok()?;
         let root: [u8; HASH_BYTES] = BASE64.decode(lines.next()?).ok()?.try_into().ok()?;
         let is_canonical = size.to_string() == digits && lines.all(|line| !line.is_empty());
-        is_canonical.then_some(Checkpoint { origin, size, root: Hash::new(root), time_s: None })
+        is_canonical.then_some(Checkpoint { origin, size, root: Hash::new(root), time_s: 0 })
     }
 }
 
@@ -198,7 +198,7 @@ impl VerifierKey {
         }
         let cosignature = signed.iter().find(|signature| signature.id() != plain_id);
         let time = cosignature.and_then(|signature| signature.signature().first_chunk::<TIME_BYTES>());
-        checkpoint.time_s = time.map(|time| u64::from_be_bytes(*time));
+        checkpoint.time_s = u64::from_be_bytes(*time.ok_or_else(wrong)?);
         Ok(checkpoint)
     }
 }

@@ -122,3 +122,6 @@ impl Ledger {
         Ok(candidates)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,7 +44,7 @@ impl Progress {
     pub(crate) fn of(latest: Option<&Checkpoint>) -> Progress {
         let signed = latest.map(|checkpoint| Signed {
             entries: checkpoint.size,
-            at_s: checkpoint.time_s.unwrap_or(0),
+            at_s: checkpoint.time_s,
             trouble: None,
         });
         Progress(Mutex::new(signed.unwrap_or_default()))

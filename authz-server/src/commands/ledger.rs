@@ -111,7 +111,7 @@ fn verify(dir: &Path, copies: &[PathBuf], key: Option<&str>) -> ExitCode {
             "deleted_before": verified.deleted.map(|deleted| deleted.before),
             "checkpoints": verified.checkpoints,
             "signed": verified.checkpoint.as_ref().map(|checkpoint| checkpoint.size),
-            "signed_at_s": verified.checkpoint.as_ref().and_then(|checkpoint| checkpoint.time_s),
+            "signed_at_s": verified.checkpoint.as_ref().map(|checkpoint| checkpoint.time_s),
             "unsigned": verified.unsigned(),
             "tiles_damaged": verified.tiles_damaged,
             "tiles": verified.tiles,

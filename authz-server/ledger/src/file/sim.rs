@@ -138,6 +138,20 @@ impl Sim {
         world.durable.insert(path.to_owned(), number);
     }
 
+    /// Changes bytes of a file where they lie, as whoever has access to the disk could. Gives what was there.
+    pub(crate) fn overwrite(&self, path: &Path, at: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut world = self.world();
+        let inode = world.shown[path];
+        let place = &mut world.inodes[inode].shown[at..at + bytes.len()];
+        let before = place.to_vec();
+        place.copy_from_slice(bytes);
+        before
+    }
+
+    pub(crate) fn delete(&self, path: &Path) {
+        self.world().shown.remove(path).unwrap();
+    }
+
     pub(crate) fn failing(self, fault: Fault) -> Sim {
         self.fail(fault);
         self

@@ -34,7 +34,7 @@ pub(crate) fn open(sim: &Sim) -> Result<(Ledger, Recovery), LedgerError> {
     open_bounded(sim, BOUNDS)
 }
 
-fn open_bounded(sim: &Sim, bounds: Bounds) -> Result<(Ledger, Recovery), LedgerError> {
+pub(crate) fn open_bounded(sim: &Sim, bounds: Bounds) -> Result<(Ledger, Recovery), LedgerError> {
     Ledger::open_on(sim, Path::new(DIR), None, bounds, &settings())
 }
 
