@@ -16,6 +16,7 @@ pub mod lints;
 mod parsed;
 mod problem;
 mod record;
+pub mod reference;
 mod service;
 mod snapshot;
 mod statement;
