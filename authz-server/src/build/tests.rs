@@ -65,6 +65,8 @@ fn chat(paths: &str, rules: &str) -> Bundle {
     Bundle::load(directory.path()).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
+/// What a path with the parameter `p` says of it.
+const P: &str = "parameters: [{name: p, in: path, required: true, schema: {type: string}}]";
 const JSON: &str = "requestBody: {content: {application/json: {}}}, responses: {}";
 const GRPC: &str = "requestBody: {content: {application/grpc: {}}}, responses: {}";
 const BOTH: &str = "requestBody: {content: {application/json: {}, application/grpc: {}}}, responses: {}";
@@ -214,13 +216,13 @@ fn only_requests_of_streams_pass_without_the_gate() {
     gate(
         &[("/rpc/plain", false), (r"/rpc/[^/]+ grpc", true), ("/*", false)],
         &format!(
-            "  /rpc/{{method}}: {{post: {{operationId: talk, {GRPC}}}}}\n  /rpc/plain: {{post: {{operationId: plain, {JSON}}}, put: {{operationId: put, {JSON}}}}}\n"
+            "  /rpc/{{p}}: {{{P}, post: {{operationId: talk, {GRPC}}}}}\n  /rpc/plain: {{post: {{operationId: plain, {JSON}}}, put: {{operationId: put, {JSON}}}}}\n"
         ),
         "",
     );
     gate(
         &[(r"/a_b\.c\*/[^/]+ grpc", true), ("/*", false)],
-        &format!("  /a_b.c*/{{p}}: {{post: {{operationId: a, {GRPC}}}}}\n"),
+        &format!("  /a_b.c*/{{p}}: {{{P}, post: {{operationId: a, {GRPC}}}}}\n"),
         "",
     );
     // Two streams that meet: the first one's other requests must not fall to the second.
@@ -233,7 +235,7 @@ fn only_requests_of_streams_pass_without_the_gate() {
             ("/*", false),
         ],
         &format!(
-            "  /{{p}}/x: {{post: {{operationId: any, {BOTH}}}}}\n  /a.b/x: {{post: {{operationId: one, {BOTH}}}}}\n"
+            "  /{{p}}/x: {{{P}, post: {{operationId: any, {BOTH}}}}}\n  /a.b/x: {{post: {{operationId: one, {BOTH}}}}}\n"
         ),
         "",
     );

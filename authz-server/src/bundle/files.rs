@@ -52,7 +52,7 @@ impl Role {
 pub(crate) struct File {
     pub(crate) path: String,
     pub(crate) text: String,
-    pub(super) role: Role,
+    pub(crate) role: Role,
 }
 
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use palisade_core::canary;
 use palisade_core::contract::{Matched, OperationClass};
 use palisade_core::routes::OperationIndex;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 /// The operations of a scope, sorted: their places in `Landscape::operations`.
@@ -23,7 +23,7 @@ pub(crate) struct Landscape<'b> {
     by_operation: HashMap<String, usize>,
     by_group: HashMap<&'b str, Vec<usize>>,
     /// For each group, clients and workloads in it, also by way of other groups.
-    members: HashMap<&'b str, BTreeSet<Caller<'b>>>,
+    members: HashMap<&'b EntityName, BTreeSet<Caller<'b>>>,
     /// What was found for scopes that were asked for already: many policies share one.
     scopes: RefCell<HashMap<(&'b ActionScope, &'b EntityScope), Operations>>,
 }
@@ -137,51 +137,44 @@ impl<'b> Landscape<'b> {
                 _ => Holds::Nobody,
             },
             EntityScope::In(name) => match name.kind.as_str() {
-                "Group" => some(self.has_members(&name.id, None)),
-                _ => self.holds(&EntityScope::Eq(name.clone())),
+                "Anonymous" | "Client" | "Workload" => self.holds(&EntityScope::Eq(name.clone())),
+                _ => some(self.has_members(name, None)),
             },
             EntityScope::IsIn(kind, name) => match (kind.as_str(), name.kind.as_str()) {
-                (kind, "Group") => some(self.has_members(&name.id, Some(kind))),
                 (kind, other) if kind == other => self.holds(&EntityScope::Eq(name.clone())),
-                _ => Holds::Nobody,
+                (kind, _) => some(self.has_members(name, Some(kind))),
             },
         }
     }
 
-    pub(crate) fn members(&self, group: &str) -> impl Iterator<Item = Caller<'b>> {
-        self.members.get(group).into_iter().flatten().copied()
+    /// The callers in a group, a role, a tier or something that a schema fragment declares.
+    pub(crate) fn members(&self, above: &EntityName) -> impl Iterator<Item = Caller<'b>> {
+        self.members.get(above).into_iter().flatten().copied()
     }
 
-    fn has_members(&self, group: &str, kind: Option<&str>) -> bool {
-        self.members(group).any(|caller| match (kind, caller) {
+    fn has_members(&self, above: &EntityName, kind: Option<&str>) -> bool {
+        self.members(above).any(|caller| match (kind, caller) {
             (None, _) | (Some("Client"), Caller::Client(_)) | (Some("Workload"), Caller::Workload(_)) => true,
             (Some(_), _) => false,
         })
     }
 
-    /// The entities that hold whoever this one holds: itself and the groups above it.
+    /// The entities that hold whoever this one holds: itself, and what it is in.
     pub(crate) fn above(&self, name: &EntityName) -> Vec<EntityName> {
-        let entities = &self.bundle.entities;
-        let declared = match name.kind.as_str() {
-            "Group" => entities.groups.get(&name.id),
-            "Client" => entities.clients.get(&name.id),
-            "Workload" => entities.workloads.get(&name.id),
-            _ => None,
-        };
         let mut all = vec![name.clone()];
-        let mut next: Vec<&str> =
-            declared.iter().flat_map(|declared| &declared.groups).map(|(group, _)| group.as_str()).collect();
-        let mut seen: HashSet<&str> = HashSet::new();
-        while let Some(group) = next.pop() {
-            if seen.insert(group) {
-                all.push(EntityName { kind: "Group".to_owned(), id: group.to_owned() });
-                let declared = entities.groups.get(group);
-                next.extend(
-                    declared.iter().flat_map(|declared| &declared.groups).map(|(group, _)| group.as_str()),
-                );
+        let mut seen: HashSet<&EntityName> = HashSet::new();
+        let mut next: Vec<&EntityName> = self.parents(name).iter().collect();
+        while let Some(above) = next.pop() {
+            if seen.insert(above) {
+                all.push(above.clone());
+                next.extend(self.parents(above));
             }
         }
         all
+    }
+
+    fn parents(&self, name: &EntityName) -> &'b [EntityName] {
+        self.bundle.entities.find(name).map_or(&[], |declared| declared.parents.as_slice())
     }
 }
 
@@ -190,22 +183,17 @@ pub(crate) fn full_name(matched: Matched<'_>) -> String {
     format!("{}.{}", matched.service.name, matched.operation.name)
 }
 
-/// Puts each caller into its groups and all groups above them.
-fn members(bundle: &Bundle) -> HashMap<&str, BTreeSet<Caller<'_>>> {
+/// Puts each caller into whatever it is in, and into all that is above.
+fn members(bundle: &Bundle) -> HashMap<&EntityName, BTreeSet<Caller<'_>>> {
     let entities = &bundle.entities;
-    let above: BTreeMap<&str, Vec<&str>> = entities
-        .groups
-        .iter()
-        .map(|(name, group)| (name.as_str(), group.groups.iter().map(|(above, _)| above.as_str()).collect()))
-        .collect();
-    let mut members: HashMap<&str, BTreeSet<Caller<'_>>> = HashMap::new();
+    let mut members: HashMap<&EntityName, BTreeSet<Caller<'_>>> = HashMap::new();
     let clients = entities.clients.iter().map(|(name, client)| (Caller::Client(name), client));
     let workloads = entities.workloads.iter().map(|(id, workload)| (Caller::Workload(id), workload));
     for (caller, declared) in clients.chain(workloads) {
-        let mut next: Vec<&str> = declared.groups.iter().map(|(group, _)| group.as_str()).collect();
-        while let Some(group) = next.pop() {
-            if members.entry(group).or_default().insert(caller) {
-                next.extend(above.get(group).into_iter().flatten());
+        let mut next: Vec<&EntityName> = declared.parents.iter().collect();
+        while let Some(above) = next.pop() {
+            if members.entry(above).or_default().insert(caller) {
+                next.extend(entities.find(above).into_iter().flat_map(|declared| &declared.parents));
             }
         }
     }

@@ -16,7 +16,7 @@ const DEPTH_MAX: usize = 128;
 const NODES_MAX: usize = 4_000_000;
 
 /// Which bytes of a file something is written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Span {
     start: u32,
     end: u32,
@@ -41,14 +41,14 @@ impl Span {
 }
 
 /// A value with its place.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
     pub(crate) at: Span,
     pub(crate) value: Value,
 }
 
 /// What a document holds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {
     Null,
     Bool(bool),
@@ -60,7 +60,7 @@ pub(crate) enum Value {
 }
 
 /// A key with its place.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) text: String,
     pub(crate) at: Span,
@@ -232,14 +232,15 @@ impl Builder<'_> {
             let help = "YAML 1.2 has no merge keys; write the keys out";
             return Err(self.wrong(at, "merge keys are not read").help(help));
         }
-        let twice = self.wrong(at, format!("key `{text}` is written twice in this map"));
-        if let Some(Open { content: Content::Map { keys, key, .. }, .. }) = self.open.last_mut() {
-            if !keys.insert(text.clone()) {
-                return Err(twice.help("keep one: which of two would count is a guess"));
-            }
+        let Some(Open { content: Content::Map { keys, key, .. }, .. }) = self.open.last_mut() else {
+            return Ok(());
+        };
+        if keys.insert(text.clone()) {
             *key = Some(Key { text, at });
+            return Ok(());
         }
-        Ok(())
+        let twice = self.wrong(at, format!("key `{text}` is written twice in this map"));
+        Err(twice.help("keep one: which of two would count is a guess"))
     }
 
     /// What a person should look for: the parser stops where it cannot go on, often lines behind the mistake.

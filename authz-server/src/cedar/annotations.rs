@@ -3,7 +3,7 @@
 //! INVARIANT: every annotation means something; one that nobody reads would be believed by whoever wrote it.
 
 use super::policies::{ActionScope, Effect, EntityName, EntityScope, Mode, PolicySummary};
-use crate::bundle::{Place, PolicySource, Problem, Problems};
+use crate::bundle::{Lines, PolicySource, Problem, Problems};
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 use std::ops::Range;
 
@@ -16,12 +16,13 @@ const SHADOW: &str = "shadow";
 
 /// Reads one policy's annotations and scope. `None`: what is wrong was reported.
 pub(super) fn summary(
+    lines: &Lines<'_>,
     source: PolicySource<'_>,
     policy: &Policy,
     span: Range<usize>,
     problems: &mut Problems,
 ) -> Option<PolicySummary> {
-    let place = |range: Range<usize>| Place::of_range(source.path, source.text, range);
+    let place = |range: Range<usize>| lines.place(range);
     let mut sound = true;
     let mut wrong = |problem: Problem| {
         sound = false;

@@ -6,6 +6,7 @@ mod colours;
 pub mod dev;
 pub mod diff;
 pub mod ledger;
+pub mod schema;
 pub mod serve;
 pub mod test;
 pub mod why;
@@ -27,6 +28,8 @@ pub enum Cli {
     Diff(diff::Args),
     /// Run the tests of a bundle through the whole proxy, and say what they leave out
     Test(test::Args),
+    /// Print the Cedar schema that a bundle's contracts give
+    Schema(schema::Args),
     /// Write everything that Envoy reads, from a bundle
     Build(build::Args),
     /// Show what became of a call, by the decision id that its caller was told
@@ -45,6 +48,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Cli::Check(args) => check::run(&args),
         Cli::Diff(args) => diff::run(&args),
         Cli::Test(args) => test::run(&args),
+        Cli::Schema(args) => schema::run(&args),
         Cli::Build(args) => build::run(args),
         Cli::Why(args) => why::run(&args),
         Cli::Ledger(command) => ledger::run(&command),

@@ -63,6 +63,19 @@ pub struct Decision {
     /// What the handoff was worth, as a stable code: `current`, `previous_bundle`, `missing`, `forged` and others.
     pub handoff: String,
     pub latency_us: u64,
+    /// What would have been decided if the shadow policies counted; only where that is something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+}
+
+/// A decision that was not made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shadow {
+    pub decision: Conclusion,
+    /// The ids of the policies that would have determined it.
+    pub policies: Vec<String>,
+    /// What went wrong while they were evaluated.
+    pub errors: Vec<String>,
 }
 
 /// How the principal was proven.

@@ -16,7 +16,7 @@ mod recovery;
 mod segment;
 mod writer;
 
-pub use entry::{Admin, AdminEvent, Conclusion, Decision, Entry, EntryError, Epoch, Outcome, Proof};
+pub use entry::{Admin, AdminEvent, Conclusion, Decision, Entry, EntryError, Epoch, Outcome, Proof, Shadow};
 pub use error::{AppendError, Corruption, FileError, FormatError, LedgerError, ReadError};
 pub use frame::{Decoded, Frame, FrameError, Kind, LeafHash, Stored, decode, encode, leaf_hash};
 pub use limits::ENTRY_BYTES_MAX;

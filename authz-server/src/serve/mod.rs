@@ -9,6 +9,7 @@ pub mod service;
 pub use listen::{ListenAddress, Peers, ServerTls};
 
 use crate::admin;
+use crate::bundle::CONTEXT_BODY_BYTES_MAX;
 use crate::check::Decider;
 use crate::envoy::{AccessLogServiceServer, AuthorizationServer, Gateway};
 use crate::ledger::{Admin, AdminEvent, Entry, Ledger, Recovery};
@@ -24,8 +25,8 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 
-/// A Check without body is a few kilobytes; with the largest head it stays far below this.
-const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// The largest body that travels to the server, and a head with a certificate beside it.
+const MESSAGE_BYTES_MAX: usize = CONTEXT_BODY_BYTES_MAX as usize + 512 * 1024;
 
 /// Access logs come in batches that Envoy cuts at 16 KiB by default.
 const LOG_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -29,14 +29,24 @@ pub(super) fn compare(before: &Bundle, after: &Bundle, found: &mut Found) {
 
 /// The groups of each entity, by what it is and is called.
 fn memberships(entities: &EntityDeclarations) -> BTreeMap<String, Vec<String>> {
-    let all = [("group", &entities.groups), ("client", &entities.clients), ("workload", &entities.workloads)];
+    let named = [
+        ("group", &entities.groups),
+        ("role", &entities.roles),
+        ("tier", &entities.tiers),
+        ("client", &entities.clients),
+        ("workload", &entities.workloads),
+        ("service", &entities.services),
+    ];
+    let others = entities.others.iter().map(|(kind, declared)| (kind.as_str(), declared));
     let groups = |declared: &Declared| {
-        let mut groups: Vec<_> = declared.groups.iter().map(|(group, _)| group.clone()).collect();
+        let mut groups: Vec<_> = declared.parents.iter().map(|parent| parent.id.clone()).collect();
         groups.sort();
         groups.dedup();
         groups
     };
-    all.into_iter()
+    named
+        .into_iter()
+        .chain(others)
         .flat_map(|(what, declared)| {
             declared.iter().map(move |(name, declared)| (format!("{what} {name}"), groups(declared)))
         })

@@ -12,13 +12,14 @@ pub(super) fn look(landscape: &Landscape<'_>, found: &mut Found) {
     let named = named_in_policies(landscape);
     // Groups of which no member, and no group above, is named anywhere.
     for (name, group) in &entities.groups {
-        if landscape.members(name).next().is_none() {
+        let this = EntityName { kind: "Group".to_owned(), id: name.clone() };
+        if landscape.members(&this).next().is_none() {
             let message = format!("group `{name}` has no members");
             let help = "put clients, workloads or other groups into it, or remove it";
             found.warn(Lint::EmptyGroup, name, group.place.clone(), message, help);
             continue;
         }
-        let above = landscape.above(&EntityName { kind: "Group".to_owned(), id: name.clone() });
+        let above = landscape.above(&this);
         if !above.iter().any(|name| named.contains(name)) {
             let message = format!("no policy speaks of group `{name}`, nor of a group that it is in");
             let help = "name it in a policy, or remove it";

@@ -46,6 +46,22 @@ choice! {
         ChangeAsRead = "change-as-read",
         /// Which of two paths takes a request is decided by their literals from left to right; readers may expect another.
         AmbiguousRoutes = "ambiguous-routes",
+        /// `nullable` speaks of the `type` beside it; where there is none, `null` is what it was without it.
+        NullableWithoutType = "nullable-without-type",
+        /// An `enum` names all values, and `nullable` adds none to it: `null` stays refused.
+        NullableEnum = "nullable-enum",
+        /// A default that the schema itself refuses is a mistake in one of the two.
+        DefaultRefused = "default-refused",
+        /// A required name that is nearly a property's, and none, is probably misspelt.
+        RequiredUndeclared = "required-undeclared",
+        /// A rule for texts on a number, or the like, is kept by every value.
+        RuleWithoutEffect = "rule-without-effect",
+        /// Rules for fields are kept by every value that is no object: a list, a text.
+        PropertiesWithoutType = "properties-without-type",
+        /// OpenAPI lets no parameter describe `accept`, `content-type` or `authorization`.
+        HeaderIgnored = "header-ignored",
+        /// Paths that differ in upper and lower case only are one path to some services.
+        PathCase = "path-case",
         /// What is allowed and found nowhere hides what is found there later.
         AllowedForNothing = "allowed-for-nothing",
     }
@@ -60,6 +76,7 @@ pub(super) fn look(bundle: &Bundle, documents: &Parsed<'_>, problems: &mut Probl
     reach::look(&landscape, &places, &mut found);
     callers::look(&landscape, &mut found);
     contracts::look(&landscape, &places, &mut found);
+    found.problems.extend(bundle.models.iter().flat_map(|model| model.habits.iter().cloned()));
     problems.extend(allowed::without_allowed(found.problems, &bundle.palisade.lints, &places));
 }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 mod place;
 mod report;
 
+pub(crate) use place::Lines;
 pub use place::Place;
 
 /// How grave a problem is.

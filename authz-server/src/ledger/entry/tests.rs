@@ -25,6 +25,7 @@ pub(crate) fn decision(decision_id: &str) -> Entry {
         epoch: Epoch { server: "server-1".to_owned(), counter: 7 },
         handoff: "current".to_owned(),
         latency_us: 412,
+        shadow: None,
     })
 }
 
