@@ -194,6 +194,12 @@ fn check_readme_table(name: &str, expected: &str) {
 }
 
 #[test]
+fn the_readme_lists_every_key_and_every_lint() {
+    check_readme_table("keys", &format!("{}\n", palisade::bundle::reference::keys().trim_end()));
+    check_readme_table("lints", &palisade::bundle::reference::lints());
+}
+
+#[test]
 fn the_readme_lists_every_reason() {
     let mut table = String::from("| Reason | HTTP | gRPC | When |\n|---|---|---|---|\n");
     for reason in Reason::ALL {

@@ -16,6 +16,7 @@ pub mod openapi;
 mod parsed;
 mod problem;
 mod record;
+pub mod reference;
 mod service;
 mod snapshot;
 mod statement;

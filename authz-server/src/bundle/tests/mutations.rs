@@ -21,7 +21,22 @@ enum Slip {
 
 /// Pieces that mean something to one of the formats.
 const PIECES: [&str; 16] = [
-    "{", "}", "[", "]", ": ", "- ", "\"", "'", "&a ", "*a", "<<: ", "\t", "\u{feff}", "ä", "?principal", "//",
+    "{",
+    "}",
+    "[",
+    "]",
+    ": ",
+    "- ",
+    "\"",
+    "'",
+    "&a ",
+    "*a",
+    "<<: ",
+    "\t",
+    "\u{feff}",
+    "ä",
+    "?principal",
+    "//",
 ];
 
 fn slip() -> impl Strategy<Value = Slip> {
