@@ -1,11 +1,11 @@
 //! The HTTP filters, in the order that everything hangs on: ours, ext_authz as decision and gate, router.
 
+use super::bodies;
 use super::settings::CHECK_TIMEOUT_MS;
 use super::typed;
 use super::wiring::Wiring;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use palisade_core::contract::Contract;
 use serde_json::{Value, json};
 
 /// Our filter's place in the chain, and its name in extension discovery.
@@ -31,9 +31,10 @@ pub(super) const RBAC_TYPE: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 pub(super) const EXT_AUTHZ_TYPE: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
 
 /// For an Envoy of our own.
-pub(super) fn chain(contract: &Contract, wiring: &Wiring, compiled: &[u8]) -> Vec<Value> {
+pub(super) fn chain(wiring: &Wiring, compiled: &[u8]) -> Vec<Value> {
     let configuration = typed("google.protobuf.BytesValue", json!({ "value": STANDARD.encode(compiled) }));
-    let mut ext_authz = ext_authz(contract);
+    // Services whose decisions need bodies say so themselves; all others do not send them to the server.
+    let mut ext_authz = ext_authz(&bodies::gate());
     if let Some(settings) = ext_authz.as_object_mut() {
         // A decision never changes the route: what was decided on is what is routed.
         settings.insert("clear_route_cache".to_owned(), false.into());
@@ -78,16 +79,8 @@ pub(super) fn vm(wiring: &Wiring) -> Value {
     })
 }
 
-/// How many bytes of a body come along with a Check: the gate, for every target.
-///
-/// ext_authz keeps the head until it has that many, or the whole body, and our filter releases none before it has judged
-/// all of them. One is enough while no decision reads a body; bodies then do not travel to the server.
-pub(super) fn check_body_bytes(_contract: &Contract) -> u32 {
-    1
-}
-
 /// What all targets have in common: the fields that Istio's mesh configuration can express.
-pub(super) fn ext_authz(contract: &Contract) -> Value {
+pub(super) fn ext_authz(with_request_body: &Value) -> Value {
     typed(
         EXT_AUTHZ_TYPE,
         json!({
@@ -105,19 +98,21 @@ pub(super) fn ext_authz(contract: &Contract) -> Value {
             // apart: its details are `ext_authz_error` here, `ext_authz_denied` for a decision.
             "status_on_error": { "code": "Forbidden" },
             // The gate. It is always there: the canary, which every contract has, is an operation with a body.
-            "with_request_body": {
-                "max_request_bytes": check_body_bytes(contract),
-                "allow_partial_message": true,
-            },
+            "with_request_body": with_request_body,
         }),
     )
 }
 
 /// For operations that are streams: ext_authz decides on the head and holds nothing.
 pub(super) fn ungated() -> Value {
+    per_route(json!({ "disable_request_body_buffering": true }))
+}
+
+/// What ext_authz does differently for one route, or for all of a virtual host.
+pub(super) fn per_route(check_settings: Value) -> Value {
     let per_route = typed(
         "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
-        json!({ "check_settings": { "disable_request_body_buffering": true } }),
+        json!({ "check_settings": check_settings }),
     );
     json!({ EXT_AUTHZ_FILTER: per_route })
 }

@@ -7,6 +7,7 @@
 //! authorization before every phase that a WasmPlugin can name, so that the filter's place before it, which the gate
 //! needs, must come from an EnvoyFilter that inserts first. This file renders that outcome.
 
+use super::bodies;
 use super::error::{BuildError, WiringProblem};
 use super::filters::{
     EXT_AUTHZ_FILTER, PALISADE_FILTER, RBAC_TYPE, WASM_TYPE, ext_authz, router, ungated, vm, wasm,
@@ -55,7 +56,7 @@ pub(super) fn extension(bundle: &Bundle, wiring: &Wiring) -> Result<Value, Build
     Ok(json!({ "version_info": bundle.digest.to_string(), "resources": [extension] }))
 }
 
-pub(super) fn manager(contract: &Contract, wiring: &Wiring) -> Value {
+pub(super) fn manager(bundle: &Bundle, wiring: &Wiring) -> Value {
     typed(
         MANAGER_TYPE,
         json!({
@@ -70,8 +71,8 @@ pub(super) fn manager(contract: &Contract, wiring: &Wiring) -> Value {
             "stream_idle_timeout": "0s",
             "upgrade_configs": [{ "upgrade_type": "websocket" }],
             "access_log": [access_log(false)],
-            "route_config": routes(contract),
-            "http_filters": [discovered(wiring), shadow_rule(), conditional_ext_authz(contract), router()],
+            "route_config": routes(&bundle.contract),
+            "http_filters": [discovered(wiring), shadow_rule(), conditional_ext_authz(bundle), router()],
         }),
     )
 }
@@ -114,8 +115,9 @@ fn shadow_rule() -> Value {
 }
 
 /// Only what the mesh configuration's provider has fields for.
-fn conditional_ext_authz(contract: &Contract) -> Value {
-    let mut ext_authz = ext_authz(contract);
+fn conditional_ext_authz(bundle: &Bundle) -> Value {
+    // A provider says it for all that it decides for.
+    let mut ext_authz = ext_authz(&bodies::with_request_body(bodies::of_all(bundle)));
     if let Some(settings) = ext_authz.as_object_mut() {
         let condition = json!({
             "filter": RBAC_FILTER,

@@ -27,8 +27,8 @@ pub(super) const LOGGED_HEADERS: [&str; 1] = ["x-request-id"];
 
 pub(super) fn listener(bundle: &Bundle, wiring: &Wiring, contract: &[u8]) -> Value {
     let manager = match wiring.target {
-        Target::Envoy => manager(&bundle.contract, wiring, contract),
-        Target::Sidecar => istio::manager(&bundle.contract, wiring),
+        Target::Envoy => manager(bundle, wiring, contract),
+        Target::Sidecar => istio::manager(bundle, wiring),
     };
     let manager = json!({ "name": "envoy.filters.network.http_connection_manager", "typed_config": manager });
     let mut chain = json!({ "filters": [manager] });
@@ -53,7 +53,8 @@ pub(super) fn listener(bundle: &Bundle, wiring: &Wiring, contract: &[u8]) -> Val
 /// reach the ledger. All of it is off: the filter sees each spelling and refuses it with its reason. Should the filter
 /// be missing, the first route of each service still answers 400 to every path with a second spelling (see `routes`).
 /// Underscores in header names are refused by Envoy itself, because no route could do it.
-fn manager(contract: &Contract, wiring: &Wiring, compiled: &[u8]) -> Value {
+fn manager(bundle: &Bundle, wiring: &Wiring, compiled: &[u8]) -> Value {
+    let contract = &bundle.contract;
     let mut manager = typed(
         MANAGER_TYPE,
         json!({
@@ -94,8 +95,8 @@ fn manager(contract: &Contract, wiring: &Wiring, compiled: &[u8]) -> Value {
             manager.insert("upgrade_configs".to_owned(), upgrades.iter().map(on).collect());
         }
         manager.insert("access_log".to_owned(), json!([access_log(true)]));
-        manager.insert("route_config".to_owned(), routes::routes(contract));
-        manager.insert("http_filters".to_owned(), filters::chain(contract, wiring, compiled).into());
+        manager.insert("route_config".to_owned(), routes::routes(bundle));
+        manager.insert("http_filters".to_owned(), filters::chain(wiring, compiled).into());
     }
     manager
 }

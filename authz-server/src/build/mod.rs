@@ -5,6 +5,7 @@
 //! `kubernetes` makes the objects of a cluster.
 //! INVARIANT: the same bundle and wiring give the same bytes, and no setting about trust comes from a default.
 
+mod bodies;
 mod bootstrap;
 mod clusters;
 mod error;

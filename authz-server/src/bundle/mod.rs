@@ -6,9 +6,11 @@
 
 pub mod cases;
 mod context;
+pub mod diff;
 mod entities;
 mod files;
 pub mod format;
+mod landscape;
 pub mod lints;
 pub mod openapi;
 mod parsed;
@@ -16,28 +18,33 @@ mod problem;
 mod record;
 mod service;
 mod snapshot;
+mod statement;
 #[cfg(test)]
 mod tests;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use cases::{Case, CaseFile};
 pub use context::{
     CONTEXT_BODY_BYTES_MAX, ContextField, ContextPart, ListStyle, OperationContext, ValueKind,
 };
-pub use entities::EntityDeclarations;
+pub use entities::{Declared, EntityDeclarations};
+pub(crate) use entities::{EntitySource, declare, shown};
 pub use lints::Lint;
+pub(crate) use problem::Lines;
 pub use problem::{Place, Problem, Problems, Severity};
+pub(crate) use record::Reader;
 pub use record::{KeyReference, Placed, RecordKeys};
 pub use service::ServiceSettings;
 pub use snapshot::Snapshot;
 
-use crate::cedar::{self, Policies, PolicyFile};
+use crate::cedar::{CedarFiles, Policies, World};
 use files::{Files, Role};
 use format::Palisade;
 use palisade_core::canary;
-use palisade_core::contract::{BundleDigest, Contract};
+use palisade_core::contract::{BundleDigest, Contract, Matched};
+use palisade_core::routes::OperationIndex;
 use parsed::Parsed;
-use record::{Read as _, Reader};
+use record::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -94,6 +101,12 @@ pub struct Size {
 }
 
 impl Bundle {
+    /// All operations, those of the canary without, each with what policies may ask of it.
+    pub fn operations(&self) -> impl Iterator<Item = (Matched<'_>, &OperationContext)> {
+        let all = (0..u32::MAX).map_while(|index| self.contract.operation(OperationIndex(index)));
+        all.zip(&self.contexts).filter(|(matched, _)| *matched.service.name != *canary::SERVICE)
+    }
+
     pub fn size(&self) -> Size {
         let services =
             self.contract.services().iter().filter(|service| service.name.as_ref() != canary::SERVICE);
@@ -132,8 +145,8 @@ impl Bundle {
         let files = Files::collect(directory, &mut problems);
         let documents = Parsed::of(&files, &mut problems);
         let sources =
-            files.with_role(Role::Policies).map(|file| PolicySource { path: &file.path, text: &file.text });
-        let policies = cedar::parse(sources, &mut problems);
+            |role| files.with_role(role).map(|file| PolicySource { path: &file.path, text: &file.text });
+        let cedar = CedarFiles::parse(sources(Role::Policies), sources(Role::SchemaFragments), &mut problems);
         let unreadable = problems.has_errors();
         problems.extend(files.without_role());
         let mut checked = Checked { bundle: None, problems, notes: Vec::new(), files: files.count() };
@@ -142,7 +155,7 @@ impl Bundle {
             checked.notes.push("contracts, entities and policies are judged when every file can be read");
             return checked;
         }
-        checked.bundle = read_bundle(files.digest(), &documents, policies, &mut checked);
+        checked.bundle = read_bundle(files.digest(), &documents, cedar, &mut checked);
         if let Some(bundle) = &checked.bundle {
             look(bundle, &documents, &mut checked.problems);
         }
@@ -154,18 +167,24 @@ impl Bundle {
 fn read_bundle(
     digest: BundleDigest,
     documents: &Parsed<'_>,
-    policies: Vec<PolicyFile<'_>>,
+    cedar: CedarFiles<'_>,
     checked: &mut Checked,
 ) -> Option<Bundle> {
     let problems = &mut checked.problems;
+    let all_files_have_roles = !problems.has_errors();
     let palisade = read_palisade(documents, problems);
     let mut wrong_services = Problems::default();
     let services = service::read_all(documents, &mut wrong_services);
     let services_hold = !wrong_services.has_errors();
     problems.extend(wrong_services);
-    let entities = entities::read_all(documents, problems);
+    let names = services_hold.then(|| services.iter().map(|read| read.settings.name.as_str()).collect());
+    let mut wrong_entities = Problems::default();
+    let sources = entities::read_all(documents, &mut wrong_entities);
+    let entities = entities::check(&sources, palisade.as_ref(), names, &mut wrong_entities);
+    // A file that nobody reads may hold what is missing.
+    let entities_hold = !wrong_entities.has_errors() && all_files_have_roles;
+    problems.extend(wrong_entities);
     let cases = cases::read_all(documents, problems);
-    entities.check(palisade.as_ref(), problems);
     let identity_headers = palisade.iter().flat_map(|palisade| &palisade.identity.api_keys);
     let identity_headers = identity_headers.map(|keys| keys.header.value.as_str().into()).collect();
     let mut settings = Vec::new();
@@ -181,10 +200,10 @@ fn read_bundle(
     let contract = match Contract::assemble(digest, identity_headers, contracts) {
         Ok(contract) if services_hold => contract,
         Ok(_) => {
-            cedar::check_names(policies, problems);
-            checked
-                .notes
-                .push("policies were not validated: the contracts that they are judged by have errors");
+            cedar.check_names(problems);
+            checked.notes.push(
+                "policies were not validated, and names in tests not looked up: the contracts have errors",
+            );
             return None;
         }
         Err(error) => {
@@ -192,8 +211,19 @@ fn read_bundle(
             return None;
         }
     };
-    let policies = problems.keep(Policies::load(&contract, &entities, policies));
-    let (palisade, policies) = (palisade?, policies?);
+    let world = World {
+        contract: &contract,
+        contexts: &contexts,
+        entities: &sources,
+        declared: &entities,
+        entities_hold,
+        palisade: palisade.as_ref(),
+    };
+    let policies = problems.keep(Policies::load(world, cedar));
+    let (Some(palisade), Some(policies), true) = (palisade, policies, entities_hold) else {
+        checked.notes.push("names in tests were not looked up: what they may name has errors");
+        return None;
+    };
     let known =
         cases::Known { palisade: &palisade, contract: &contract, entities: &entities, policies: &policies };
     let cases = cases::check_all(&cases, known, problems);

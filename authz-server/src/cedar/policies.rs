@@ -4,9 +4,9 @@
 //! the same text have two places.
 
 use super::annotations;
-use crate::bundle::{Place, PolicySource, Problem, Problems};
+use super::places::problem_at;
+use crate::bundle::{Lines, Place, PolicySource, Problem, Problems};
 use cedar_policy::{Policy, PolicyId, PolicySet};
-use miette::Diagnostic;
 use palisade_core::contract::Matched;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -76,7 +76,8 @@ pub struct PolicySummary {
 }
 
 impl PolicySummary {
-    /// Whether its scope lets it apply to an operation, whoever the caller is and whatever its conditions say.
+    /// Whether its scope may let it apply to an operation, whoever the caller is and whatever its conditions say. What a
+    /// service is in, it does not know.
     pub fn covers(&self, matched: Matched<'_>) -> bool {
         self.action.covers(matched) && self.resource.covers_service(&matched.service.name)
     }
@@ -105,9 +106,9 @@ impl EntityScope {
         match self {
             EntityScope::Any => true,
             EntityScope::Is(kind) => kind == super::names::SERVICE,
-            // A service is in nothing but itself.
-            EntityScope::Eq(name) | EntityScope::In(name) | EntityScope::IsIn(_, name) => {
-                name.kind == super::names::SERVICE && name.id == service
+            EntityScope::Eq(name) => name.kind == super::names::SERVICE && name.id == service,
+            EntityScope::In(name) | EntityScope::IsIn(_, name) => {
+                name.kind != super::names::SERVICE || name.id == service
             }
         }
     }
@@ -142,7 +143,7 @@ pub(crate) fn parse<'f>(
             }
             Err(errors) => {
                 if let Some(error) = errors.iter().next() {
-                    problems.push(syntax_problem(source, error));
+                    problems.push(problem_at(source, error, error.to_string()));
                 }
             }
         }
@@ -155,24 +156,6 @@ fn span(policy: &Policy) -> Range<usize> {
     policy.as_ref().loc().map(|loc| loc.start()..loc.end()).unwrap_or_default()
 }
 
-fn syntax_problem(source: PolicySource<'_>, error: &dyn Diagnostic) -> Problem {
-    let label = error.labels().and_then(|mut labels| labels.next());
-    let place = match &label {
-        Some(label) => {
-            let range = label.offset()..label.offset().saturating_add(label.len());
-            Place::of_range(source.path, source.text, range)
-        }
-        None => Place::file(source.path),
-    };
-    let expected = label.and_then(|label| label.label().map(ToOwned::to_owned));
-    let help = error.help().map(|help| help.to_string()).or(expected);
-    let problem = Problem::new(place, error.to_string());
-    match help {
-        Some(help) => problem.help(help),
-        None => problem,
-    }
-}
-
 /// A policy that has a name.
 #[derive(Debug)]
 pub(super) struct Named<'f> {
@@ -182,18 +165,14 @@ pub(super) struct Named<'f> {
     pub(super) summary: PolicySummary,
 }
 
-/// Judges what needs no contract: the annotations of all policies and their names.
-pub(crate) fn check_names(files: Vec<PolicyFile<'_>>, problems: &mut Problems) {
-    let _named = name_all(files, problems);
-}
-
 /// Reads the annotations of all policies, and gives each its name.
 pub(super) fn name_all<'f>(files: Vec<PolicyFile<'f>>, problems: &mut Problems) -> Vec<Named<'f>> {
     let mut named: Vec<Named<'f>> = Vec::new();
     let mut homes: HashMap<String, Place> = HashMap::new();
     for PolicyFile { source, policies } in files {
+        let lines = Lines::of(source.path, source.text);
         for policy in policies {
-            let Some(summary) = annotations::summary(source, &policy, span(&policy), problems) else {
+            let Some(summary) = annotations::summary(&lines, source, &policy, span(&policy), problems) else {
                 continue;
             };
             if let Some(home) = homes.get(&summary.id) {

@@ -2,11 +2,14 @@
 //!
 //! INVARIANT: every way out that is not Cedar's clean allow is a denial with a reason, and every way out has a record.
 
+mod body;
+mod context;
 mod judge;
 #[cfg(test)]
 mod tests;
 mod trust;
 
+pub use body::Body;
 pub use judge::{Asked, Judge, Judgement, Shadow};
 pub use trust::{HandoffState, Trust};
 
@@ -44,6 +47,8 @@ pub struct Call<'a> {
     pub peer: &'a str,
     /// The peer's certificate as the proxy passes it on: PEM with escapes.
     pub peer_certificate: &'a str,
+    /// What the proxy hands over of the body.
+    pub body: Body<'a>,
 }
 
 /// The server's conclusion.
@@ -89,9 +94,11 @@ impl Decider {
         }
         let judgement = match &trust {
             Trust::Refused { reason, detail, .. } => Judgement::because(*reason, detail.clone()),
-            Trust::Genuine { .. } => {
-                self.bundle.judge(Request { head: &head, pairs: call.pairs, body: None }, matched, caller)
-            }
+            Trust::Genuine { body_judged, .. } => self.bundle.judge(
+                Request { head: &head, pairs: call.pairs, body: call.body.as_judged(*body_judged) },
+                matched,
+                caller,
+            ),
         };
         conclude(judgement, call_id, trust.state(), record)
     }
@@ -138,6 +145,7 @@ impl Decider {
             epoch: ledger::Epoch { server: self.epoch.server.clone(), counter: self.epoch.counter },
             handoff: String::new(),
             latency_us: 0,
+            shadow: None,
         }
     }
 }
@@ -157,6 +165,7 @@ fn conclude(
     };
     record.policies = policies;
     record.errors = errors;
+    record.shadow = shadow.as_ref().filter(|shadow| shadow.disagrees(decision)).map(Shadow::record);
     Concluded { decision, call_id, handoff, record, shadow }
 }
 

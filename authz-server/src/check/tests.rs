@@ -1,6 +1,6 @@
 //! One row per way in which a call is decided; each denial beside the allow that differs in one thing.
 
-use super::{Call, Concluded, Decider, Decision, HandoffState};
+use super::{Body, Call, Concluded, Decider, Decision, HandoffState};
 use crate::bundle::Bundle;
 use crate::identity::ApiKeys;
 use crate::ledger::Conclusion;
@@ -113,7 +113,7 @@ fn decide(decider: &Decider, asked: &Asked) -> Concluded {
     let fallback = CallIdMint::new([9; 16]).mint(NOW_MS);
     let peer_certificate = if asked.show_certificate { certificate_of(asked.peer) } else { String::new() };
     decider.decide(
-        Call { pairs: &pairs, peer: asked.peer, peer_certificate: &peer_certificate },
+        Call { pairs: &pairs, peer: asked.peer, peer_certificate: &peer_certificate, body: Body::None },
         NOW_MS,
         fallback,
     )
@@ -251,8 +251,11 @@ fn what_cannot_be_read_or_matched_is_denied_and_recorded() {
     assert_eq!(unknown.record.path, "/nothing");
     check(Asked { path: "/orders/../x", ..Asked::default() }, Err(Reason::PathDotSegment));
     check(Asked { host: "unknown", ..Asked::default() }, Err(Reason::HandoffMismatch));
-    let nothing =
-        decider().decide(Call { pairs: &[], peer: "", peer_certificate: "" }, NOW_MS, call_id(NOW_MS));
+    let nothing = decider().decide(
+        Call { pairs: &[], peer: "", peer_certificate: "", body: Body::None },
+        NOW_MS,
+        call_id(NOW_MS),
+    );
     assert_eq!(nothing.decision, Decision::Deny { reason: Reason::MethodUnknown });
 }
 

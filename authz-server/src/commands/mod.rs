@@ -4,7 +4,9 @@ pub mod build;
 pub mod check;
 mod colours;
 pub mod dev;
+pub mod diff;
 pub mod ledger;
+pub mod schema;
 pub mod serve;
 pub mod test;
 pub mod why;
@@ -22,8 +24,12 @@ pub enum Cli {
     Serve(serve::Args),
     /// Say everything that is wrong with a bundle
     Check(check::Args),
+    /// Say what changed from one bundle to another
+    Diff(diff::Args),
     /// Run the tests of a bundle through the whole proxy, and say what they leave out
     Test(test::Args),
+    /// Print the Cedar schema that a bundle's contracts give
+    Schema(schema::Args),
     /// Write everything that Envoy reads, from a bundle
     Build(build::Args),
     /// Show what became of a call, by the decision id that its caller was told
@@ -40,7 +46,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Cli::Dev(args) => dev::run(args),
         Cli::Serve(args) => serve::run(args),
         Cli::Check(args) => check::run(&args),
+        Cli::Diff(args) => diff::run(&args),
         Cli::Test(args) => test::run(&args),
+        Cli::Schema(args) => schema::run(&args),
         Cli::Build(args) => build::run(args),
         Cli::Why(args) => why::run(&args),
         Cli::Ledger(command) => ledger::run(&command),

@@ -101,6 +101,18 @@ fn print_decision(decision: &Decision, kept: &Result<PathBuf, String>) {
     line("class", &decision.class);
     line("policies", &decision.policies.join(", "));
     line("errors", &decision.errors.join("; "));
+    if let Some(shadow) = &decision.shadow {
+        let would = match shadow.decision {
+            Conclusion::Allow => "would be ALLOWED",
+            Conclusion::Deny => "would be DENIED",
+        };
+        let by = match shadow.policies.join(", ") {
+            none if none.is_empty() => String::new(),
+            policies => format!(" by {policies}"),
+        };
+        line("shadow", &format!("{would}{by} if shadow policies counted"));
+        line("errors", &shadow.errors.join("; "));
+    }
     line("handoff", &decision.handoff);
     line("bundle", &decision.bundle_digest);
     match kept {

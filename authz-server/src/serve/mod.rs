@@ -9,6 +9,7 @@ pub mod service;
 pub use listen::{ListenAddress, Peers, ServerTls};
 
 use crate::admin;
+use crate::bundle::CONTEXT_BODY_BYTES_MAX;
 use crate::check::Decider;
 use crate::envoy::{AccessLogServiceServer, AuthorizationServer, Gateway};
 use crate::ledger::{Admin, AdminEvent, Entry, Ledger, Recovery};
@@ -24,8 +25,8 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 
-/// A Check without body is a few kilobytes; with the largest head it stays far below this.
-const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// The largest body that travels to the server, and a head with a certificate beside it.
+const MESSAGE_BYTES_MAX: usize = CONTEXT_BODY_BYTES_MAX as usize + 512 * 1024;
 
 /// Access logs come in batches that Envoy cuts at 16 KiB by default.
 const LOG_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -123,6 +124,10 @@ pub async fn serve(
             format!("{} bytes of a write that was never acknowledged were cut off", recovery.truncated_bytes);
         record(&service, AdminEvent::LedgerRecovered, detail).await?;
     }
+    if let Some(key) = &recovery.key_created {
+        record(&service, AdminEvent::KeyCreated, format!("checkpoints are signed by {}", key.verifier))
+            .await?;
+    }
     record(
         &service,
         AdminEvent::Start,
@@ -207,7 +212,19 @@ fn open(settings: &Settings) -> Result<Opened, ServeError> {
     let (ledger, recovery) = Ledger::open(&settings.state.join(LEDGER_DIRECTORY)).map_err(fail)?;
     let started_ms = now_ms();
     let state = State::open(&settings.state, &begun.snapshot, started_ms).map_err(fail)?;
-    tracing::info!(?recovery, "the ledger is open");
+    tracing::info!(
+        entries = recovery.entries,
+        truncated_bytes = recovery.truncated_bytes,
+        "the ledger is open"
+    );
+    if let Some(key) = &recovery.key_created {
+        tracing::warn!(
+            private = %key.path.display(),
+            public = key.verifier,
+            "a key was made that signs the ledger: keep the private one on this machine alone, and copy the public one to \
+             where the ledger will be verified"
+        );
+    }
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(|error| fail(format!("the system gives no randomness: {error}")))?;
     let reloads = reload::prepare().map_err(|error| fail(format!("files cannot be watched: {error}")))?;

@@ -5,7 +5,7 @@
 
 use crate::bundle::Bundle;
 use crate::bundle::cases::{Caller, Case, CaseFile, CaseRequest};
-use crate::check::{Call, Decider, Decision, Judge, Shadow};
+use crate::check::{Body, Call, Decider, Decision, Judge, Shadow};
 use crate::identity::ApiKeys;
 use crate::secrets::HandoffSecrets;
 use crate::state::Epoch;
@@ -19,6 +19,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// Every case is made at this moment, so that no answer depends on when the tests run.
 const NOW_MS: u64 = 1_767_225_600_000;
@@ -117,9 +118,9 @@ impl Proxy {
         let certificates = certificates(&bundle)?;
         let engine = Engine { contract, secret: secret.clone() };
         let decider = Decider {
-            bundle: bundle.into(),
+            bundle: Arc::new(bundle),
             secrets: HandoffSecrets::only(secret),
-            api_keys: Some(api_keys.into()),
+            api_keys: Some(Arc::new(api_keys)),
             epoch: Epoch { server: "palisade-test".to_owned(), counter: 1 },
             previous: Vec::new(),
         };
@@ -158,6 +159,7 @@ impl Proxy {
             pairs: &passed,
             peer: peer.map_or("", String::as_str),
             peer_certificate: certificate.map_or("", String::as_str),
+            body: if request.body.is_empty() { Body::None } else { Body::Whole(&request.body) },
         };
         let concluded = self.decider.decide(call, NOW_MS, mint.mint(NOW_MS));
         let record = concluded.record;

@@ -2,13 +2,14 @@
 //!
 //! INVARIANT: no provider fails open, and each that a policy or a Telemetry names is here.
 
-use super::super::filters::{CALL_ID_STATE, check_body_bytes, millis};
+use super::super::bodies;
+use super::super::filters::{CALL_ID_STATE, millis};
 use super::super::listener::LOGGED_HEADERS;
 use super::super::settings::CHECK_TIMEOUT_MS;
 use super::AUTHZ_PORT;
 use super::settings::Settings;
 use super::workloads::Workload;
-use palisade_core::contract::Contract;
+use crate::bundle::Bundle;
 use serde_json::{Value, json};
 
 /// Decides on the head and holds the body. No provider's name begins with another's: istiod tells them apart by prefix.
@@ -25,12 +26,12 @@ pub(super) fn provider_of(workload: &Workload<'_>) -> &'static str {
     if workload.is_gated() { GATED } else { STREAMING }
 }
 
-pub(super) fn values(contract: &Contract, workloads: &[Workload<'_>], settings: &Settings) -> Value {
+pub(super) fn values(bundle: &Bundle, workloads: &[Workload<'_>], settings: &Settings) -> Value {
     let mut providers = Vec::new();
     for name in [GATED, STREAMING] {
         if workloads.iter().any(|workload| provider_of(workload) == name) {
             providers
-                .push(json!({ "name": name, "envoyExtAuthzGrpc": authz(name == GATED, contract, settings) }));
+                .push(json!({ "name": name, "envoyExtAuthzGrpc": authz(name == GATED, bundle, settings) }));
         }
     }
     let log = json!({
@@ -44,7 +45,7 @@ pub(super) fn values(contract: &Contract, workloads: &[Workload<'_>], settings: 
     json!({ "meshConfig": { "extensionProviders": providers } })
 }
 
-fn authz(gated: bool, contract: &Contract, settings: &Settings) -> Value {
+fn authz(gated: bool, bundle: &Bundle, settings: &Settings) -> Value {
     let mut provider = json!({
         "service": settings.server_host(),
         "port": AUTHZ_PORT,
@@ -54,7 +55,11 @@ fn authz(gated: bool, contract: &Contract, settings: &Settings) -> Value {
         "statusOnError": "403",
     });
     if gated {
-        let gate = json!({ "maxRequestBytes": check_body_bytes(contract), "allowPartialMessage": true });
+        let bytes = bodies::of_all(bundle);
+        let mut gate = json!({ "maxRequestBytes": bytes, "allowPartialMessage": true });
+        if bytes > bodies::GATE_BYTES {
+            super::object::insert(&mut gate, "packAsBytes", true.into());
+        }
         super::object::insert(&mut provider, "includeRequestBodyInCheck", gate);
     }
     provider

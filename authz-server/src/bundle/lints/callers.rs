@@ -1,8 +1,9 @@
 //! Lints of groups and callers that nothing is about.
 
-use super::landscape::{Caller, Landscape};
 use super::{Found, Lint};
 use crate::bundle::entities::Declared;
+use crate::bundle::landscape::{Caller, Landscape};
+use crate::bundle::statement::words;
 use crate::cedar::{EntityName, EntityScope};
 use std::collections::HashSet;
 
@@ -11,13 +12,14 @@ pub(super) fn look(landscape: &Landscape<'_>, found: &mut Found) {
     let named = named_in_policies(landscape);
     // Groups of which no member, and no group above, is named anywhere.
     for (name, group) in &entities.groups {
-        if landscape.members(name).next().is_none() {
+        let this = EntityName { kind: "Group".to_owned(), id: name.clone() };
+        if landscape.members(&this).next().is_none() {
             let message = format!("group `{name}` has no members");
             let help = "put clients, workloads or other groups into it, or remove it";
             found.warn(Lint::EmptyGroup, name, group.place.clone(), message, help);
             continue;
         }
-        let above = landscape.above(&EntityName { kind: "Group".to_owned(), id: name.clone() });
+        let above = landscape.above(&this);
         if !above.iter().any(|name| named.contains(name)) {
             let message = format!("no policy speaks of group `{name}`, nor of a group that it is in");
             let help = "name it in a policy, or remove it";
@@ -44,7 +46,7 @@ pub(super) fn look(landscape: &Landscape<'_>, found: &mut Found) {
 fn named_in_policies(landscape: &Landscape<'_>) -> HashSet<EntityName> {
     let mut named = HashSet::new();
     for policy in landscape.policies() {
-        let words = super::policies::words(&policy.text);
+        let words = words(&policy.text);
         for window in words.windows(4) {
             if let [kind, first, second, id] = window
                 && first == ":"
