@@ -38,6 +38,10 @@ kills count="10000":
 reloads count="10000":
     PALISADE_RELOADS={{count}} cargo test --release -p tests --test e2e -- --nocapture reload::storm
 
+# From a save to its effect in `palisade dev`, by policies and by contracts
+save-to-effect count="20":
+    PALISADE_SAVES={{count}} cargo test --release -p tests --test e2e -- --nocapture reload::dev::a_save_takes_effect
+
 # Known vulnerabilities; needs the advisory database
 advisories:
     cargo deny check advisories

@@ -7,6 +7,7 @@
     reason = "what helps a test fails it like the test itself"
 )]
 
+mod body_context;
 mod bundle_tests;
 mod bundles;
 mod canary;
@@ -20,6 +21,7 @@ mod full_disk;
 mod grpc;
 mod handoff;
 mod identity;
+mod istio;
 mod outage;
 mod outcomes;
 mod reload;

@@ -93,6 +93,8 @@ pub(crate) struct EntitySource<'f> {
     pub(crate) name: EntityName,
     pub(crate) file: &'f File,
     pub(crate) at: Span,
+    /// Where its type is named; the same as `at` where it has a key of its own.
+    pub(crate) kind_at: Span,
     pub(crate) place: Place,
     pub(crate) parents: Vec<(EntityName, Span)>,
     pub(crate) attributes: Attributes,
@@ -129,7 +131,7 @@ pub(super) fn read_all<'f>(documents: &Parsed<'f>, problems: &mut Problems) -> V
         let mut reader = Reader::new(file);
         if let Some(entities) = EntitiesFile::read(&document.root, &mut reader) {
             let lines = Lines::of(&file.path, &file.text);
-            all.extend(flatten(entities).into_iter().map(|(kind, key, parents, attributes)| {
+            all.extend(flatten(entities).into_iter().map(|((kind, kind_at), key, parents, attributes)| {
                 let parents = parents.into_iter().flat_map(|(kind, names)| {
                     let name =
                         move |id: Placed<String>| (EntityName { kind: kind.clone(), id: id.value }, id.at);
@@ -139,6 +141,7 @@ pub(super) fn read_all<'f>(documents: &Parsed<'f>, problems: &mut Problems) -> V
                     name: EntityName { kind, id: key.text },
                     file,
                     at: key.at,
+                    kind_at: kind_at.unwrap_or(key.at),
                     place: lines.place(key.at.range()),
                     parents: parents.collect(),
                     attributes,
@@ -150,8 +153,8 @@ pub(super) fn read_all<'f>(documents: &Parsed<'f>, problems: &mut Problems) -> V
     all
 }
 
-/// Type, id, parents by type, attributes.
-type Flat = (String, Key, Vec<(String, Vec<Placed<String>>)>, Attributes);
+/// Type and where it is named, id, parents by type, attributes.
+type Flat = ((String, Option<Span>), Key, Vec<(String, Vec<Placed<String>>)>, Attributes);
 
 fn flatten(file: EntitiesFile) -> Vec<Flat> {
     let EntitiesFile { groups, roles, tiers, clients, workloads, services, others } = file;
@@ -159,21 +162,26 @@ fn flatten(file: EntitiesFile) -> Vec<Flat> {
     for (kind, members) in [(GROUP, groups), (CLIENT, clients), (WORKLOAD, workloads)] {
         all.extend(members.0.into_iter().map(|(key, Member { groups, roles, tiers, attributes })| {
             let parents = [(GROUP, groups), (ROLE, roles), (TIER, tiers)];
-            (kind.to_owned(), key, parents.map(|(kind, names)| (kind.to_owned(), names)).into(), attributes)
+            (
+                (kind.to_owned(), None),
+                key,
+                parents.map(|(kind, names)| (kind.to_owned(), names)).into(),
+                attributes,
+            )
         }));
     }
     all.extend(roles.0.into_iter().map(|(key, RoleMember { roles, attributes })| {
-        (ROLE.to_owned(), key, vec![(ROLE.to_owned(), roles)], attributes)
+        ((ROLE.to_owned(), None), key, vec![(ROLE.to_owned(), roles)], attributes)
     }));
     for (kind, members) in [(TIER, tiers), (SERVICE, services)] {
         all.extend(members.0.into_iter().map(|(key, TierMember { tiers, attributes })| {
-            (kind.to_owned(), key, vec![(TIER.to_owned(), tiers)], attributes)
+            ((kind.to_owned(), None), key, vec![(TIER.to_owned(), tiers)], attributes)
         }));
     }
     for (kind, Named(members)) in others.0 {
         all.extend(members.into_iter().map(|(key, OtherMember { parents, attributes })| {
             let parents = parents.0.into_iter().map(|(kind, names)| (kind.text, names)).collect();
-            (kind.text.clone(), key, parents, attributes)
+            ((kind.text.clone(), Some(kind.at)), key, parents, attributes)
         }));
     }
     all

@@ -97,8 +97,11 @@ impl<'b> Landscape<'b> {
             match resource {
                 EntityScope::Any => true,
                 EntityScope::Is(kind) => kind == "Service",
-                EntityScope::Eq(name) | EntityScope::In(name) | EntityScope::IsIn(_, name) => {
-                    name.kind == "Service" && name.id == matched.service.name.as_ref()
+                EntityScope::Eq(name) => name.kind == "Service" && name.id == *matched.service.name,
+                EntityScope::In(name) | EntityScope::IsIn(_, name) => {
+                    let service =
+                        EntityName { kind: "Service".to_owned(), id: matched.service.name.to_string() };
+                    self.above(&service).contains(name)
                 }
             }
         };

@@ -96,15 +96,10 @@ fn entity(
     let declared = types.entity(&name.kind);
     let own = parents_of(&name.kind);
     if own.is_none() && declared.is_none() {
-        let problem = Problem::new(
-            source.place.clone(),
-            format!("no schema fragment declares entity type `{}`", name.kind),
-        );
-        problems.push(
-            problem
-                .suggest(&name.kind, types.entity_names())
-                .help(format!("declare `entity {};` in a file `*.cedarschema`", name.kind)),
-        );
+        let message = format!("no schema fragment declares entity type `{}`", name.kind);
+        let problem = Problem::new(source.place_of(source.kind_at), message);
+        let help = format!("declare `entity {};` in a file `*.cedarschema`", name.kind);
+        problems.push(problem.suggest(&name.kind, types.entity_names()).help(help));
         return None;
     }
     let allowed = |kind: &str| match (own, declared) {

@@ -5,7 +5,7 @@
 //! INVARIANT: a fragment changes nothing that is ours but those attributes; requests mean the same with and without it.
 
 use super::names;
-use super::places::{first_label, problem_at};
+use super::places::{first_label, plain, problem_at};
 use crate::bundle::{Place, PolicySource, Problem, Problems};
 use cedar_policy::SchemaFragment;
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ pub(crate) fn parse<'f>(
     let mut fragments = Vec::new();
     for source in sources {
         let parsed = SchemaFragment::from_cedarschema_str(source.text)
-            .map_err(|error| problem_at(source, &error, error.to_string()))
+            .map_err(|error| problem_at(source, &error, plain(&error.to_string())))
             .and_then(|(fragment, _warnings)| {
                 fragment.to_json_value().map_err(|error| problem_at(source, &error, error.to_string()))
             });

@@ -228,7 +228,7 @@ fn read_schema(whole: &SchemaText, fragments: &[Fragment<'_>]) -> Result<Schema,
         }
         (None, _) => Place::file("*.cedarschema"),
     };
-    let problem = Problem::new(place, entities::with_causes(&error));
+    let problem = Problem::new(place, places::plain(&entities::with_causes(&error)));
     Err(match miette::Diagnostic::help(&error) {
         Some(help) => problem.help(help.to_string()).into(),
         None => problem.into(),

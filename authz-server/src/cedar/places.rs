@@ -12,6 +12,11 @@ pub(super) fn first_label(diagnostic: &dyn Diagnostic) -> Option<Range<usize>> {
         .or_else(|| diagnostic.diagnostic_source().and_then(first_label))
 }
 
+/// A message of Cedar's, without what every one of its kind begins with.
+pub(super) fn plain(message: &str) -> String {
+    message.strip_prefix("error parsing schema: ").unwrap_or(message).to_owned()
+}
+
 /// A message of Cedar's about a text, at the place that it names.
 pub(super) fn problem_at(source: PolicySource<'_>, diagnostic: &dyn Diagnostic, message: String) -> Problem {
     let place = match first_label(diagnostic) {
@@ -22,13 +27,25 @@ pub(super) fn problem_at(source: PolicySource<'_>, diagnostic: &dyn Diagnostic, 
         let label = diagnostic.labels().and_then(|mut labels| labels.next());
         label.and_then(|label| label.label().map(ToOwned::to_owned))
     };
-    let mut problem = Problem::new(place, message);
     let help = diagnostic.help().map(|help| help.to_string()).or_else(expected);
-    match help.as_deref().and_then(meant) {
-        Some(meant) => problem.suggestion = Some(meant.to_owned()),
+    let marked = first_label(diagnostic).and_then(|range| source.text.get(range)).unwrap_or_default();
+    let suggestion = help.as_deref().and_then(meant).and_then(|meant| in_place(marked, &message, meant));
+    let mut problem = Problem::new(place, message);
+    match suggestion {
+        Some(suggestion) => problem.suggestion = Some(suggestion),
         None => problem.help = help,
     }
     problem
+}
+
+/// What to write in the place of what is marked: Cedar marks the whole of `context.query.limt` and suggests `limit`.
+fn in_place(marked: &str, message: &str, meant: &str) -> Option<String> {
+    let Some((_, rest)) = message.split_once("attribute `") else { return Some(meant.to_owned()) };
+    let (path, _) = rest.split_once('`')?;
+    // The message may name the way to the attribute; what is suggested is its last step.
+    let attribute = path.rsplit('.').next().unwrap_or(path);
+    let before = marked.strip_suffix(attribute).filter(|before| before.ends_with('.'))?;
+    Some(format!("{before}{meant}"))
 }
 
 /// What Cedar itself suggests, out of its sentence.

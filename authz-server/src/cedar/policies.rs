@@ -76,7 +76,8 @@ pub struct PolicySummary {
 }
 
 impl PolicySummary {
-    /// Whether its scope lets it apply to an operation, whoever the caller is and whatever its conditions say.
+    /// Whether its scope may let it apply to an operation, whoever the caller is and whatever its conditions say. What a
+    /// service is in, it does not know.
     pub fn covers(&self, matched: Matched<'_>) -> bool {
         self.action.covers(matched) && self.resource.covers_service(&matched.service.name)
     }
@@ -105,9 +106,9 @@ impl EntityScope {
         match self {
             EntityScope::Any => true,
             EntityScope::Is(kind) => kind == super::names::SERVICE,
-            // A service is in nothing but itself.
-            EntityScope::Eq(name) | EntityScope::In(name) | EntityScope::IsIn(_, name) => {
-                name.kind == super::names::SERVICE && name.id == service
+            EntityScope::Eq(name) => name.kind == super::names::SERVICE && name.id == service,
+            EntityScope::In(name) | EntityScope::IsIn(_, name) => {
+                name.kind != super::names::SERVICE || name.id == service
             }
         }
     }

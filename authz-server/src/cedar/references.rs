@@ -39,7 +39,9 @@ pub(super) fn check(policies: &[Named<'_>], known: &Known<'_>, problems: &mut Pr
             let lines = lines.entry(source.path).or_insert_with(|| Lines::of(source.path, source.text));
             let place = uid.as_ref().loc().map(|loc| lines.place(loc.start()..loc.end()));
             let place = place.unwrap_or_else(|| policy.summary.place.clone());
-            problems.push(Problem { place, ..problem });
+            // It stands for the whole literal, which is what is marked.
+            let suggestion = problem.suggestion.map(|id| format!("{}::\"{}\"", name.kind, id.escape_debug()));
+            problems.push(Problem { place: place.into(), suggestion, ..problem });
         }
     }
 }

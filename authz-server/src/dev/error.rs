@@ -11,6 +11,7 @@ use super::drill::DrillError;
 use super::generated::GeneratedError;
 use super::outline::OutlineError;
 use super::provision::ProvisionError;
+use crate::ledger::ReadError;
 use crate::state::BundleError;
 
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub enum DevError {
     /// The same, while everything runs.
     Refused(String),
     Generated(GeneratedError),
+    Ledger(ReadError),
     /// The server did not keep what it works with.
     Kept(BundleError),
     /// Envoy did not take the filter's new configuration.
@@ -105,6 +107,7 @@ impl fmt::Display for DevError {
                 write!(f, "the configuration could not be generated:\n    {message}")
             }
             DevError::Generated(error) => error.fmt(f),
+            DevError::Ledger(error) => error.fmt(f),
             DevError::Kept(error) => error.fmt(f),
             DevError::FilterStays { tail } => {
                 write!(f, "envoy did not take the filter's new configuration in time; the end of its log:")?;

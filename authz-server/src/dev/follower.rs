@@ -30,7 +30,7 @@ use super::home::{Credentials, Home};
 use super::http::{self, Request};
 use super::outline::Outline;
 use super::stage::{Addresses, start_service};
-use crate::ledger::{Entry, Follow};
+use crate::ledger::{Decision, Entry, Follow};
 use crate::serve::service::now_ms;
 use crate::state::Bundles;
 
@@ -80,10 +80,19 @@ pub(super) struct Follower<'a> {
     /// Those that this run answers for itself; they end when they are dropped.
     pub(super) services: BTreeMap<String, demo::Service>,
     pub(super) credentials: Credentials,
-    pub(super) outline: Outline,
     pub(super) generated: Generated,
-    /// The bundle that the filter works with.
-    pub(super) digest: BundleDigest,
+    /// The bundle that Envoy was given last.
+    pub(super) given: BundleDigest,
+    /// The bundle that the filter was seen to work with last.
+    pub(super) seen: BundleDigest,
+}
+
+/// What canaries showed of a filter that was given another bundle.
+enum Shown {
+    InForce,
+    /// The server has gone on to yet another one, which is followed next.
+    Overtaken,
+    Late,
 }
 
 impl Follower<'_> {
@@ -97,7 +106,7 @@ impl Follower<'_> {
             match told.and_then(|told| serde_json::from_value::<Told>(told).ok()) {
                 Some(told) if told.attempts > attempts => {
                     attempts = told.attempts;
-                    if let Some(notice) = self.heed(&told).await {
+                    for notice in self.heed(&told).await {
                         // Whoever would read it is gone only at the end.
                         let _told = notices.send(notice).await;
                     }
@@ -108,23 +117,30 @@ impl Follower<'_> {
         }
     }
 
-    async fn heed(&mut self, told: &Told) -> Option<Notice> {
+    async fn heed(&mut self, told: &Told) -> Vec<Notice> {
+        let mut notices = Vec::new();
         if !told.last_attempt.problems.is_empty() {
-            return Some(refused(told));
+            notices.push(refused(told));
         }
-        let digest = BundleDigest::parse(&told.digest)?;
-        if digest == self.digest {
-            return (told.last_attempt.result == "unchanged").then(|| back(told));
+        // Something may be wrong with the keys, and the bundle be a new one all the same.
+        match BundleDigest::parse(&told.digest) {
+            Some(digest) if digest != self.given => {
+                let changed = self.change_to(digest, &told.last_attempt).await;
+                notices.extend(changed.unwrap_or_else(|error| Some(self.filter_stays(digest, &error))));
+            }
+            Some(_) if told.last_attempt.result == "unchanged" => notices.push(back(told)),
+            Some(_) | None => {}
         }
-        Some(match self.change_to(digest, &told.last_attempt).await {
-            Ok(notice) => notice,
-            Err(error) => self.filter_stays(digest, &error),
-        })
+        notices
     }
 
-    async fn change_to(&mut self, digest: BundleDigest, attempt: &LastAttempt) -> Result<Notice, DevError> {
+    async fn change_to(
+        &mut self,
+        digest: BundleDigest,
+        attempt: &LastAttempt,
+    ) -> Result<Option<Notice>, DevError> {
         let bundles = Bundles::of(self.home.root());
-        let old = bundles.find(self.digest).ok();
+        let old = bundles.find(self.seen).ok();
         let kept = bundles.find(digest).map_err(DevError::Kept)?;
         let outline = Outline::read(&kept)?;
         let started = self.start_services(&outline).await?;
@@ -136,12 +152,15 @@ impl Follower<'_> {
         let generated = self.generator.read()?;
         let version = digest.to_string();
         let written = generated.write_changes(&self.generated, &self.home.watched(), &version)?;
-        self.generated = generated;
-        self.prove(&version).await?;
-        self.digest = digest;
+        (self.generated, self.given) = (generated, digest);
+        match self.prove(&version).await? {
+            Shown::InForce => {}
+            Shown::Overtaken => return Ok(None),
+            Shown::Late => return Err(DevError::FilterStays { tail: tail_of(&self.home.log("envoy")) }),
+        }
+        self.seen = digest;
         // Only now does no route lead there any more.
         self.services.retain(|name, _| outline.services.contains(name));
-        self.outline = outline;
 
         let changes = old.map(|old| Changes::between(&old, &kept)).unwrap_or_default();
         let (server_ms, took_ms) = (
@@ -163,7 +182,7 @@ impl Follower<'_> {
             "changes": changes.object(), "given_to_envoy": written, "services_started": started,
             "credentials": issued,
         });
-        Ok(Notice { text, object })
+        Ok(Some(Notice { text, object }))
     }
 
     /// Starts what the bundle has and nobody runs, and settles what Envoy is told of all services.
@@ -200,33 +219,37 @@ impl Follower<'_> {
     }
 
     /// Waits until the filter works with this bundle, which the server must have taken before.
-    async fn prove(&self, digest: &str) -> Result<(), DevError> {
-        let cannot = |error| DevError::Io { what: "the ledger cannot be read".to_owned(), error };
-        let mut ledger = Follow::from_end(&self.home.ledger())
-            .map_err(|error| cannot(std::io::Error::other(error.to_string())))?;
+    async fn prove(&self, digest: &str) -> Result<Shown, DevError> {
+        let mut ledger = Follow::from_end(&self.home.ledger()).map_err(DevError::Ledger)?;
         let mut request = Request::get(HOST, PATH);
         request.headers.push(("x-request-id".to_owned(), self.home.probe_id().to_owned()));
-        let changed = until(FILTER_CHANGED, async || {
+        let mut shown = Shown::Late;
+        let is_over = async || {
             for _ in 0..IN_A_ROW {
                 let reply = http::exchange(self.addresses.listen, &request, EXCHANGE).await;
                 let id = match reply {
                     Ok(reply) if reply.reason.as_deref() == Some(Reason::Canary.code()) => reply.decision_id,
                     Ok(_) | Err(_) => None,
                 };
-                if !id.is_some_and(|id| is_of_new_filter(&mut ledger, &id, digest)) {
+                let Some(decision) = id.and_then(|id| decision(&mut ledger, &id)) else { return false };
+                if decision.bundle_digest != digest {
+                    shown = Shown::Overtaken;
+                    return true;
+                }
+                // A handoff of another bundle says so; whichever secret it has, this one is of the server's own.
+                if !["current", "previous_secret"].contains(&decision.handoff.as_str()) {
                     return false;
                 }
             }
+            shown = Shown::InForce;
             true
-        });
-        if changed.await {
-            return Ok(());
-        }
-        Err(DevError::FilterStays { tail: tail_of(&self.home.log("envoy")) })
+        };
+        until(FILTER_CHANGED, is_over).await;
+        Ok(shown)
     }
 
     fn filter_stays(&self, digest: BundleDigest, error: &DevError) -> Notice {
-        let (server, filter) = (digest.to_string(), self.digest.to_string());
+        let (server, filter) = (digest.to_string(), self.seen.to_string());
         let text = format!(
             "✗ the server works with {}, the filter stays with {}: {error}\n",
             short(&server),
@@ -238,24 +261,18 @@ impl Follower<'_> {
     }
 }
 
-/// Whether the call of that id came with a handoff of the bundle that the server works with. Its decision was recorded
-/// before it was answered.
-fn is_of_new_filter(ledger: &mut Follow, id: &str, digest: &str) -> bool {
-    while let Ok(entries) = ledger.poll() {
-        if entries.is_empty() {
-            return false;
-        }
-        let decisions = entries.iter().filter_map(|recorded| match &recorded.entry {
-            Entry::Decision(decision) => Some(decision),
-            Entry::Outcome(_) | Entry::Admin(_) => None,
+/// The decision of that id, which was recorded before it was answered.
+fn decision(ledger: &mut Follow, id: &str) -> Option<Decision> {
+    loop {
+        let entries = ledger.poll().ok().filter(|entries| !entries.is_empty())?;
+        let found = entries.into_iter().find_map(|recorded| match recorded.entry {
+            Entry::Decision(decision) if decision.decision_id == id => Some(decision),
+            Entry::Decision(_) | Entry::Outcome(_) | Entry::Admin(_) => None,
         });
-        for decision in decisions.filter(|decision| decision.decision_id == id) {
-            // Both secrets show the current bundle; only another bundle shows as another one.
-            return decision.bundle_digest == digest
-                && ["current", "previous_secret"].contains(&decision.handoff.as_str());
+        if found.is_some() {
+            return found;
         }
     }
-    false
 }
 
 fn refused(told: &Told) -> Notice {

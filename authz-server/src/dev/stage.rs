@@ -130,10 +130,8 @@ impl<'a> Stage<'a> {
     ) -> Result<(&'a mut Family, &'a mut Progress, Follower<'a>), DevError> {
         let Stage { family, progress, generator, addresses, services, generated, home, sources, .. } = self;
         let generated = generated.ok_or(GeneratedError::Part("parts yet"))?;
-        let outline = sources.outline.clone();
-        let digest = sources.outline.digest;
-        let follower =
-            Follower { generator, home, addresses, services, credentials, outline, generated, digest };
+        let (given, seen) = (sources.outline.digest, sources.outline.digest);
+        let follower = Follower { generator, home, addresses, services, credentials, generated, given, seen };
         Ok((family, progress, follower))
     }
 

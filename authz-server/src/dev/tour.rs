@@ -130,6 +130,9 @@ pub fn of_demo<'a>(
         ("policy-denial", Reason::PolicyDenied, "a valid request of a known caller, and no permission", {
             web(Request { method: "DELETE", ..get("/orders/o-1") })
         }),
+        ("refund-limit", Reason::PolicyDenied, "more than this caller may refund, by a field of the body", {
+            support(Request::post_json("payments", "/payments/p-1/refund", r#"{"amount_cents":10001}"#))
+        }),
         ("nobody", Reason::PolicyDenied, "without a credential there is no permission", get("/orders")),
         ("wrong-key", Reason::IdentityInvalid, "a credential that does not hold is not \"nobody\"", {
             Request { headers: vec![(api_key_header.to_owned(), "wrong".to_owned())], ..get("/orders") }

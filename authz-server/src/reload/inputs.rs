@@ -206,7 +206,7 @@ impl Scan<'_> {
         for place in places {
             let (Some(directory), Some(name)) = (place.parent(), place.file_name()) else { continue };
             // Links are swapped by their neighbours: `..data` of a ConfigMap stands beside what leads through it.
-            let names = if is_link && place == path { Names::All } else { Names::Only(name) };
+            let names = if is_link && place == path { Names::Links } else { Names::Only(name) };
             self.watch.arm(directory, names);
         }
     }

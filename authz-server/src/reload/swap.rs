@@ -88,13 +88,19 @@ impl Reloader {
         let attempt = self.sources.attempt(trigger, times, decider.bundle.digest, decider.epoch.clone());
         let attempt = Arc::new(attempt);
         let last = self.service.reloads().told().last;
-        if trigger == Trigger::Change && !is_news(&attempt, &last) {
+        let is_ordered = trigger != Trigger::Change;
+        let sources = self.sources.known.iter().map(|known| known.source);
+        let news: Vec<_> = sources.filter(|source| is_ordered || !attempt.agrees(&last, *source)).collect();
+        if news.is_empty() && attempt.epoch == last.epoch {
             return attempt;
         }
         self.service.metrics().reloads.attempted(&attempt);
         for known in &self.sources.known {
-            log(known, &attempt);
-            self.record_refusal(known);
+            // What was wrong with one source before is not said again because another has changed.
+            if known.outcome.is_good() || news.contains(&known.source) {
+                log(known, &attempt);
+                self.record_refusal(known);
+            }
         }
         self.service.reloads().tell(&attempt);
         attempt
@@ -117,13 +123,6 @@ impl Reloader {
             tracing::error!(%error, "a refusal could not be recorded");
         }
     }
-}
-
-/// Whether an attempt says anything that the last one did not.
-fn is_news(attempt: &Attempt, last: &Attempt) -> bool {
-    let good =
-        |attempt: &Attempt| attempt.outcomes.iter().map(|(_, outcome)| outcome.is_good()).collect::<Vec<_>>();
-    attempt.epoch != last.epoch || attempt.faults != last.faults || good(attempt) != good(last)
 }
 
 /// What the ledger is told of what is about to be in force.

@@ -54,7 +54,7 @@ pub(super) fn compare(before: &Bundle, after: &Bundle) -> Result<Vec<AccessChang
     let (before, after) = (Reach::of(&before), Reach::of(&after));
     let operations = Operation::all(&before, &after);
     // Callers of whom the same scopes speak have the same access.
-    let mut alike: BTreeMap<(Option<Vec<Scope>>, Option<Vec<Scope>>), Vec<String>> = BTreeMap::new();
+    let mut alike: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for caller in callers(&before, &after) {
         let scopes = (before.scopes_of(&caller), after.scopes_of(&caller));
         alike.entry(scopes).or_default().push(caller.shown());

@@ -157,7 +157,7 @@ impl Found {
     }
 
     /// Compares what has names: reports what is only on one side, and hands on what is on both.
-    fn named<'a, T>(
+    fn named<T>(
         &mut self,
         area: Area,
         before: &BTreeMap<String, T>,

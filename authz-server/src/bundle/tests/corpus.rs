@@ -35,9 +35,12 @@ pub(super) struct Scene(TempDir);
 
 impl Scene {
     pub(super) fn sound() -> Scene {
+        Scene::copy(&workspace().join("tests/bundles/sound"))
+    }
+
+    pub(super) fn copy(base: &Path) -> Scene {
         let scene = Scene(tempfile::tempdir().unwrap());
-        let base = workspace().join("tests/bundles/sound");
-        for path in files_below(&base) {
+        for path in files_below(base) {
             scene.write(&path, &fs::read(base.join(&path)).unwrap());
         }
         scene
@@ -240,10 +243,12 @@ fn mended(scene: &Scene, problem: &Problem, suggestion: &str) -> usize {
     };
     let text = scene.read(&place.file);
     let line_start: usize = text.split_inclusive('\n').take(line as usize - 1).map(str::len).sum();
-    let before: usize = text[line_start..].chars().take(column as usize - 1).map(char::len_utf8).sum();
-    let (start, marked) = (line_start + before, &excerpt.text[excerpt.from..excerpt.to]);
-    assert!(text[start..].starts_with(marked), "the excerpt is not what stands at {place}");
-    let new = format!("{}{suggestion}{}", &text[..start], &text[start + marked.len()..]);
+    let (above, below) = text.split_at(line_start);
+    let column_start: usize = below.chars().take(column as usize - 1).map(char::len_utf8).sum();
+    let (left, rest) = below.split_at(column_start);
+    let marked = excerpt.text.get(excerpt.from..excerpt.to).unwrap();
+    let rest = rest.strip_prefix(marked).unwrap_or_else(|| panic!("{place} is not where the excerpt stands"));
+    let new = [above, left, suggestion, rest].concat();
     scene.write(&place.file, new.as_bytes());
     let left = checked();
     scene.write(&place.file, text.as_bytes());

@@ -316,3 +316,25 @@ fn stages_list_their_files_and_the_whole_lists_the_stages() {
         assert_eq!(listed, expected);
     }
 }
+
+#[test]
+fn the_order_names_what_there_is() {
+    for (directory, settings, _) in cases() {
+        let (_, manifests) = rendered(&directory, &settings);
+        let apply = manifests.files.iter().find(|file| file.path == "apply.md").unwrap();
+        let apply = std::str::from_utf8(&apply.bytes).unwrap();
+        assert!(!apply.contains('@'), "every placeholder has its name");
+        let applied = |verb: &str| -> Vec<&str> {
+            apply.lines().filter_map(|line| line.strip_prefix(verb)?.strip_prefix(" -k ")).collect()
+        };
+        let stages = ["1-server", "2-closed", "3-filter", "4-decide"];
+        assert_eq!(applied("kubectl apply --server-side"), stages);
+        assert_eq!(applied("kubectl delete"), ["4-decide", "3-filter", "2-closed"]);
+        for word in apply
+            .split([' ', '`', '\n'])
+            .filter(|word| word.ends_with(".yaml") || word.starts_with("images/"))
+        {
+            assert!(manifests.files.iter().any(|file| file.path == word), "{word}");
+        }
+    }
+}
