@@ -68,7 +68,7 @@ pub(super) fn read_all(files: &Parsed<'_>, problems: &mut Problems) -> Vec<Servi
     services
 }
 
-fn read(
+pub(super) fn read(
     name: &str,
     service: &Document<'_>,
     contract: &Document<'_>,

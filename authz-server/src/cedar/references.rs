@@ -41,7 +41,7 @@ pub(super) fn check(policies: &[Named<'_>], known: &Known<'_>, problems: &mut Pr
             let place = place.unwrap_or_else(|| policy.summary.place.clone());
             // It stands for the whole literal, which is what is marked.
             let suggestion = problem.suggestion.map(|id| format!("{}::\"{}\"", name.kind, id.escape_debug()));
-            problems.push(Problem { place, suggestion, ..problem });
+            problems.push(Problem { place: place.into(), suggestion, ..problem });
         }
     }
 }

@@ -124,6 +124,10 @@ pub async fn serve(
             format!("{} bytes of a write that was never acknowledged were cut off", recovery.truncated_bytes);
         record(&service, AdminEvent::LedgerRecovered, detail).await?;
     }
+    if let Some(key) = &recovery.key_created {
+        record(&service, AdminEvent::KeyCreated, format!("checkpoints are signed by {}", key.verifier))
+            .await?;
+    }
     record(
         &service,
         AdminEvent::Start,
@@ -208,7 +212,19 @@ fn open(settings: &Settings) -> Result<Opened, ServeError> {
     let (ledger, recovery) = Ledger::open(&settings.state.join(LEDGER_DIRECTORY)).map_err(fail)?;
     let started_ms = now_ms();
     let state = State::open(&settings.state, &begun.snapshot, started_ms).map_err(fail)?;
-    tracing::info!(?recovery, "the ledger is open");
+    tracing::info!(
+        entries = recovery.entries,
+        truncated_bytes = recovery.truncated_bytes,
+        "the ledger is open"
+    );
+    if let Some(key) = &recovery.key_created {
+        tracing::warn!(
+            private = %key.path.display(),
+            public = key.verifier,
+            "a key was made that signs the ledger: keep the private one on this machine alone, and copy the public one to \
+             where the ledger will be verified"
+        );
+    }
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(|error| fail(format!("the system gives no randomness: {error}")))?;
     let reloads = reload::prepare().map_err(|error| fail(format!("files cannot be watched: {error}")))?;

@@ -157,7 +157,10 @@ impl Service {
         match stored {
             Ok(_receipt) => Answered { decision, call_id, epoch },
             Err(error) => {
-                tracing::error!(%error, decision_id = %call_id, "a decision could not be stored");
+                // The ledger says by itself when it fails and when it stores again; a line for each call would drown it.
+                if !error.is_told_by_the_ledger() {
+                    tracing::error!(%error, decision_id = %call_id, "a decision could not be stored");
+                }
                 self.metrics.not_recorded();
                 refused(Reason::LedgerUnavailable, call_id, epoch)
             }
@@ -178,7 +181,9 @@ impl Service {
     /// An outcome is best effort: what cannot be stored is counted.
     pub fn record_outcome(&self, outcome: Outcome) {
         let stored = self.ledger.append_soon(&Entry::Outcome(outcome));
-        if let Err(error) = &stored {
+        if let Err(error) = &stored
+            && !error.is_told_by_the_ledger()
+        {
             tracing::warn!(%error, "an outcome could not be stored");
         }
         self.metrics.outcome(stored.is_ok());

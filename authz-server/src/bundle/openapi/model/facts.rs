@@ -2,8 +2,8 @@
 //! it is arranged in components, and in whatever order.
 
 use super::{
-    ArrayRules, Json, Media, Model, ObjectRules, Operation, Parameter, ParameterForm, Schema, SchemaId,
-    Style, TextRules, TypeSet,
+    ArrayRules, Bound, Json, Media, Model, NumberRules, ObjectRules, Operation, Parameter, ParameterForm,
+    Schema, SchemaId, SecurityRequirement, Style, TextRules, TypeSet,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -35,6 +35,11 @@ impl Model {
             }
             facts.media(&at, &response.media);
         }
+        if let Some(security) = &operation.security {
+            let mut ways: Vec<_> = security.iter().map(shown_requirement).collect();
+            ways.sort();
+            facts.say("security", if ways.is_empty() { "nothing".to_owned() } else { ways.join(" or ") });
+        }
         if operation.deprecated {
             facts.say("deprecated", "yes".to_owned());
         }
@@ -44,6 +49,17 @@ impl Model {
 
 fn presence(required: bool) -> &'static str {
     if required { "required" } else { "optional" }
+}
+
+fn shown_requirement(requirement: &SecurityRequirement) -> String {
+    let mut schemes = Vec::new();
+    for (name, scopes) in &requirement.schemes {
+        schemes.push(match scopes.is_empty() {
+            true => name.to_string(),
+            false => format!("{name} with {}", scopes.join(" ")),
+        });
+    }
+    if schemes.is_empty() { "nothing".to_owned() } else { schemes.join(" and ") }
 }
 
 struct Facts<'m> {
@@ -70,6 +86,12 @@ impl Facts<'_> {
     fn parameter(&mut self, parameter: &Parameter) {
         let at = format!("{} {}", parameter.part.as_str(), parameter.name);
         self.form(&at, &parameter.form, presence(parameter.required));
+        if parameter.deprecated {
+            self.say(&format!("{at} deprecated"), "yes".to_owned());
+        }
+        if parameter.allow_empty {
+            self.say(&format!("{at} empty"), "allowed".to_owned());
+        }
     }
 
     fn form(&mut self, at: &str, form: &ParameterForm, note: &'static str) {
@@ -163,7 +185,7 @@ impl Facts<'_> {
         ];
         for (word, id) in single {
             if let Some(id) = id {
-                list(word, &[id]);
+                self.push(format!("{at} {word}"), id, Some(here), "");
             }
         }
         if let Some(discriminator) = &combined.discriminator {
@@ -214,13 +236,17 @@ impl Facts<'_> {
     }
 }
 
-/// Branches by what they are, so that their order makes no difference: by name, else by number.
+/// Branches by what they are, so that their order makes no difference: by name, and those without one by number.
 fn labelled(model: &Model, ids: &[SchemaId]) -> Vec<(String, SchemaId)> {
-    let label = |(at, id): (usize, &SchemaId)| match model.schemas.name(*id) {
+    let mut number = 0;
+    let mut label = |id: &SchemaId| match model.schemas.name(*id) {
         Some(name) => (name.to_owned(), *id),
-        None => ((at + 1).to_string(), *id),
+        None => {
+            number += 1;
+            (number.to_string(), *id)
+        }
     };
-    ids.iter().enumerate().map(label).collect()
+    ids.iter().map(&mut label).collect()
 }
 
 fn note(note: &str) -> Option<String> {
@@ -274,10 +300,7 @@ fn describe(schema: &Schema) -> Vec<String> {
         parts.push(format!("one of {}", values.join(", ")));
     }
     if let Some(number) = &schema.number {
-        let end = |bound: &Option<super::Bound>, open: &str| {
-            bound.as_ref().map(|bound| format!("{}{}", if bound.exclusive { open } else { "" }, bound.value))
-        };
-        parts.extend(range("", end(&number.minimum, "above "), end(&number.maximum, "below ")));
+        parts.extend(number_range(number));
         parts.extend(number.multiple_of.map(|step| format!("multiple of {step}")));
         parts.extend(number.format.as_ref().map(ToString::to_string));
     }
@@ -310,6 +333,23 @@ fn describe(schema: &Schema) -> Vec<String> {
         parts.remove(0);
     }
     parts
+}
+
+fn number_range(number: &NumberRules) -> Option<String> {
+    let end = |bound: &Option<Bound>, inclusive: &str, exclusive: &str| {
+        let bound = bound.as_ref()?;
+        Some(format!("{} {}", if bound.exclusive { exclusive } else { inclusive }, bound.value))
+    };
+    match (&number.minimum, &number.maximum) {
+        (Some(least), Some(most)) if !least.exclusive && !most.exclusive => {
+            Some(format!("{} to {}", least.value, most.value))
+        }
+        (least, most) => {
+            let ends = [end(least, "from", "above"), end(most, "up to", "below")];
+            let said: Vec<_> = ends.into_iter().flatten().collect();
+            (!said.is_empty()).then(|| said.join(" and "))
+        }
+    }
 }
 
 fn describe_text(text: &TextRules, parts: &mut Vec<String>) {

@@ -89,15 +89,15 @@ impl TypeSet {
     pub const OBJECT: TypeSet = TypeSet(64);
     pub const ANY: TypeSet = TypeSet(127);
 
-    /// Each type with its name, the smaller of `integer` and `number` first.
+    /// Each type with its name, `null` at the end as people say it.
     pub const NAMED: [(&'static str, TypeSet); 7] = [
-        ("null", TypeSet::NULL),
         ("boolean", TypeSet::BOOLEAN),
         ("integer", TypeSet::INTEGER),
         ("number", TypeSet::NUMBER),
         ("string", TypeSet::STRING),
         ("array", TypeSet::ARRAY),
         ("object", TypeSet::OBJECT),
+        ("null", TypeSet::NULL),
     ];
 
     pub fn parse(name: &str) -> Option<TypeSet> {

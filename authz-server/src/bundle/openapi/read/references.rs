@@ -110,7 +110,10 @@ impl<'d> Reading<'d> {
     pub(super) fn resolve(&mut self, target: &Node, written: &str, kind: Kind) -> Option<&'d Node> {
         let Some(pointer) = written.strip_prefix('#') else {
             let help = "references stay within the document; bundle it into one file, for example with `redocly bundle`";
-            self.wrong(target.at, format!("`{written}` leads out of the document"), help);
+            let message = format!("`{written}` leads out of the document");
+            let mut problem = Problem::new(self.place(target.at), message).help(help);
+            problem.suggestion = self.components.find(kind, written).map(|_| whole(kind, written));
+            self.push(problem);
             return None;
         };
         let Some(tokens) = tokens(pointer) else {
@@ -130,25 +133,22 @@ impl<'d> Reading<'d> {
             if let Some(node) = self.components.find(kind, name) {
                 return Some(node);
             }
-            self.dangling(target.at, written, Some((kind, name)));
+            self.dangling(target.at, written, kind, name);
             return None;
         }
         let found = tokens.iter().try_fold(self.components.root, |node, token| step(node, token));
         if found.is_none() {
-            self.dangling(target.at, written, None);
+            self.dangling(target.at, written, kind, tokens.last().map_or("", String::as_str));
         }
         found
     }
 
-    fn dangling(&mut self, at: Span, written: &str, among: Option<(Kind, &str)>) {
-        let mut problem = Problem::new(self.place(at), format!("`{written}` leads nowhere"));
-        if let Some((kind, name)) = among {
-            problem = problem.suggest(name, self.components.names(kind));
-            // What is suggested stands in for the whole reference.
-            let whole = |name: String| format!("#/components/{}/{name}", kind.section());
-            problem.suggestion = problem.suggestion.map(whole);
-            problem = problem.help(format!("declare it under `components`, `{}`", kind.section()));
-        }
+    fn dangling(&mut self, at: Span, written: &str, kind: Kind, name: &str) {
+        let mut problem = Problem::new(self.place(at), format!("`{written}` leads nowhere"))
+            .suggest(name, self.components.names(kind))
+            .help(format!("{} to refer to stands under `components`, `{}`", kind.name(), kind.section()));
+        // What is suggested stands in for the whole reference.
+        problem.suggestion = problem.suggestion.map(|name| whole(kind, &name));
         self.push(problem);
     }
 
@@ -180,6 +180,11 @@ impl<'d> Reading<'d> {
         self.push(problem);
         None
     }
+}
+
+/// The reference to a component.
+fn whole(kind: Kind, name: &str) -> String {
+    format!("#/components/{}/{}", kind.section(), name.replace('~', "~0").replace('/', "~1"))
 }
 
 /// A pointer's steps, without escapes.

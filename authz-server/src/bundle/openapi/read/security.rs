@@ -84,7 +84,9 @@ impl<'d> Reading<'d> {
                         .help("declare it under `components`, `securitySchemes`");
                     self.push(problem);
                 }
-                let scopes = self.texts(scopes).into_iter().map(|(scope, _)| scope.into()).collect();
+                let mut scopes: Vec<Box<str>> =
+                    self.texts(scopes).into_iter().map(|(scope, _)| scope.into()).collect();
+                scopes.sort();
                 schemes.insert(name.text.as_str().into(), scopes);
             }
             requirements.push(SecurityRequirement { schemes });
