@@ -8,16 +8,21 @@
 use crate::ledger::LedgerState;
 use crate::reload::{Attempt, Outcome, Trigger};
 use crate::serve::service::Service;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::net::TcpListener;
+
+/// How long whoever waits for news is kept waiting without any; shorter than what clients and their proxies bear.
+const NEWS_AWAITED: Duration = Duration::from_secs(20);
 
 /// Whether calls are accepted.
 #[derive(Debug, Clone, Default)]
@@ -101,9 +106,22 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn bundle(State(shared): State<Shared>) -> Response {
-    let decider = shared.service.decider();
+/// What may be asked of `/bundle`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BundleQuery {
+    /// Answer when there were more attempts than this, or after a while all the same.
+    after: Option<u64>,
+}
+
+async fn bundle(State(shared): State<Shared>, Query(query): Query<BundleQuery>) -> Response {
+    if let Some(attempts) = query.after {
+        let news = shared.service.reloads().told_after(attempts);
+        let _in_time = tokio::time::timeout(NEWS_AWAITED, news).await;
+    }
+    // What is told first is at least as old as what is in force.
     let told = shared.service.reloads().told();
+    let decider = shared.service.decider();
     let previous: Vec<_> = decider
         .previous
         .iter()
@@ -117,6 +135,7 @@ async fn bundle(State(shared): State<Shared>) -> Response {
         "previous_accepted_s": decider.bundle.palisade.handoff.previous_bundle_accepted_s.value,
         "services": decider.bundle.services.iter().map(|service| &service.name).collect::<Vec<_>>(),
         "degraded": degraded(&told.last),
+        "attempts": told.attempts,
         "last_attempt": told.last.object(),
     }))
     .into_response()

@@ -64,8 +64,6 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// All files that could be read; what could not is reported. Whether what was read may be used is for the caller to
-    /// say: one file that cannot be read may hold the policy that forbids.
     /// All files, or what keeps one of them from being read.
     pub(super) fn whole(directory: &Path) -> Result<Files, Problems> {
         let mut problems = Problems::default();
@@ -74,6 +72,8 @@ impl Files {
         if problems.has_errors() { Err(problems) } else { Ok(files) }
     }
 
+    /// All files that could be read; what could not is reported. Whether what was read may be used is for the caller to
+    /// say: one file that cannot be read may hold the policy that forbids.
     pub(super) fn collect(directory: &Path, problems: &mut Problems) -> Files {
         let mut files = Vec::new();
         let mut without_role = Problems::default();

@@ -6,9 +6,11 @@
 
 pub mod cases;
 mod context;
+pub mod diff;
 mod entities;
 mod files;
 pub mod format;
+mod landscape;
 pub mod lints;
 pub mod openapi;
 mod parsed;
@@ -16,6 +18,7 @@ mod problem;
 mod record;
 mod service;
 mod snapshot;
+mod statement;
 #[cfg(test)]
 mod tests;
 pub(crate) mod yaml;
@@ -198,9 +201,9 @@ fn read_bundle(
         Ok(contract) if services_hold => contract,
         Ok(_) => {
             cedar.check_names(problems);
-            checked
-                .notes
-                .push("policies were not validated: the contracts that they are judged by have errors");
+            checked.notes.push(
+                "policies were not validated, and names in tests not looked up: the contracts have errors",
+            );
             return None;
         }
         Err(error) => {
@@ -217,7 +220,10 @@ fn read_bundle(
         palisade: palisade.as_ref(),
     };
     let policies = problems.keep(Policies::load(world, cedar));
-    let (palisade, policies) = (palisade?, policies?);
+    let (Some(palisade), Some(policies), true) = (palisade, policies, entities_hold) else {
+        checked.notes.push("names in tests were not looked up: what they may name has errors");
+        return None;
+    };
     let known =
         cases::Known { palisade: &palisade, contract: &contract, entities: &entities, policies: &policies };
     let cases = cases::check_all(&cases, known, problems);

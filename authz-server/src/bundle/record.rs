@@ -40,7 +40,7 @@ impl<'f> Reader<'f> {
     }
 
     /// Reports a value of the wrong kind.
-    pub(crate) fn expected<T: Read + ?Sized>(&mut self, node: &Node) {
+    pub(crate) fn expected<T: Read>(&mut self, node: &Node) {
         let message = format!("expected {}, found {}", T::EXPECTED, found(node));
         self.problems.push(Problem::new(self.place(node.at), message));
     }
@@ -120,26 +120,6 @@ impl<T: Read> Read for Placed<T> {
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         Some(Placed { value: T::read(node, reader)?, at: node.at })
-    }
-
-    fn record() -> Option<&'static RecordKeys> {
-        T::record()
-    }
-}
-
-/// A value without which the rest of its record can still be used. `None`: what is wrong with it was reported.
-#[derive(Debug, Clone)]
-pub struct Tried<T>(pub(crate) Option<T>);
-
-impl<T: Read> Read for Tried<T> {
-    const EXPECTED: &'static str = T::EXPECTED;
-
-    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        Some(Tried(T::read(node, reader)))
-    }
-
-    fn absent() -> Option<Self> {
-        Some(Tried(None))
     }
 
     fn record() -> Option<&'static RecordKeys> {

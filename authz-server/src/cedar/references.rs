@@ -41,7 +41,7 @@ pub(super) fn check(policies: &[Named<'_>], known: &Known<'_>, problems: &mut Pr
             let place = place.unwrap_or_else(|| policy.summary.place.clone());
             // It stands for the whole literal, which is what is marked.
             let suggestion = problem.suggestion.map(|id| format!("{}::\"{}\"", name.kind, id.escape_debug()));
-            problems.push(Problem { place, suggestion, ..problem });
+            problems.push(Problem { place: place.into(), suggestion, ..problem });
         }
     }
 }
@@ -80,8 +80,10 @@ impl<'a> Known<'a> {
                 let problem = nowhere(format!("{}: {error}", shown(name)));
                 Some(match &error {
                     SpiffeError::TrustDomainUnknown { domain } => {
-                        let problem =
+                        let mut problem =
                             problem.suggest(domain, trusted.iter().map(|known| known.value.as_str()));
+                        problem.suggestion =
+                            problem.suggestion.map(|near| name.id.replacen(domain.as_str(), &near, 1));
                         problem
                             .help("a caller from there is never believed, so that the policy never applies")
                     }

@@ -4,6 +4,7 @@ pub mod build;
 pub mod check;
 mod colours;
 pub mod dev;
+pub mod diff;
 pub mod ledger;
 pub mod schema;
 pub mod serve;
@@ -23,6 +24,8 @@ pub enum Cli {
     Serve(serve::Args),
     /// Say everything that is wrong with a bundle
     Check(check::Args),
+    /// Say what changed from one bundle to another
+    Diff(diff::Args),
     /// Run the tests of a bundle through the whole proxy, and say what they leave out
     Test(test::Args),
     /// Print the Cedar schema that a bundle's contracts give
@@ -43,6 +46,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Cli::Dev(args) => dev::run(args),
         Cli::Serve(args) => serve::run(args),
         Cli::Check(args) => check::run(&args),
+        Cli::Diff(args) => diff::run(&args),
         Cli::Test(args) => test::run(&args),
         Cli::Schema(args) => schema::run(&args),
         Cli::Build(args) => build::run(args),

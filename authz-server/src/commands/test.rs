@@ -2,12 +2,17 @@
 //!
 //! Ends with 0 when all passed and enough is covered, with 1 when not, with 2 when nothing could be run.
 
+use super::colours;
 use crate::bundle::{Bundle, Problems};
+use crate::reload::Changes;
 use crate::testing::{self, Coverage, Proxy, Report};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
+
+/// Clears the screen and what scrolled off it, and goes to its first line.
+const CLEAR: &str = "\u{1b}[2J\u{1b}[3J\u{1b}[H";
 
 /// Nothing could be run: the bundle is broken, or there is no such test.
 const NOTHING_RAN: u8 = 2;
@@ -32,9 +37,31 @@ pub struct Args {
     /// Fail when any policy determined nothing or any operation has no test
     #[arg(long, conflicts_with = "coverage_min")]
     require_full_coverage: bool,
+    /// Run again whenever the bundle changes, until it is interrupted
+    #[arg(long)]
+    watch: bool,
 }
 
 pub fn run(args: &Args) -> ExitCode {
+    if !args.watch {
+        return run_once(args);
+    }
+    let mut changes = match Changes::of(&args.bundle) {
+        Ok(changes) => changes,
+        Err(error) => return nothing_ran(&format!("`{}` cannot be watched: {error}", args.bundle.display())),
+    };
+    loop {
+        if !args.json && std::io::stdout().is_terminal() {
+            print(CLEAR);
+        }
+        // Whatever it says, the next change may mend it; the interrupt that ends this ends the process.
+        let _code = run_once(args);
+        eprintln!("\nwaiting for changes in `{}`; Ctrl-C ends", args.bundle.display());
+        changes.wait();
+    }
+}
+
+fn run_once(args: &Args) -> ExitCode {
     let began = Instant::now();
     let bundle = match Bundle::load(&args.bundle) {
         Ok(bundle) => bundle,
@@ -52,18 +79,18 @@ pub fn run(args: &Args) -> ExitCode {
         };
     }
     let coverage = args.filter.is_none().then(|| Coverage::of(proxy.bundle(), &run));
-    let report = Report { run: &run, coverage: coverage.as_ref(), took: began.elapsed() };
+    let report =
+        Report { run: &run, coverage: coverage.as_ref(), took: began.elapsed(), directory: &args.bundle };
     if let Some(path) = &args.junit
         && let Err(error) = write_file(path, &testing::junit(report))
     {
         return nothing_ran(&format!("`{}` cannot be written: {error}", path.display()));
     }
-    let shown = if args.json {
-        format!("{}\n", testing::json(report))
+    if args.json {
+        print(&format!("{}\n", testing::json(report)));
     } else {
-        testing::text(report, std::io::stdout().is_terminal())
-    };
-    print(&shown);
+        print(&testing::text(report, colours::on_stdout()));
+    }
     conclude(args, report)
 }
 
@@ -78,10 +105,11 @@ fn conclude(args: &Args, report: Report<'_>) -> ExitCode {
 }
 
 fn broken(args: &Args, problems: &Problems) -> ExitCode {
+    let problems = problems.in_directory(&args.bundle);
     if args.json {
         print(&format!("{}\n", serde_json::json!({"problems": problems.sorted()})));
     } else {
-        eprintln!("{}", problems.report(std::io::stderr().is_terminal()));
+        eprintln!("{}\n", problems.report(colours::on_stderr()));
     }
     nothing_ran(&"the bundle does not load, so that nothing was run")
 }

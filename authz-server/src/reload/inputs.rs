@@ -86,16 +86,8 @@ impl Inputs {
 
     /// Looks at everything without reading it, and watches what it looks at.
     pub(super) fn scan(&self, watch: &mut Watch) -> Stamp {
-        let mut scan = Scan { hash: Sha256::new(), watch, entries: 0 };
-        scan.root(&self.bundle);
-        scan.tree(&self.bundle, 0);
-        for file in [Some(&self.handoff_secrets), self.api_keys.as_ref()].into_iter().flatten() {
-            scan.root(file);
-            scan.file(file);
-        }
-        let stamp = Stamp(scan.hash.finalize().into());
-        watch.armed();
-        stamp
+        let files = [Some(&self.handoff_secrets), self.api_keys.as_ref()];
+        scan(&self.bundle, files.into_iter().flatten(), watch)
     }
 
     pub(super) fn read_bundle(&self, last: Option<Content>) -> Reading<(Bundle, Snapshot)> {
@@ -185,6 +177,20 @@ fn read_file<T>(
     Reading::Unsettled
 }
 
+/// Looks at a bundle and at single files beside it.
+pub(super) fn scan<'p>(bundle: &Path, files: impl Iterator<Item = &'p PathBuf>, watch: &mut Watch) -> Stamp {
+    let mut scan = Scan { hash: Sha256::new(), watch, entries: 0 };
+    scan.root(bundle);
+    scan.tree(bundle, 0);
+    for file in files {
+        scan.root(file);
+        scan.file(file);
+    }
+    let stamp = Stamp(scan.hash.finalize().into());
+    watch.armed();
+    stamp
+}
+
 struct Scan<'w> {
     hash: Sha256,
     watch: &'w mut Watch,
@@ -200,7 +206,7 @@ impl Scan<'_> {
         for place in places {
             let (Some(directory), Some(name)) = (place.parent(), place.file_name()) else { continue };
             // Links are swapped by their neighbours: `..data` of a ConfigMap stands beside what leads through it.
-            let names = if is_link && place == path { Names::All } else { Names::Only(name) };
+            let names = if is_link && place == path { Names::Links } else { Names::Only(name) };
             self.watch.arm(directory, names);
         }
     }

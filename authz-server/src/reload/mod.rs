@@ -8,6 +8,7 @@
 //!
 //! INVARIANT: what is swapped in was read whole, checked whole, and stored; a decision sees one `Decider` or another.
 
+mod changes;
 mod inputs;
 mod metrics;
 mod orders;
@@ -17,11 +18,12 @@ mod status;
 mod swap;
 mod watch;
 
+pub use changes::Changes;
 pub use inputs::Inputs;
 pub use metrics::ReloadMetrics;
 pub use orders::{Busy, Orders};
 pub use report::{Attempt, Fault, Outcome, Source, Trigger};
-pub use status::Status;
+pub use status::{Status, Told};
 
 pub(crate) use sources::{Sources, begin};
 
@@ -143,18 +145,21 @@ impl Reloader {
         // Something may have changed while the server started.
         let mut due = true;
         loop {
-            let woken = self.watch.wait(true, if due { Duration::ZERO } else { self.pause() });
+            // Whoever asked while we were at it has woken us then, and not now.
+            let is_wanted = due || self.inbox.is_asked() || self.inbox.is_ordered();
+            let woken = self.watch.wait(true, if is_wanted { Duration::ZERO } else { self.pause() });
             if self.inbox.is_stopping() {
                 return;
             }
-            let asked = self.inbox.asked();
+            let is_idle = !is_wanted && !woken.by_order;
             if self.serve_orders() {
                 // What was done to the files in the same moment is looked at once more, when it has settled.
                 due = true;
-            } else if due || woken.by_files || self.may_look_for_calls() || self.is_time(woken.by_order) {
+            } else if due || woken.by_files || self.may_look_for_calls() || (is_idle && self.is_time()) {
                 due = !self.look();
+            } else {
+                self.inbox.looked(self.inbox.asked());
             }
-            self.inbox.looked(asked);
         }
     }
 
@@ -167,7 +172,9 @@ impl Reloader {
     fn serve_orders(&mut self) -> bool {
         let orders = self.inbox.take();
         let Some(trigger) = orders.first().map(|order| order.trigger) else { return false };
-        let attempt = self.load(trigger);
+        let asked = self.inbox.asked();
+        let attempt = self.load(trigger, Instant::now());
+        self.inbox.looked(asked);
         for answer in orders.into_iter().filter_map(|order| order.answer) {
             // The one who asked may have left.
             let _told = answer.send(attempt.clone());
@@ -180,8 +187,8 @@ impl Reloader {
     }
 
     /// Whether there is a reason to look although nobody gave one.
-    fn is_time(&mut self, interrupted: bool) -> bool {
-        !interrupted && (self.retry || Some(self.scan()) != self.seen)
+    fn is_time(&mut self) -> bool {
+        self.retry || Some(self.scan()) != self.seen
     }
 
     fn scan(&mut self) -> Stamp {
@@ -195,7 +202,6 @@ impl Reloader {
     /// or something moved again: then it is not over.
     fn look(&mut self) -> bool {
         let began = Instant::now();
-        let (epoch, for_calls) = (self.state.epoch.counter, self.inbox.is_asked());
         let mut told = false;
         let mut stamp = self.scan();
         loop {
@@ -211,12 +217,14 @@ impl Reloader {
                 self.tell_unsettled(began);
             }
         }
-        self.load(Trigger::Change);
-        let settled = self.scan() == stamp;
-        self.seen = settled.then_some(stamp);
+        let (epoch, asked, for_calls) = (self.state.epoch.counter, self.inbox.asked(), self.inbox.is_asked());
+        self.load(Trigger::Change, began);
         if for_calls && epoch == self.state.epoch.counter {
             self.fruitless = Some(Instant::now());
         }
+        self.inbox.looked(asked);
+        let settled = self.scan() == stamp;
+        self.seen = settled.then_some(stamp);
         settled
     }
 

@@ -104,13 +104,14 @@ impl Fault {
     pub fn of_problems(problems: &Problems) -> Vec<Fault> {
         let mut problems: Vec<_> = problems.iter().collect();
         problems.sort();
+        problems.dedup();
         problems
             .into_iter()
             .map(|problem| Fault {
                 source: Source::Bundle,
                 place: Some(problem.place.to_string()),
                 message: problem.message.clone(),
-                help: problem.help.clone(),
+                help: advice(&problem.to_string(), &format!("{}: {}", problem.place, problem.message)),
             })
             .collect()
     }
@@ -118,6 +119,13 @@ impl Fault {
     fn object(&self) -> Value {
         json!({"source": self.source.name(), "place": self.place, "message": self.message, "help": self.help})
     }
+}
+
+/// What a problem's text says beyond what is wrong: what was probably meant, what helps.
+fn advice(text: &str, what: &str) -> Option<String> {
+    let lines = text.strip_prefix(what)?.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines: Vec<_> = lines.map(|line| line.strip_prefix("help: ").unwrap_or(line)).collect();
+    (!lines.is_empty()).then(|| lines.join("; "))
 }
 
 impl fmt::Display for Fault {
@@ -136,7 +144,11 @@ pub(super) const FAULTS_TOLD_MAX: usize = 100;
 #[derive(Debug, Clone)]
 pub struct Attempt {
     pub trigger: Trigger,
+    /// When the change was noticed, or the order came; settling lies between.
+    pub noticed_at_ms: u64,
+    /// When it was over.
     pub at_ms: u64,
+    /// Reading, checking and swapping.
     pub took_ms: u64,
     /// One for each source that there is.
     pub outcomes: Vec<(Source, Outcome)>,
@@ -150,6 +162,16 @@ impl Attempt {
     /// The worst of all sources.
     pub fn outcome(&self) -> Outcome {
         self.outcomes.iter().map(|(_, outcome)| *outcome).max().unwrap_or(Outcome::Unchanged)
+    }
+
+    /// Whether it says the same of one source.
+    pub(super) fn agrees(&self, other: &Attempt, source: Source) -> bool {
+        let faults = |attempt: &Attempt| {
+            let of_source = attempt.faults.iter().filter(|fault| fault.source == source);
+            of_source.cloned().collect::<Vec<_>>()
+        };
+        let is_good = |attempt: &Attempt| attempt.outcome_of(source).map(Outcome::is_good);
+        is_good(self) == is_good(other) && faults(self) == faults(other)
     }
 
     pub fn outcome_of(&self, source: Source) -> Option<Outcome> {
@@ -171,6 +193,7 @@ impl Attempt {
         json!({
             "result": self.outcome().name(),
             "trigger": self.trigger.name(),
+            "noticed_at_ms": self.noticed_at_ms,
             "at_ms": self.at_ms,
             "took_ms": self.took_ms,
             "sources": sources,
@@ -189,7 +212,8 @@ mod tests {
     fn attempt(outcomes: &[(Source, Outcome)], faults: usize) -> Attempt {
         Attempt {
             trigger: Trigger::Change,
-            at_ms: 1,
+            noticed_at_ms: 1,
+            at_ms: 3,
             took_ms: 2,
             outcomes: outcomes.to_vec(),
             faults: (0..faults).map(|index| Fault::new(Source::Bundle, index)).collect(),
@@ -213,6 +237,18 @@ mod tests {
         check([Loaded, Refused, Unchanged], Refused);
         check([Refused, NotTaken, Loaded], NotTaken);
         check([Unchanged, Unsettled, Loaded], Unsettled);
+    }
+
+    #[test]
+    fn advice_is_told_beside_what_is_wrong() {
+        let place = crate::bundle::Place::of_offset("a.yaml", "x\ny", 2);
+        let problem = crate::bundle::Problem::new(place, "unknown key").help("remove it");
+        let faults = Fault::of_problems(&problem.into());
+        let told = (faults[0].to_string(), faults[0].help.as_deref());
+        assert_eq!(told, ("a.yaml:2:1: unknown key".to_owned(), Some("remove it")));
+        let text = "f: m\n    did you mean `x`?\n    help: y";
+        assert_eq!(advice(text, "f: m").as_deref(), Some("did you mean `x`?; y"));
+        assert_eq!(advice("f: m", "f: m"), None);
     }
 
     #[test]

@@ -84,6 +84,14 @@ pub(crate) struct Sources {
     pub(super) known: Vec<Known>,
 }
 
+/// When an attempt was, and how long it took.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    pub(super) noticed_at_ms: u64,
+    pub(super) at_ms: u64,
+    pub(super) took_ms: u64,
+}
+
 /// What a look found that is new and good.
 #[derive(Debug, Default)]
 pub(super) struct Fresh {
@@ -136,12 +144,13 @@ impl Sources {
     pub(super) fn attempt(
         &self,
         trigger: Trigger,
-        (at_ms, took_ms): (u64, u64),
+        Times { noticed_at_ms, at_ms, took_ms }: Times,
         digest: BundleDigest,
         epoch: Epoch,
     ) -> Attempt {
         Attempt {
             trigger,
+            noticed_at_ms,
             at_ms,
             took_ms,
             outcomes: self.known.iter().map(|known| (known.source, known.outcome)).collect(),
@@ -165,7 +174,8 @@ pub(crate) struct Begun {
 impl Begun {
     /// How the start is told of.
     pub(crate) fn attempt(&self, at_ms: u64, state: &State) -> Attempt {
-        self.sources.attempt(Trigger::Start, (at_ms, 0), self.bundle.digest, state.epoch.clone())
+        let times = Times { noticed_at_ms: at_ms, at_ms, took_ms: 0 };
+        self.sources.attempt(Trigger::Start, times, self.bundle.digest, state.epoch.clone())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Reloader;
 use super::report::{Attempt, Outcome, Source, Trigger};
-use super::sources::{Fresh, Known, lines};
+use super::sources::{Fresh, Known, Times, lines};
 use crate::check::Decider;
 use crate::ledger::{Admin, AdminEvent, Entry};
 use crate::serve::service::now_ms;
@@ -14,7 +14,7 @@ const RECORDED_BYTES_MAX: usize = 16 * 1024;
 
 impl Reloader {
     /// Reads everything, swaps in what is new and good, and tells if there is anything to tell.
-    pub(super) fn load(&mut self, trigger: Trigger) -> Arc<Attempt> {
+    pub(super) fn load(&mut self, trigger: Trigger, noticed: Instant) -> Arc<Attempt> {
         let began = Instant::now();
         let fresh = self.sources.read();
         let sources = fresh.sources();
@@ -28,7 +28,7 @@ impl Reloader {
         }
         self.load_took = began.elapsed();
         self.retry = self.sources.is_to_be_retried();
-        self.tell(trigger, began)
+        self.tell(trigger, noticed, began)
     }
 
     /// Says that the files never come to rest.
@@ -40,7 +40,7 @@ impl Reloader {
         if let Some(known) = self.sources.known_mut(Source::Bundle) {
             known.failed(Outcome::Unsettled, why);
         }
-        self.tell(Trigger::Change, began);
+        self.tell(Trigger::Change, began, began);
     }
 
     /// Puts it in force. After an error nothing is, and what was is.
@@ -79,20 +79,28 @@ impl Reloader {
     }
 
     /// Tells of an attempt everywhere, unless it is a look of our own that found nothing new.
-    fn tell(&mut self, trigger: Trigger, began: Instant) -> Arc<Attempt> {
-        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    fn tell(&mut self, trigger: Trigger, noticed: Instant, began: Instant) -> Arc<Attempt> {
+        let since = |then: Instant| u64::try_from(then.elapsed().as_millis()).unwrap_or(u64::MAX);
         let decider = self.service.decider();
-        let times = (now_ms(), took_ms);
+        let at_ms = now_ms();
+        let noticed_at_ms = at_ms.saturating_sub(since(noticed));
+        let times = Times { noticed_at_ms, at_ms, took_ms: since(began) };
         let attempt = self.sources.attempt(trigger, times, decider.bundle.digest, decider.epoch.clone());
         let attempt = Arc::new(attempt);
         let last = self.service.reloads().told().last;
-        if trigger == Trigger::Change && !is_news(&attempt, &last) {
+        let is_ordered = trigger != Trigger::Change;
+        let sources = self.sources.known.iter().map(|known| known.source);
+        let news: Vec<_> = sources.filter(|source| is_ordered || !attempt.agrees(&last, *source)).collect();
+        if news.is_empty() && attempt.epoch == last.epoch {
             return attempt;
         }
         self.service.metrics().reloads.attempted(&attempt);
         for known in &self.sources.known {
-            log(known, &attempt);
-            self.record_refusal(known);
+            // What was wrong with one source before is not said again because another has changed.
+            if known.outcome.is_good() || news.contains(&known.source) {
+                log(known, &attempt);
+                self.record_refusal(known);
+            }
         }
         self.service.reloads().tell(&attempt);
         attempt
@@ -115,13 +123,6 @@ impl Reloader {
             tracing::error!(%error, "a refusal could not be recorded");
         }
     }
-}
-
-/// Whether an attempt says anything that the last one did not.
-fn is_news(attempt: &Attempt, last: &Attempt) -> bool {
-    let good =
-        |attempt: &Attempt| attempt.outcomes.iter().map(|(_, outcome)| outcome.is_good()).collect::<Vec<_>>();
-    attempt.epoch != last.epoch || attempt.faults != last.faults || good(attempt) != good(last)
 }
 
 /// What the ledger is told of what is about to be in force.

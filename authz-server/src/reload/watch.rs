@@ -37,20 +37,32 @@ const EVENT_BYTES: usize = 8 * 1024;
 /// What matters of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Names<'a> {
+    /// Whatever is in it.
     All,
+    /// What comes, goes and is renamed; not what files hold.
+    Links,
+    /// One file.
     Only(&'a OsStr),
 }
 
 #[derive(Debug, Default)]
 struct Watched {
     all: bool,
+    links: bool,
     only: BTreeSet<OsString>,
 }
 
 impl Watched {
-    fn matters(&self, name: Option<&OsStr>) -> bool {
+    fn matters(&self, name: Option<&OsStr>, what: ReadFlags) -> bool {
         // What has no name happened to the directory itself.
-        name.is_none_or(|name| self.all || self.only.contains(name))
+        let Some(name) = name else { return true };
+        let moves = ReadFlags::CREATE | ReadFlags::DELETE | ReadFlags::MOVED_FROM | ReadFlags::MOVED_TO;
+        self.is_read(name) || (self.links && what.intersects(moves))
+    }
+
+    /// Whether what that file holds matters.
+    fn is_read(&self, name: &OsStr) -> bool {
+        self.all || self.only.contains(name)
     }
 }
 
@@ -114,6 +126,7 @@ impl Watch {
                 let watched = self.fresh.entry(id).or_default();
                 match names {
                     Names::All => watched.all = true,
+                    Names::Links => watched.links = true,
                     Names::Only(name) => drop(watched.only.insert(name.to_owned())),
                 }
             }
@@ -177,12 +190,14 @@ impl Watch {
                 continue;
             }
             let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
-            if !self.watched.get(&id).or(self.fresh.get(&id)).is_some_and(|known| known.matters(name)) {
+            let Some(known) = self.watched.get(&id).or(self.fresh.get(&id)) else { continue };
+            if !known.matters(name, what) {
                 continue;
             }
             any = true;
             // An editor's own files, which it may keep open for as long as it runs, are hidden.
-            let Some(name) = name.filter(|name| !name.as_bytes().starts_with(b".")) else { continue };
+            let is_read = |name: &&OsStr| known.is_read(name) && !name.as_bytes().starts_with(b".");
+            let Some(name) = name.filter(is_read) else { continue };
             if what.contains(ReadFlags::MODIFY) {
                 self.being_written.insert((id, name.to_owned()));
             } else if !what.contains(ReadFlags::ATTRIB) {
@@ -247,6 +262,18 @@ mod tests {
         fs::write(directory.path().join("server.log"), "noise").unwrap();
         assert!(!pending(&mut watch));
         fs::write(directory.path().join("secret"), "x").unwrap();
+        assert!(watch.wait(true, SOON).by_files);
+    }
+
+    #[test]
+    fn beside_a_link_only_what_comes_and_goes_wakes() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = File::create(directory.path().join("server.log")).unwrap();
+        let mut watch = watch(directory.path(), Names::Links);
+        log.write_all(b"noise").unwrap();
+        assert!(!pending(&mut watch));
+        assert_eq!(watch.being_written(), None);
+        std::os::unix::fs::symlink("one", directory.path().join("..data")).unwrap();
         assert!(watch.wait(true, SOON).by_files);
     }
 

@@ -101,27 +101,29 @@ impl Service {
     ) -> Answered {
         let arrived = Instant::now();
         let fallback = self.mint(now_ms());
+        let epoch = self.decider().epoch.to_string();
         let Ok(slot) = self.slots.clone().try_acquire_owned() else {
             self.metrics.refused_for_load();
-            return self.refused(Reason::Overloaded, fallback);
+            return refused(Reason::Overloaded, fallback, epoch);
         };
         let service = self.clone();
-        let (known_id, call_id) = watch::channel(fallback);
+        let (known, recorded) = watch::channel((fallback, epoch.clone()));
         let task = tokio::spawn(async move {
             let _slot = slot;
-            service.decide_and_record(decide, known_id, arrived).await
+            service.decide_and_record(decide, known, arrived).await
         });
         match tokio::time::timeout(Duration::from_millis(DEADLINE_MS), task).await {
             Ok(Ok(answered)) => answered,
             // The task goes on and its record is written; the caller is refused all the same, under the record's id.
             Err(_deadline) => {
                 self.metrics.not_recorded();
-                self.refused(Reason::LedgerUnavailable, *call_id.borrow())
+                let (call_id, epoch) = recorded.borrow().clone();
+                refused(Reason::LedgerUnavailable, call_id, epoch)
             }
             Ok(Err(error)) => {
                 tracing::error!(%error, decision_id = %fallback, "deciding a call failed");
                 self.metrics.not_recorded();
-                self.refused(Reason::Internal, fallback)
+                refused(Reason::Internal, fallback, epoch)
             }
         }
     }
@@ -129,10 +131,10 @@ impl Service {
     async fn decide_and_record(
         &self,
         decide: impl Fn(&Decider, u64, CallId) -> Concluded,
-        known_id: watch::Sender<CallId>,
+        known: watch::Sender<(CallId, String)>,
         arrived: Instant,
     ) -> Answered {
-        let fallback = *known_id.borrow();
+        let (fallback, _) = *known.borrow();
         let mut decider = self.decider();
         let mut concluded = decide(&decider, now_ms(), fallback);
         if concluded.handoff == HandoffState::BundleUnknown
@@ -141,7 +143,8 @@ impl Service {
             concluded = decide(&newer, now_ms(), fallback);
             decider = newer;
         }
-        known_id.send_replace(concluded.call_id);
+        let epoch = decider.epoch.to_string();
+        known.send_replace((concluded.call_id, epoch.clone()));
         concluded.record.latency_us = u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
         if !concluded.handoff.is_genuine() {
             let workload = concluded.record.workload.as_deref().unwrap_or("unknown");
@@ -152,11 +155,11 @@ impl Service {
         self.metrics.decided(&concluded, arrived.elapsed().as_secs_f64());
         let Concluded { decision, call_id, .. } = concluded;
         match stored {
-            Ok(_receipt) => Answered { decision, call_id, epoch: decider.epoch.to_string() },
+            Ok(_receipt) => Answered { decision, call_id, epoch },
             Err(error) => {
                 tracing::error!(%error, decision_id = %call_id, "a decision could not be stored");
                 self.metrics.not_recorded();
-                self.refused(Reason::LedgerUnavailable, call_id)
+                refused(Reason::LedgerUnavailable, call_id, epoch)
             }
         }
     }
@@ -181,14 +184,14 @@ impl Service {
         self.metrics.outcome(stored.is_ok());
     }
 
-    fn refused(&self, reason: Reason, call_id: CallId) -> Answered {
-        Answered { decision: Decision::Deny { reason }, call_id, epoch: self.decider().epoch.to_string() }
-    }
-
     fn mint(&self, now_ms: u64) -> CallId {
         // A mint that was held while something panicked still mints.
         self.mint.lock().unwrap_or_else(PoisonError::into_inner).mint(now_ms)
     }
+}
+
+fn refused(reason: Reason, call_id: CallId, epoch: String) -> Answered {
+    Answered { decision: Decision::Deny { reason }, call_id, epoch }
 }
 
 /// The one clock of the server. Before 1970 it stands at 0, and every handoff is stale.

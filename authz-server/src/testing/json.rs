@@ -10,10 +10,10 @@ use palisade_core::reason::Reason;
 use serde_json::{Map, Value, json};
 
 pub fn json(report: Report<'_>) -> Value {
-    let Report { run, coverage, took } = report;
+    let Report { run, coverage, took, .. } = report;
     let files = run.files.iter().map(|file| {
-        let cases: Vec<Value> = file.cases.iter().map(case).collect();
-        json!({"path": file.path, "passed": cases.len() - file.failed(), "failed": file.failed(), "cases": cases})
+        let cases: Vec<Value> = file.cases.iter().map(|ran| case(report, ran)).collect();
+        json!({"path": report.path(file.path), "passed": cases.len() - file.failed(), "failed": file.failed(), "cases": cases})
     });
     let files: Vec<Value> = files.collect();
     json!({
@@ -25,7 +25,7 @@ pub fn json(report: Report<'_>) -> Value {
     })
 }
 
-fn case(ran: &CaseRun<'_>) -> Value {
+fn case(report: Report<'_>, ran: &CaseRun<'_>) -> Value {
     let CaseRun { case, answer, failure } = ran;
     let mut got = concluded(answer.reason().is_none(), Some(&answer.policies));
     got.insert("reason".to_owned(), json!(answer.reason().map(Reason::code)));
@@ -50,7 +50,7 @@ fn case(ran: &CaseRun<'_>) -> Value {
         "passed": failure.is_none(),
         "expected": expected(&case.expect),
         "got": got,
-        "hints": hints.map(hinted).collect::<Vec<_>>(),
+        "hints": hints.map(|hint| hinted(report, hint)).collect::<Vec<_>>(),
     })
 }
 

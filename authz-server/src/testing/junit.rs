@@ -24,24 +24,25 @@ fn suites(out: &mut String, report: Report<'_>) -> fmt::Result {
         run.failed()
     )?;
     for file in &run.files {
-        suite(out, file)?;
+        suite(out, report, file)?;
     }
     writeln!(out, "</testsuites>")
 }
 
-fn suite(out: &mut String, file: &FileRun<'_>) -> fmt::Result {
-    let (path, all, failed) = (Escaped(file.path), file.cases.len(), file.failed());
+fn suite(out: &mut String, report: Report<'_>, file: &FileRun<'_>) -> fmt::Result {
+    let path = report.path(file.path);
+    let (shown, all, failed) = (Escaped(&path), file.cases.len(), file.failed());
     writeln!(
         out,
-        "  <testsuite name=\"{path}\" tests=\"{all}\" failures=\"{failed}\" errors=\"0\" skipped=\"0\">"
+        "  <testsuite name=\"{shown}\" tests=\"{all}\" failures=\"{failed}\" errors=\"0\" skipped=\"0\">"
     )?;
     for ran in &file.cases {
-        case(out, file.path, ran)?;
+        case(out, report, &path, ran)?;
     }
     writeln!(out, "  </testsuite>")
 }
 
-fn case(out: &mut String, path: &str, ran: &CaseRun<'_>) -> fmt::Result {
+fn case(out: &mut String, report: Report<'_>, path: &str, ran: &CaseRun<'_>) -> fmt::Result {
     let (name, path) = (Escaped(&ran.case.name), Escaped(path));
     let line = ran.case.place.line.unwrap_or_default();
     write!(out, "    <testcase name=\"{name}\" classname=\"{path}\" file=\"{path}\" line=\"{line}\"")?;
@@ -53,7 +54,7 @@ fn case(out: &mut String, path: &str, ran: &CaseRun<'_>) -> fmt::Result {
     let differences: Vec<String> = failure.differences.iter().map(said).collect();
     let message = differences.join("; ");
     let mut detail = format!("{} asks {}", ran.case.caller, ran.case.request);
-    for line in differences.into_iter().chain(failure.hints.iter().map(hinted)) {
+    for line in differences.into_iter().chain(failure.hints.iter().map(|hint| hinted(report, hint))) {
         detail.push('\n');
         detail.push_str(&line);
     }

@@ -19,6 +19,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// Every case is made at this moment, so that no answer depends on when the tests run.
 const NOW_MS: u64 = 1_767_225_600_000;
@@ -117,9 +118,9 @@ impl Proxy {
         let certificates = certificates(&bundle)?;
         let engine = Engine { contract, secret: secret.clone() };
         let decider = Decider {
-            bundle: bundle.into(),
+            bundle: Arc::new(bundle),
             secrets: HandoffSecrets::only(secret),
-            api_keys: Some(api_keys.into()),
+            api_keys: Some(Arc::new(api_keys)),
             epoch: Epoch { server: "palisade-test".to_owned(), counter: 1 },
             previous: Vec::new(),
         };

@@ -8,6 +8,7 @@ use crate::bundle::cases::{Caller, Case, CaseFile};
 use crate::cedar::Effect;
 use crate::check::{Decision, Judge};
 use palisade_core::reason::Reason;
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 /// For how many failures it is asked who else may make the request; the answers cost decisions.
@@ -65,13 +66,23 @@ pub enum Hint {
     /// The filter or the server refuses such requests, whoever calls.
     Refused { by: Judge, explains: &'static str },
     /// A policy that determined the answer, or was expected to.
-    Policy { id: String, effect: Effect, place: Place, reason: Option<String>, determined: bool },
+    Policy { id: String, place: Place, reason: Option<String>, part: Part },
     /// Nothing permits the operation to this caller.
     NotPermitted { operation: String, caller: String },
     /// Somebody else may make the same request.
     AllowedTo { caller: String, policies: Vec<String> },
     /// What went wrong while policies were evaluated.
     Error(String),
+}
+
+/// What a policy has to do with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Determined(Effect),
+    /// A shadow that would have determined it.
+    WouldHave(Effect),
+    /// It was expected to.
+    None,
 }
 
 impl Run<'_> {
@@ -188,24 +199,24 @@ fn hints(proxy: &Proxy, case: &Case, answer: &Answer) -> Vec<Hint> {
         Some(_) | None => {}
     }
     hints.extend(answer.errors.iter().cloned().map(Hint::Error));
-    let shadow = answer.shadow.as_ref().map(|shadow| shadow.policies.as_slice()).unwrap_or_default();
-    let asked_shadow = case.expect.shadow.is_some();
-    let determined: Vec<&String> =
-        answer.policies.iter().chain(shadow.iter().filter(|_| asked_shadow)).collect();
-    let expected_shadow = case.expect.shadow.as_ref().and_then(|shadow| shadow.policies.as_ref());
+    // Shadows explain only a difference that is theirs.
+    let shadow = case.expect.shadow.as_ref().zip(answer.shadow.as_ref());
+    let would_have = shadow.map(|(_, got)| got.policies.as_slice()).unwrap_or_default();
+    let expected_shadow = shadow.and_then(|(expected, _)| expected.policies.as_ref());
     let expected = case.expect.policies.iter().chain(expected_shadow).flatten();
-    let missing: Vec<&String> = expected.filter(|id| !determined.contains(id)).collect();
+    let expected: BTreeSet<&String> = expected.collect();
     for policy in proxy.bundle().policies.all() {
-        let is_determined = determined.contains(&&policy.id);
-        if is_determined || missing.contains(&&policy.id) {
-            hints.push(Hint::Policy {
-                id: policy.id.clone(),
-                effect: policy.effect,
-                place: policy.place.clone(),
-                reason: policy.reason.clone(),
-                determined: is_determined,
-            });
-        }
+        let part = if answer.policies.contains(&policy.id) {
+            Part::Determined(policy.effect)
+        } else if would_have.contains(&policy.id) {
+            Part::WouldHave(policy.effect)
+        } else if expected.contains(&policy.id) {
+            Part::None
+        } else {
+            continue;
+        };
+        let (id, place, reason) = (policy.id.clone(), policy.place.clone(), policy.reason.clone());
+        hints.push(Hint::Policy { id, place, reason, part });
     }
     hints
 }

@@ -2,7 +2,7 @@
 
 use super::Report;
 use super::coverage::{Coverage, Share};
-use super::run::{CaseRun, Failure, FileRun, Hint};
+use super::run::{CaseRun, Failure, FileRun, Hint, Part};
 use crate::bundle::Place;
 use crate::cedar::Effect;
 use crate::check::Judge;
@@ -21,14 +21,15 @@ pub fn text(report: Report<'_>, colours: bool) -> String {
     for file in &report.run.files {
         out.file(file, path_width);
     }
-    let failed = report.run.files.iter().flat_map(|file| {
-        let of_file = file.cases.iter().filter_map(|ran| Some((ran, ran.failure.as_ref()?)));
-        of_file.map(|(ran, failure)| (file.path, ran, failure))
-    });
+    let failed = report
+        .run
+        .files
+        .iter()
+        .flat_map(|file| file.cases.iter().filter_map(|ran| Some((ran, ran.failure.as_ref()?))));
     let mut hidden = 0_usize;
-    for (index, (path, ran, failure)) in failed.enumerate() {
+    for (index, (ran, failure)) in failed.enumerate() {
         if index < FAILURES_SHOWN_MAX {
-            out.failure(path, ran, failure);
+            out.failure(report, ran, failure);
         } else {
             hidden += 1;
         }
@@ -39,7 +40,7 @@ pub fn text(report: Report<'_>, colours: bool) -> String {
     out.line("");
     out.sum(report);
     if let Some(coverage) = report.coverage {
-        out.coverage(coverage);
+        out.coverage(report, coverage);
     }
     out.text
 }
@@ -86,24 +87,22 @@ impl Out {
         self.line(&format!("{mark} {:path_width$}  {counts}", file.path));
     }
 
-    fn failure(&mut self, path: &str, ran: &CaseRun<'_>, failure: &Failure) {
+    fn failure(&mut self, report: Report<'_>, ran: &CaseRun<'_>, failure: &Failure) {
         let case = ran.case;
         let name = self.painted(Colour::Bold, &case.name);
         let mark = self.painted(Colour::Red, "✗");
         self.line(&format!("\n{mark} {name}"));
-        self.line(&format!("  at {}:{}", path, case.place.line.unwrap_or_default()));
+        self.line(&format!("  at {}", report.place(&case.place)));
         self.line(&format!("  {} asks {}", case.caller, case.request));
         let width = failure.differences.iter().map(|difference| difference.what.len()).max().unwrap_or(0);
         for difference in &failure.differences {
-            let what = format!("{:width$}", difference.what);
-            let expected = format!("    - {what}  {}", difference.expected);
-            let got = format!("    + {what}  {}", difference.got);
-            let (expected, got) = (self.painted(Colour::Green, &expected), self.painted(Colour::Red, &got));
-            self.line(&expected);
-            self.line(&got);
+            let expected = self.painted(Colour::Green, &difference.expected);
+            let got = self.painted(Colour::Red, &difference.got);
+            self.line(&format!("    {:width$}  expected  {expected}", difference.what));
+            self.line(&format!("    {:width$}       got  {got}", ""));
         }
         for hint in &failure.hints {
-            let hint = self.painted(Colour::Dim, &hinted(hint));
+            let hint = self.painted(Colour::Dim, &hinted(report, hint));
             self.line(&format!("    {hint}"));
         }
     }
@@ -118,7 +117,7 @@ impl Out {
         self.line(&format!("{counts} in {took}"));
     }
 
-    fn coverage(&mut self, coverage: &Coverage) {
+    fn coverage(&mut self, report: Report<'_>, coverage: &Coverage) {
         let Coverage { policies, shadows, operations, never_allowed, unused_callers } = coverage;
         let colour = if coverage.percent() == 100 { Colour::Green } else { Colour::Red };
         let percent = self.painted(colour, &format!("{} %", coverage.percent()));
@@ -133,17 +132,17 @@ impl Out {
             let (met, all) = (shadows.met(), shadows.all);
             self.line(&format!("  {met} of {all} shadow policies would have determined one"));
         }
-        self.missing("policies that determined nothing", policies);
-        self.missing("shadow policies that would have determined nothing", shadows);
-        self.missing("operations without a test", operations);
+        self.missing(report, "policies that determined nothing", policies);
+        self.missing(report, "shadow policies that would have determined nothing", shadows);
+        self.missing(report, "operations without a test", operations);
         self.names("operations never allowed", never_allowed);
         self.names("callers never used", unused_callers);
     }
 
-    fn missing(&mut self, what: &str, share: &Share) {
+    fn missing(&mut self, report: Report<'_>, what: &str, share: &Share) {
         let named = |(name, place): &(String, Option<Place>)| match place {
-            Some(Place { file, line: Some(line), .. }) => format!("{name} ({file}:{line})"),
-            _ => name.clone(),
+            Some(place) => format!("{name} ({})", report.place(place)),
+            None => name.clone(),
         };
         let names: Vec<String> = share.missing.iter().map(named).collect();
         self.names(what, &names);
@@ -176,7 +175,7 @@ fn shown_duration(took: Duration) -> String {
     }
 }
 
-pub(super) fn hinted(hint: &Hint) -> String {
+pub(super) fn hinted(report: Report<'_>, hint: &Hint) -> String {
     match hint {
         Hint::Refused { by: Judge::Filter, explains } => format!("the filter refuses it: {explains}"),
         Hint::Refused { by: Judge::Server, explains } => format!("the server refuses it: {explains}"),
@@ -185,16 +184,15 @@ pub(super) fn hinted(hint: &Hint) -> String {
         }
         Hint::AllowedTo { caller, policies } => format!("{caller} may do it, by {}", policies.join(", ")),
         Hint::Error(error) => format!("error: {error}"),
-        Hint::Policy { id, effect, place, reason, determined } => {
-            let what = match (determined, effect) {
-                (true, Effect::Permit) => "permits it",
-                (true, Effect::Forbid) => "forbids it",
-                (false, _) => "has no part in it",
+        Hint::Policy { id, place, reason, part } => {
+            let what = match part {
+                Part::Determined(Effect::Permit) => "permits it",
+                Part::Determined(Effect::Forbid) => "forbids it",
+                Part::WouldHave(Effect::Permit) => "would permit it",
+                Part::WouldHave(Effect::Forbid) => "would forbid it",
+                Part::None => "has no part in it",
             };
-            let at = match place.line {
-                Some(line) => format!("{}:{line}", place.file),
-                None => place.file.clone(),
-            };
+            let at = report.place(place);
             match reason {
                 Some(reason) => format!("{id} {what} ({at}): {reason}"),
                 None => format!("{id} {what} ({at})"),

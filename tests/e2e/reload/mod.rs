@@ -2,6 +2,7 @@
 
 mod changes;
 mod credentials;
+mod dev;
 mod faults;
 mod skew;
 mod storm;

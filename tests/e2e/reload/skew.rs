@@ -45,9 +45,7 @@ fn filters_that_lag_by_several_bundles_are_honoured() {
     assert_eq!(live.rig.send(live.rig.read_request()).expect_reply().status, 200);
     // To and fro: the first one is current again, and the one that was is the last before it.
     let was = live.digest_in_force();
-    for file in ["palisade.yaml"] {
-        save(&live.bundle_dir().join(file), &read(&older[0].join(file)));
-    }
+    save(&live.at("bundle/palisade.yaml"), &read(&older[0].join("palisade.yaml")));
     live.wait_until_in_force();
     assert_eq!(live.digest_in_force(), digest(&older[0]));
     assert_eq!(told(&live.rig)["previous"][0]["digest"].as_str(), Some(was.as_str()));

@@ -16,13 +16,13 @@ use crate::bundle::Bundle;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-pub(super) const MESH: &str = "istiod/values.yaml";
-pub(super) const WORKLOADS: &str = "workloads";
+const MESH: &str = "istiod/values.yaml";
+const WORKLOADS: &str = "workloads";
 const KUSTOMIZATION: &str = "kustomization.yaml";
 
 /// A step of what is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+enum Stage {
     Server,
     Closed,
     Filter,
@@ -30,9 +30,9 @@ pub(super) enum Stage {
 }
 
 impl Stage {
-    pub(super) const ALL: [Stage; 4] = [Stage::Server, Stage::Closed, Stage::Filter, Stage::Decide];
+    const ALL: [Stage; 4] = [Stage::Server, Stage::Closed, Stage::Filter, Stage::Decide];
 
-    pub(super) const fn directory(self) -> &'static str {
+    const fn directory(self) -> &'static str {
         match self {
             Stage::Server => "1-server",
             Stage::Closed => "2-closed",

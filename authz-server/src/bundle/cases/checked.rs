@@ -1,9 +1,7 @@
 //! Makes cases of what people wrote: tables written out, every name looked up.
 
-use super::format::{
-    Body, CallerRules, CaseRules, CasesFile, ExpectRules, Expected, ProvenCaller, RequestKeys, ShadowRules,
-};
-use super::{Caller, Case, CaseFile, CaseRequest, Expectation, ShadowExpectation};
+use super::format::{Body, CaseRules, CasesFile, RequestKeys};
+use super::{Case, CaseFile, CaseRequest};
 use crate::bundle::entities::EntityDeclarations;
 use crate::bundle::files::{File, Role};
 use crate::bundle::format::Palisade;
@@ -11,9 +9,7 @@ use crate::bundle::parsed::Parsed;
 use crate::bundle::problem::{Problem, Problems};
 use crate::bundle::record::{Placed, Read as _, Reader};
 use crate::cedar::{Mode, Policies};
-use crate::identity::{SpiffeError, SpiffeId};
 use palisade_core::contract::{Contract, Service};
-use palisade_core::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A table of thousands by thousands is a mistake; this many cases take seconds.
@@ -77,10 +73,11 @@ pub(in crate::bundle) fn check_all(
     all
 }
 
-struct Checking<'a, 'f> {
-    reader: Reader<'f>,
-    known: Known<'a>,
-    policies: &'a BTreeMap<&'a str, Mode>,
+/// One file while it is looked through; `callers` and `expected` hold more of it.
+pub(super) struct Checking<'a, 'f> {
+    pub(super) reader: Reader<'f>,
+    pub(super) known: Known<'a>,
+    pub(super) policies: &'a BTreeMap<&'a str, Mode>,
     /// How many cases may still come.
     left: usize,
 }
@@ -121,8 +118,10 @@ impl Checking<'_, '_> {
             return;
         };
         let callers: Vec<_> = callers.iter().filter_map(|rules| self.caller(name, rules)).collect();
-        let requests: Vec<_> =
-            requests.iter().filter_map(|rules| self.request(name, &rules.0, service)).collect();
+        let requests: Vec<_> = requests
+            .iter()
+            .filter_map(|rules| Some((self.request(name, &rules.0, service)?, rules.0.method.at)))
+            .collect();
         let count = callers.len().saturating_mul(requests.len());
         if count > self.left {
             let message = format!("with these the bundle has more than {CASES_MAX} cases");
@@ -134,10 +133,10 @@ impl Checking<'_, '_> {
             return;
         }
         self.left = self.left.saturating_sub(count);
-        let place = self.reader.place(name.at);
         let mut labels: BTreeMap<String, usize> = BTreeMap::new();
         for caller in &callers {
-            for request in &requests {
+            for (request, at) in &requests {
+                let at = if requests_vary { *at } else { name.at };
                 let mut label = name.value.clone();
                 let parts = [(callers_vary, caller.to_string()), (requests_vary, request.to_string())];
                 let parts: Vec<_> =
@@ -151,7 +150,7 @@ impl Checking<'_, '_> {
                 }
                 all.push(Case {
                     name: label,
-                    place: place.clone(),
+                    place: self.reader.place(at),
                     caller: caller.clone(),
                     request: request.clone(),
                     expect: expect.clone(),
@@ -179,108 +178,6 @@ impl Checking<'_, '_> {
             (Some(_), _) => {
                 let message = format!("case `{}` has both `{key}` and `{key}s`", name.value);
                 self.reader.wrong(name.at, message, format!("put the one into the list of `{key}s`"));
-                None
-            }
-        }
-    }
-
-    fn caller(&mut self, case: &Placed<String>, rules: &CallerRules) -> Option<Caller> {
-        let Placed { value: proven, at } = match rules {
-            CallerRules::Anonymous => return Some(Caller::Anonymous),
-            CallerRules::Proven(proven) => proven,
-        };
-        let ProvenCaller { client, workload, stranger, through } = proven;
-        if let (Some(through), None) = (through, client) {
-            let help = "only a client's API key travels over somebody else's connection";
-            self.reader.wrong(through.at, "`through` without `client`", help);
-            return None;
-        }
-        match (client, workload, stranger) {
-            (Some(client), None, None) => {
-                let through = match through {
-                    Some(workload) => Some(self.spiffe_id(workload)?),
-                    None => None,
-                };
-                self.client(client).map(|name| Caller::Client { name, through })
-            }
-            (None, Some(workload), None) => self.workload(workload),
-            (None, None, Some(stranger)) => self.stranger(stranger),
-            _ => {
-                let message = format!("a caller of case `{}` is not one caller", case.value);
-                let help = "name exactly one of `client`, `workload` and `stranger`, or write `anonymous`";
-                self.reader.wrong(*at, message, help);
-                None
-            }
-        }
-    }
-
-    fn client(&mut self, client: &Placed<String>) -> Option<String> {
-        if self.known.palisade.identity.api_keys.is_none() {
-            let help = "configure `identity.api_keys` in `palisade.yaml`";
-            self.reader.wrong(client.at, "no client can prove itself: the bundle reads no API keys", help);
-            return None;
-        }
-        let clients = &self.known.entities.clients;
-        self.declared(client, clients.contains_key(&client.value), "client", clients.keys())
-    }
-
-    fn workload(&mut self, workload: &Placed<String>) -> Option<Caller> {
-        let workloads = &self.known.entities.workloads;
-        let known = workloads.contains_key(&workload.value);
-        self.declared(workload, known, "workload", workloads.keys()).map(Caller::Workload)
-    }
-
-    fn declared<'n>(
-        &mut self,
-        name: &Placed<String>,
-        known: bool,
-        what: &str,
-        all: impl Iterator<Item = &'n String>,
-    ) -> Option<String> {
-        if !known {
-            let problem = Problem::new(
-                self.reader.place(name.at),
-                format!("{what} `{}` is declared nowhere", name.value),
-            );
-            let problem = problem.suggest(&name.value, all.map(String::as_str));
-            let help = if what == "workload" {
-                "declare it in `entities/*.yaml`, or write `stranger` for one that is meant to be unknown"
-            } else {
-                "declare it in `entities/*.yaml`"
-            };
-            self.reader.push(problem.help(help));
-        }
-        known.then(|| name.value.clone())
-    }
-
-    fn stranger(&mut self, stranger: &Placed<String>) -> Option<Caller> {
-        if self.known.entities.workloads.contains_key(&stranger.value) {
-            let message = format!("workload `{}` is declared, so it is no stranger", stranger.value);
-            self.reader.wrong(stranger.at, message, "write `workload`");
-            return None;
-        }
-        // One of another trust domain is worth a test too: its certificate may be genuine all the same.
-        match SpiffeId::parse(&stranger.value, &self.known.palisade.trust_domains) {
-            Ok(_) | Err(SpiffeError::TrustDomainUnknown { .. }) => {
-                Some(Caller::Workload(stranger.value.clone()))
-            }
-            Err(error @ SpiffeError::Malformed) => {
-                self.reader.wrong(
-                    stranger.at,
-                    format!("`{}` is {error}", stranger.value),
-                    "without one no certificate names it",
-                );
-                None
-            }
-        }
-    }
-
-    fn spiffe_id(&mut self, workload: &Placed<String>) -> Option<String> {
-        match SpiffeId::parse(&workload.value, &self.known.palisade.trust_domains) {
-            Ok(_) => Some(workload.value.clone()),
-            Err(error) => {
-                let message = format!("workload `{}`: {error}", workload.value);
-                self.reader.wrong(workload.at, message, "its certificate would not be believed");
                 None
             }
         }
@@ -371,83 +268,6 @@ impl Checking<'_, '_> {
             self.reader.wrong(text.at, message, help);
         }
         good
-    }
-
-    fn expectation(&mut self, rules: &ExpectRules) -> Option<Expectation> {
-        let ExpectRules { decision, reason, policies, shadow } = rules;
-        let allowed = *decision == Expected::Allow;
-        let reason = match reason {
-            None => None,
-            Some(reason) if allowed => {
-                let help = "remove it: an allowed request has policies, and no reason code";
-                self.reader.wrong(reason.at, "`reason` beside `decision: allow`", help);
-                return None;
-            }
-            Some(reason) => Some(self.reason(reason)?),
-        };
-        let policies = match policies {
-            None => None,
-            Some(policies) => Some(self.policy_ids(policies, false)?),
-        };
-        let shadow = match shadow {
-            None => None,
-            Some(shadow) => Some(self.shadow(shadow)?),
-        };
-        Some(Expectation { allowed, reason, policies, shadow })
-    }
-
-    fn shadow(&mut self, rules: &Placed<ShadowRules>) -> Option<ShadowExpectation> {
-        if self.policies.values().all(|mode| *mode == Mode::Enforced) {
-            let help = "remove it: nothing would be different from `decision`";
-            self.reader.wrong(rules.at, "the bundle has no shadow policies", help);
-            return None;
-        }
-        let ShadowRules { decision, policies } = &rules.value;
-        let policies = match policies {
-            None => None,
-            Some(policies) => Some(self.policy_ids(policies, true)?),
-        };
-        Some(ShadowExpectation { allowed: *decision == Expected::Allow, policies })
-    }
-
-    fn policy_ids(&mut self, policies: &[Placed<String>], shadows: bool) -> Option<Vec<String>> {
-        let known: Vec<_> = policies.iter().filter_map(|policy| self.policy(policy, shadows)).collect();
-        let mut ids: Vec<String> = (known.len() == policies.len()).then_some(known)?;
-        ids.sort();
-        ids.dedup();
-        Some(ids)
-    }
-
-    fn reason(&mut self, reason: &Placed<String>) -> Option<Reason> {
-        let found = Reason::from_code(&reason.value);
-        if found.is_none() {
-            let message = format!("`{}` is not a reason code", reason.value);
-            let problem = Problem::new(self.reader.place(reason.at), message)
-                .suggest(&reason.value, Reason::ALL.iter().map(|reason| reason.code()))
-                .help("the codes are those of the replies; the README lists them");
-            self.reader.push(problem);
-        }
-        found
-    }
-
-    fn policy(&mut self, policy: &Placed<String>, shadows: bool) -> Option<String> {
-        match self.policies.get(policy.value.as_str()) {
-            Some(Mode::Shadow) if !shadows => {
-                let message = format!("policy `{}` is a shadow and determines nothing", policy.value);
-                let help = "name it under `shadow`, which says what would be decided if it counted";
-                self.reader.wrong(policy.at, message, help);
-                None
-            }
-            Some(_) => Some(policy.value.clone()),
-            None => {
-                let message = format!("there is no policy `{}`", policy.value);
-                let problem = Problem::new(self.reader.place(policy.at), message)
-                    .suggest(&policy.value, self.policies.keys().copied())
-                    .help("policies are named by their `@id`");
-                self.reader.push(problem);
-                None
-            }
-        }
     }
 }
 

@@ -4,7 +4,9 @@
 //! INVARIANT: a `Case` names only what the bundle has, and is a request that an HTTP client could send: a test that
 //! cannot fail because of a misspelled name does not load.
 
+mod callers;
 mod checked;
+mod expected;
 pub mod format;
 
 pub(super) use checked::{Known, check_all, read_all};
@@ -25,6 +27,7 @@ pub struct CaseFile {
 pub struct Case {
     /// Unique in its file; a case out of a table has its caller and its request behind its name.
     pub name: String,
+    /// Of its name; of its request where it is one of several.
     pub place: Place,
     pub caller: Caller,
     pub request: CaseRequest,

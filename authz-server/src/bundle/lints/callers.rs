@@ -1,8 +1,9 @@
 //! Lints of groups and callers that nothing is about.
 
-use super::landscape::{Caller, Landscape};
 use super::{Found, Lint};
 use crate::bundle::entities::Declared;
+use crate::bundle::landscape::{Caller, Landscape};
+use crate::bundle::statement::words;
 use crate::cedar::{EntityName, EntityScope};
 use std::collections::HashSet;
 
@@ -45,7 +46,7 @@ pub(super) fn look(landscape: &Landscape<'_>, found: &mut Found) {
 fn named_in_policies(landscape: &Landscape<'_>) -> HashSet<EntityName> {
     let mut named = HashSet::new();
     for policy in landscape.policies() {
-        let words = super::policies::words(&policy.text);
+        let words = words(&policy.text);
         for window in words.windows(4) {
             if let [kind, first, second, id] = window
                 && first == ":"

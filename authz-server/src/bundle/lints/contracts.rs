@@ -1,8 +1,8 @@
 //! Lints of what contracts and the rules beside them say.
 
-use super::landscape::{Landscape, full_name};
 use super::places::Places;
 use super::{Found, Lint};
+use crate::bundle::landscape::{Landscape, full_name};
 use palisade_core::contract::{Matched, OperationClass};
 use palisade_core::method::Method;
 use palisade_core::routes::Segment;

@@ -6,7 +6,6 @@
 mod allowed;
 mod callers;
 mod contracts;
-mod landscape;
 mod places;
 mod policies;
 mod reach;
@@ -14,10 +13,10 @@ mod reach;
 pub use allowed::{Allowance, LintSettings};
 
 use super::Bundle;
+use super::landscape::Landscape;
 use super::parsed::Parsed;
 use super::problem::{Place, Problem, Problems};
 use super::record::choice;
-use landscape::Landscape;
 use places::Places;
 
 choice! {

@@ -1,8 +1,8 @@
 //! Lints of what nobody may reach.
 
-use super::landscape::{Holds, Landscape, full_name};
 use super::places::Places;
 use super::{Found, Lint};
+use crate::bundle::landscape::{Holds, Landscape, full_name};
 use crate::cedar::{ActionScope, Effect};
 use std::collections::HashSet;
 

@@ -26,8 +26,9 @@ pub enum Severity {
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
+    /// Boxed, because problems travel in results.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: Box<Place>,
     pub severity: Severity,
     /// The name of the lint that found it; errors have none, because they cannot be allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,7 +47,7 @@ pub struct Problem {
 impl Problem {
     pub fn new(place: Place, message: impl Into<String>) -> Problem {
         Problem {
-            place,
+            place: Box::new(place),
             severity: Severity::Error,
             lint: None,
             subject: None,

@@ -3,6 +3,7 @@
 //! The broken ones are text: `tests/bundles/broken/*.txt`, each a few edits to the sound bundle beside them.
 
 mod corpus;
+mod mutations;
 
 use super::Bundle;
 use std::path::{Path, PathBuf};

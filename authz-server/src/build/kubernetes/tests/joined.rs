@@ -176,7 +176,10 @@ fn streams_are_decided_without_a_body_and_all_else_is_held() {
         let provider = &values["meshConfig"]["extensionProviders"][place]["envoyExtAuthzGrpc"];
         provider.get("includeRequestBodyInCheck").cloned()
     };
-    assert_eq!(body(0), Some(json!({ "maxRequestBytes": 1, "allowPartialMessage": true })));
+    assert_eq!(
+        body(0),
+        Some(json!({ "maxRequestBytes": 2048, "allowPartialMessage": true, "packAsBytes": true }))
+    );
     assert_eq!(body(1), None);
     // A stream may last; an upgrade over HTTP/2 must be known.
     let filters = of_kind(&documents, "EnvoyFilter");
@@ -314,5 +317,27 @@ fn stages_list_their_files_and_the_whole_lists_the_stages() {
         let files = documents.iter().filter(of_stage).map(|(file, _)| file.clone());
         expected.extend(files.filter(|file| !file.ends_with("kustomization.yaml")));
         assert_eq!(listed, expected);
+    }
+}
+
+#[test]
+fn the_order_names_what_there_is() {
+    for (directory, settings, _) in cases() {
+        let (_, manifests) = rendered(&directory, &settings);
+        let apply = manifests.files.iter().find(|file| file.path == "apply.md").unwrap();
+        let apply = std::str::from_utf8(&apply.bytes).unwrap();
+        assert!(!apply.contains('@'), "every placeholder has its name");
+        let applied = |verb: &str| -> Vec<&str> {
+            apply.lines().filter_map(|line| line.strip_prefix(verb)?.strip_prefix(" -k ")).collect()
+        };
+        let stages = ["1-server", "2-closed", "3-filter", "4-decide"];
+        assert_eq!(applied("kubectl apply --server-side"), stages);
+        assert_eq!(applied("kubectl delete"), ["4-decide", "3-filter", "2-closed"]);
+        for word in apply
+            .split([' ', '`', '\n'])
+            .filter(|word| word.ends_with(".yaml") || word.starts_with("images/"))
+        {
+            assert!(manifests.files.iter().any(|file| file.path == word), "{word}");
+        }
     }
 }
