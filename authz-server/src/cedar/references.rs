@@ -80,8 +80,10 @@ impl<'a> Known<'a> {
                 let problem = nowhere(format!("{}: {error}", shown(name)));
                 Some(match &error {
                     SpiffeError::TrustDomainUnknown { domain } => {
-                        let problem =
+                        let mut problem =
                             problem.suggest(domain, trusted.iter().map(|known| known.value.as_str()));
+                        problem.suggestion =
+                            problem.suggestion.map(|near| name.id.replacen(domain.as_str(), &near, 1));
                         problem
                             .help("a caller from there is never believed, so that the policy never applies")
                     }

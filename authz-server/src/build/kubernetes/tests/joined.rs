@@ -176,7 +176,10 @@ fn streams_are_decided_without_a_body_and_all_else_is_held() {
         let provider = &values["meshConfig"]["extensionProviders"][place]["envoyExtAuthzGrpc"];
         provider.get("includeRequestBodyInCheck").cloned()
     };
-    assert_eq!(body(0), Some(json!({ "maxRequestBytes": 1, "allowPartialMessage": true })));
+    assert_eq!(
+        body(0),
+        Some(json!({ "maxRequestBytes": 2048, "allowPartialMessage": true, "packAsBytes": true }))
+    );
     assert_eq!(body(1), None);
     // A stream may last; an upgrade over HTTP/2 must be known.
     let filters = of_kind(&documents, "EnvoyFilter");
