@@ -31,11 +31,14 @@ pub(super) fn summary(
     for (name, annotation) in policy.as_ref().annotations() {
         let (name, value): (&str, &str) = (name.as_ref(), annotation.as_ref());
         let at = annotation.loc.as_ref().map_or(span.clone(), |loc| loc.start()..loc.end());
+        // The word itself, so that what is suggested can be put in its place.
+        let word = |word: &str| {
+            let found = source.text.get(at.clone()).and_then(|text| text.find(word));
+            found.map_or(at.clone(), |from| at.start + from..at.start + from + word.len())
+        };
         if !KNOWN.contains(&name) {
             let known: Vec<_> = KNOWN.iter().map(|name| format!("`@{name}`")).collect();
-            let start = at.start.saturating_add(1);
-            let named = place(start..start.saturating_add(name.len()));
-            let problem = Problem::new(named, format!("unknown annotation `@{name}`"));
+            let problem = Problem::new(place(word(name)), format!("unknown annotation `@{name}`"));
             wrong(problem.suggest(name, KNOWN).help(format!("the annotations are {}", known.join(", "))));
         } else if value.trim().is_empty() {
             wrong(
@@ -43,10 +46,7 @@ pub(super) fn summary(
                     .help(format!("write `@{name}(\"…\")`, or leave it away")),
             );
         } else if name == MODE && value != SHADOW {
-            let written = source.text.get(at.clone()).unwrap_or_default();
-            let start = at.start.saturating_add(written.rfind(value).unwrap_or_default());
-            let word = place(start..start.saturating_add(value.len()));
-            let problem = Problem::new(word, format!("unknown mode `{value}`"));
+            let problem = Problem::new(place(word(value)), format!("unknown mode `{value}`"));
             wrong(
                 problem
                     .suggest(value, [SHADOW])

@@ -51,14 +51,14 @@ pub(super) fn validate(
         all
     });
     // The same mistake is one for each operation and each kind of caller, and may have been named already.
-    let mut told: HashSet<Place> = problems.iter().map(|problem| (*problem.place).clone()).collect();
+    let mut told: HashSet<Place> = problems.iter().map(|problem| Place::clone(&problem.place)).collect();
     let mut errors = Problems::default();
     for Found { errors: more, warnings: mine } in found {
         errors.extend(more);
         warnings.extend(mine);
     }
     for error in errors.sorted() {
-        if told.insert((*error.place).clone()) {
+        if told.insert(Place::clone(&error.place)) {
             problems.push(error.clone());
         }
     }
