@@ -19,6 +19,7 @@ mod full_disk;
 mod grpc;
 mod handoff;
 mod identity;
+mod ledger_faults;
 mod outage;
 mod outcomes;
 mod server_links;

@@ -206,7 +206,8 @@ fn open(settings: &Settings) -> Result<(Service, Recovery), ServeError> {
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(|error| fail(format!("the system gives no randomness: {error}")))?;
     let decider = Decider { bundle, secrets, api_keys, epoch: state.epoch, previous: state.previous };
-    Ok((Service::new(decider, ledger, Arc::new(Metrics::default()), seed), recovery))
+    let metrics = Arc::new(Metrics::of(ledger.clone()));
+    Ok((Service::new(decider, ledger, metrics, seed), recovery))
 }
 
 async fn record(service: &Service, event: AdminEvent, detail: String) -> Result<(), ServeError> {
