@@ -3,6 +3,7 @@
 //! INVARIANT: labels come from enums, from the bundle, or from a set that is bounded here; a caller cannot invent one.
 
 use crate::check::{Concluded, Decision};
+use crate::ledger::{Ledger, LedgerMetrics};
 use crate::reload::ReloadMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -110,6 +111,13 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// With what this ledger tells of itself.
+    pub fn of(ledger: Ledger) -> Metrics {
+        let mut metrics = Metrics::default();
+        metrics.registry.register_collector(Box::new(LedgerMetrics(ledger)));
+        metrics
+    }
+
     pub fn decided(&self, concluded: &Concluded, seconds: f64) {
         let record = &concluded.record;
         let decision = match &concluded.decision {
@@ -182,6 +190,8 @@ pub fn start_logging(format: LogFormat) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // A line that cannot be written, to a full disk for instance, is lost; to tell that on the same stream would panic.
+        .log_internal_errors(false)
         .with_target(false);
     // A second start in one process keeps the first.
     let _started = match format {

@@ -22,6 +22,7 @@ mod grpc;
 mod handoff;
 mod identity;
 mod istio;
+mod ledger_faults;
 mod outage;
 mod outcomes;
 mod reload;

