@@ -79,9 +79,14 @@ fn degraded(last: &Attempt) -> Value {
     if sources.is_empty() { Value::Bool(false) } else { sources.into() }
 }
 
+/// A port that probes and scrapers reach is reached by others, too.
+fn may_order(peer: SocketAddr) -> bool {
+    peer.ip().to_canonical().is_loopback()
+}
+
 /// Reads everything anew and answers when that is over, so that a rollout can wait for it.
 async fn reload(State(shared): State<Shared>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
-    if !peer.ip().to_canonical().is_loopback() {
+    if !may_order(peer) {
         let error = json!({"error": "a reload is ordered from the server's own machine: use loopback"});
         return (StatusCode::FORBIDDEN, Json(error)).into_response();
     }
@@ -139,4 +144,19 @@ async fn bundle(State(shared): State<Shared>, Query(query): Query<BundleQuery>) 
         "last_attempt": told.last.object(),
     }))
     .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_order;
+
+    #[test]
+    fn orders_come_from_this_machine_only() {
+        for local in ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(may_order(local.parse().unwrap()), "{local}");
+        }
+        for other in ["10.0.0.7:1", "0.0.0.0:1", "[::]:1", "[fe80::1]:1", "[::ffff:10.0.0.7]:1"] {
+            assert!(!may_order(other.parse().unwrap()), "{other}");
+        }
+    }
 }

@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn advice_is_told_beside_what_is_wrong() {
-        let place = crate::bundle::Place::of_offset("a.yaml", "x\ny", 2);
+        let place = crate::bundle::Place::of_offset("a.yaml", "\nowmer: a", 1);
         let problem = crate::bundle::Problem::new(place, "unknown key").help("remove it");
         let faults = Fault::of_problems(&problem.into());
         let told = (faults[0].to_string(), faults[0].help.as_deref());

@@ -111,17 +111,23 @@ impl Checking<'_, '_> {
         let CaseRules { name, caller, callers, request, requests, expect } = rules;
         let callers = self.one_or_several(name, "caller", caller.as_ref(), callers);
         let requests = self.one_or_several(name, "request", request.as_ref(), requests);
+        // All parts are looked at before one that failed ends it.
+        let callers = callers.map(|(callers, vary)| {
+            let callers = callers.iter().filter_map(|rules| self.caller(name, rules));
+            (callers.collect::<Vec<_>>(), vary)
+        });
+        let requests = requests.map(|(requests, vary)| {
+            let requests = requests
+                .iter()
+                .filter_map(|rules| Some((self.request(name, &rules.0, service)?, rules.0.method.at)));
+            (requests.collect::<Vec<_>>(), vary)
+        });
         let expect = self.expectation(expect);
         let (Some((callers, callers_vary)), Some((requests, requests_vary)), Some(expect)) =
             (callers, requests, expect)
         else {
             return;
         };
-        let callers: Vec<_> = callers.iter().filter_map(|rules| self.caller(name, rules)).collect();
-        let requests: Vec<_> = requests
-            .iter()
-            .filter_map(|rules| Some((self.request(name, &rules.0, service)?, rules.0.method.at)))
-            .collect();
         let count = callers.len().saturating_mul(requests.len());
         if count > self.left {
             let message = format!("with these the bundle has more than {CASES_MAX} cases");
@@ -189,27 +195,10 @@ impl Checking<'_, '_> {
         rules: &RequestKeys,
         default: Option<&Placed<String>>,
     ) -> Option<CaseRequest> {
-        let RequestKeys { method, path, service, host, headers, body } = rules;
+        let RequestKeys { method, path, service: _, host: _, headers, body } = rules;
         let mut good = self.sendable(method, "method", is_token);
         good &= self.sendable(path, "path", |path| path.starts_with('/') && is_visible(path));
-        let host = match (host, service.as_ref().or(default)) {
-            (Some(host), _) => {
-                if let Some(service) = service {
-                    let help = "a service is called by its first host; keep one of the two";
-                    self.reader.wrong(service.at, "a request has both `service` and `host`", help);
-                    return None;
-                }
-                good &= self.sendable(host, "host", |host| !host.is_empty() && is_visible(host));
-                host.value.clone()
-            }
-            (None, Some(service)) => self.service(service)?,
-            (None, None) => {
-                let message = format!("a request of case `{}` goes nowhere", case.value);
-                let help = "name a `service` or a `host`, or give the file a `service`";
-                self.reader.wrong(method.at, message, help);
-                return None;
-            }
-        };
+        let host = self.host(case, rules, default);
         let mut sent: Vec<(String, String)> = Vec::new();
         for (name, values) in &headers.0 {
             let name = Placed { value: name.text.to_ascii_lowercase(), at: name.at };
@@ -235,7 +224,33 @@ impl Checking<'_, '_> {
             }
         };
         let (method, path) = (method.value.clone(), path.value.clone());
-        good.then_some(CaseRequest { method, path, host, headers: sent, body })
+        host.filter(|_| good).map(|host| CaseRequest { method, path, host, headers: sent, body })
+    }
+
+    fn host(
+        &mut self,
+        case: &Placed<String>,
+        rules: &RequestKeys,
+        default: Option<&Placed<String>>,
+    ) -> Option<String> {
+        match (&rules.host, rules.service.as_ref(), default) {
+            (Some(_), Some(service), _) => {
+                let help = "a service is called by its first host; keep one of the two";
+                self.reader.wrong(service.at, "a request has both `service` and `host`", help);
+                None
+            }
+            (Some(host), None, _) => {
+                let good = self.sendable(host, "host", |host| !host.is_empty() && is_visible(host));
+                good.then(|| host.value.clone())
+            }
+            (None, Some(service), _) | (None, None, Some(service)) => self.service(service),
+            (None, None, None) => {
+                let message = format!("a request of case `{}` goes nowhere", case.value);
+                let help = "name a `service` or a `host`, or give the file a `service`";
+                self.reader.wrong(rules.method.at, message, help);
+                None
+            }
+        }
     }
 
     /// The host by which a service is called.

@@ -12,24 +12,25 @@ impl Checking<'_, '_> {
     pub(super) fn expectation(&mut self, rules: &ExpectRules) -> Option<Expectation> {
         let ExpectRules { decision, reason, policies, shadow } = rules;
         let allowed = *decision == Expected::Allow;
+        // An inner `None` is a key that is not there, an outer one a mistake that was reported.
         let reason = match reason {
-            None => None,
+            None => Some(None),
             Some(reason) if allowed => {
                 let help = "remove it: an allowed request has policies, and no reason code";
                 self.reader.wrong(reason.at, "`reason` beside `decision: allow`", help);
-                return None;
+                None
             }
-            Some(reason) => Some(self.reason(reason)?),
+            Some(reason) => self.reason(reason).map(Some),
         };
         let policies = match policies {
-            None => None,
-            Some(policies) => Some(self.policy_ids(policies, false)?),
+            None => Some(None),
+            Some(policies) => self.policy_ids(policies, false).map(Some),
         };
         let shadow = match shadow {
-            None => None,
-            Some(shadow) => Some(self.shadow(shadow)?),
+            None => Some(None),
+            Some(shadow) => self.shadow(shadow).map(Some),
         };
-        Some(Expectation { allowed, reason, policies, shadow })
+        Some(Expectation { allowed, reason: reason?, policies: policies?, shadow: shadow? })
     }
 
     fn shadow(&mut self, rules: &Placed<ShadowRules>) -> Option<ShadowExpectation> {

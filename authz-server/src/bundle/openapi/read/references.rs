@@ -146,7 +146,7 @@ impl<'d> Reading<'d> {
     fn dangling(&mut self, at: Span, written: &str, kind: Kind, name: &str) {
         let mut problem = Problem::new(self.place(at), format!("`{written}` leads nowhere"))
             .suggest(name, self.components.names(kind))
-            .help(format!("{} to refer to stands under `components`, `{}`", kind.name(), kind.section()));
+            .help(format!("declare it under `components`, `{}`", kind.section()));
         // What is suggested stands in for the whole reference.
         problem.suggestion = problem.suggestion.map(|name| whole(kind, &name));
         self.push(problem);
