@@ -292,5 +292,6 @@ fn entry() -> Entry {
         epoch: Epoch { server: "459a84d3410465ea72d48d4b80e9fc4c".to_owned(), counter: 7 },
         handoff: "current".to_owned(),
         latency_us: 83,
+        shadow: None,
     })
 }
