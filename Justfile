@@ -28,7 +28,11 @@ bench *args:
 
 # Micro benchmarks of the core
 bench-core:
-    cargo bench -p benches
+    cargo bench -p benches --bench core
+
+# The ledger beside bare group commit, and its processor time; `durable` or `buffered` alone, and a directory on the disk that matters
+bench-ledger *args:
+    cargo bench -p benches --bench ledger -- {{args}}
 
 # kill -9 under load, full size: no acknowledged entry may be lost
 kills count="10000":
@@ -45,6 +49,22 @@ save-to-effect count="20":
 # Read contracts that are not checked in, each file below DIRECTORY: how long it takes, and what is wrong with them
 contracts directory:
     PALISADE_CONTRACTS={{absolute_path(directory)}} cargo test --release -p palisade --lib public_contracts -- --ignored --nocapture
+
+# Power lost in the middle of every operation of the ledger, and every operation failing, full size: so many ways each to lose what was not synced
+power-cuts seeds="500":
+    PALISADE_POWER_CUTS={{seeds}} cargo test --release -p palisade-ledger -- --nocapture faults::
+
+# Random edits of a ledger, full size: each is found and its entry named
+ledger-edits edits="100000" entries="100000":
+    PALISADE_EDITS={{edits}} PALISADE_EDITED_ENTRIES={{entries}} cargo test --release -p palisade-ledger -- --nocapture random_edits
+
+# How long a start takes after a crash with so many entries, full size
+ledger-recovery entries="2000000":
+    PALISADE_RECOVERY_ENTRIES={{entries}} cargo test --release -p palisade-ledger -- --nocapture a_start_reads
+
+# Every system call that the ledger makes fails in turn on the real binary, full size
+ledger-faults places="60":
+    PALISADE_FAULTS={{places}} cargo test --release -p tests --test e2e -- --nocapture ledger_faults
 
 # Known vulnerabilities; needs the advisory database
 advisories:

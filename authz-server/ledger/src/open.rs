@@ -178,3 +178,6 @@ fn fail(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Fil
     let path = path.to_owned();
     move |source| FileError { action, path, source }
 }
+
+#[cfg(test)]
+mod tests;

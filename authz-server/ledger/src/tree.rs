@@ -339,3 +339,6 @@ impl<D: Files> Tree<D> {
         self.state.edge.as_ref().unwrap_or(&EMPTY)
     }
 }
+
+#[cfg(test)]
+mod tests;

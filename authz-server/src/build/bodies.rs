@@ -32,11 +32,7 @@ fn largest(bundle: &Bundle, counts: impl Fn(&str) -> bool) -> u32 {
 
 /// `with_request_body`. Bytes, because Envoy would replace what is not UTF-8 in a text.
 pub(super) fn with_request_body(bytes: u32) -> Value {
-    let mut settings = json!({ "max_request_bytes": bytes, "allow_partial_message": true });
-    if let Some(settings) = settings.as_object_mut().filter(|_| bytes > GATE_BYTES) {
-        settings.insert("pack_as_bytes".to_owned(), true.into());
-    }
-    settings
+    json!({ "max_request_bytes": bytes, "allow_partial_message": true, "pack_as_bytes": true })
 }
 
 /// The same for a service behind an ext_authz that is only a gate. `None`: the gate is enough.
@@ -46,7 +42,7 @@ pub(super) fn per_service(bundle: &Bundle, service: &Service) -> Option<Value> {
         .then(|| super::filters::per_route(json!({ "with_request_body": with_request_body(bytes) })))
 }
 
-/// The gate alone.
+/// The gate alone. That bodies are bytes can only be said here: a route changes how much of them goes, not how.
 pub(super) fn gate() -> Value {
     with_request_body(GATE_BYTES)
 }

@@ -12,6 +12,7 @@ pub mod test;
 pub mod why;
 
 use clap::Parser;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// A microservices access proxy for Envoy and Istio.
@@ -58,6 +59,7 @@ pub fn run(cli: Cli) -> ExitCode {
 
 /// Ends a command that failed, with what went wrong.
 fn failed(command: &str, error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("palisade {command}: {error}");
+    // Where not even this can be written, as on a full disk, the exit code still says it.
+    let _told = writeln!(std::io::stderr(), "palisade {command}: {error}");
     ExitCode::FAILURE
 }

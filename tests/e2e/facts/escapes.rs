@@ -48,7 +48,7 @@ fn an_upgrade_with_a_body_opens_the_gate() {
         wire.write(ask.head("content-length: 100") + "half");
         // The body has not ended, and yet the server was asked and the service has the head.
         stage.wait_until_seen(&ask.tag);
-        assert_eq!(stage.authz.check(&ask.tag).http().body, "", "the Check has no body");
+        assert_eq!(stage.authz.check(&ask.tag).http().raw_body, b"", "the Check has no body");
         assert!(wire.read_until("101 Switching Protocols", SOON), "{}", wire.text());
     }
 }
@@ -119,7 +119,7 @@ fn a_route_without_body_buffering_frees_a_stream_whose_server_speaks_first() {
         let ask = Ask::grpc();
         let mut stream = Stream::open(stage.addr("freed"), &ask, false);
         let check = stage.authz.check(&ask.tag);
-        assert_eq!(check.http().body, "");
+        assert_eq!(check.http().raw_body, b"");
         stream.data(FIRST_MESSAGE, true);
         assert_eq!(stream.reply().status, 200);
         let arrived = stage.grpc_spy.requests();

@@ -26,7 +26,7 @@ fn prepare(scene: &mut Scene) {
         let limit = &listener.ext_authz()["with_request_body"];
         assert_eq!(
             limit,
-            &json!({ "max_request_bytes": 1, "allow_partial_message": true }),
+            &json!({ "max_request_bytes": 1, "allow_partial_message": true, "pack_as_bytes": true }),
             "the gate as rendered"
         );
     });

@@ -122,6 +122,7 @@ impl Scene {
         let mut listener = Listener { value: value.expect("the rendered listener"), probe };
         listener.value["name"] = name.into();
         listener.value["address"]["socket_address"]["port_value"] = addr.port().into();
+        listener.only_the_gate();
         edit(&mut listener);
         self.listeners.push((name, addr, listener.value));
         addr
@@ -200,6 +201,15 @@ impl Listener {
         let removed =
             self.ext_authz().as_object_mut().and_then(|settings| settings.shift_remove("with_request_body"));
         assert!(removed.is_some(), "the rendered ext_authz has a gate");
+    }
+
+    /// The demo's services ask for whole bodies; what is tried here is the gate.
+    fn only_the_gate(&mut self) {
+        self.gate(1);
+        let hosts = self.manager().pointer_mut("/route_config/virtual_hosts").and_then(Value::as_array_mut);
+        for host in hosts.into_iter().flatten().filter_map(Value::as_object_mut) {
+            host.shift_remove("typed_per_filter_config");
+        }
     }
 
     /// The gate with another limit.

@@ -9,6 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::*;
+use crash::Coin;
+pub(crate) use crash::Crash;
+
+mod crash;
 
 /// A writer that never syncs, or a test that never lets it, ends in a failure and not in a wait.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -80,19 +84,6 @@ impl Fault {
     pub(crate) fn once(op: Op, on: &'static str, at: usize, errno: i32) -> Fault {
         Fault { op, on, at, times: 1, errno, kept: 0 }
     }
-}
-
-/// What is left after a crash.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Crash {
-    /// The process is gone; the system stores everything in its own time.
-    Killed,
-    /// Of what was not synced nothing is left.
-    PowerLost,
-    /// Of what was not synced, in each file the first so many thousandths are left, and all names.
-    PowerLostTorn { kept: usize },
-    /// Of what was not synced, each sector and each name is left or not, as a coin with this seed falls.
-    PowerLostAnyhow { seed: u64 },
 }
 
 #[derive(Debug)]
@@ -236,60 +227,6 @@ impl Sim {
 
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap()
-    }
-}
-
-/// Decides what of the unsynced is left.
-struct Coin {
-    crash: Crash,
-    state: u64,
-}
-
-impl Coin {
-    fn of(crash: Crash) -> Coin {
-        let state = if let Crash::PowerLostAnyhow { seed } = crash {
-            seed.wrapping_mul(2).wrapping_add(1)
-        } else {
-            1
-        };
-        Coin { crash, state }
-    }
-
-    fn falls(&mut self) -> bool {
-        // A small generator is enough to spread over the cases, and repeats for its seed.
-        self.state =
-            self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.state >> 63 == 1
-    }
-
-    /// Whether the unsynced sector that is the `nth` of `count` is left.
-    fn keeps(&mut self, nth: usize, count: usize) -> bool {
-        match self.crash {
-            Crash::Killed => true,
-            Crash::PowerLost => false,
-            Crash::PowerLostTorn { kept } => nth * 1000 < count * kept,
-            Crash::PowerLostAnyhow { .. } => self.falls(),
-        }
-    }
-}
-
-impl Inode {
-    fn left(&self, coin: &mut Coin) -> Inode {
-        let count = self.dirty.len();
-        let mut left = self.durable.clone();
-        for (nth, sector) in self.dirty.iter().enumerate() {
-            if coin.keeps(nth, count) {
-                let range = sector * SECTOR..((sector + 1) * SECTOR).min(self.shown.len());
-                if range.is_empty() {
-                    continue;
-                }
-                if left.len() < range.end {
-                    left.resize(range.end, 0);
-                }
-                left[range.clone()].copy_from_slice(&self.shown[range]);
-            }
-        }
-        Inode { shown: left.clone(), durable: left, dirty: BTreeSet::new() }
     }
 }
 

@@ -348,9 +348,9 @@ async fn a_changed_or_missing_checkpoint_is_found() {
     let sim = sound().await;
     let path = Path::new(DIR).join(CHECKPOINT_FILE);
     let note = sim.contents(&path);
-    for at in 0..note.len() {
+    for (at, before) in note.iter().enumerate() {
         let changed = sim.after(Crash::Killed);
-        changed.overwrite(&path, at, &[note[at] ^ 1]);
+        changed.overwrite(&path, at, &[before ^ 1]);
         let error = check(&changed).unwrap_err();
         assert!(
             matches!(&error, VerifyError::Checkpoint { path: named, .. } if *named == path),

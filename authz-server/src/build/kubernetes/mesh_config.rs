@@ -56,10 +56,7 @@ fn authz(gated: bool, bundle: &Bundle, settings: &Settings) -> Value {
     });
     if gated {
         let bytes = bodies::of_all(bundle);
-        let mut gate = json!({ "maxRequestBytes": bytes, "allowPartialMessage": true });
-        if bytes > bodies::GATE_BYTES {
-            super::object::insert(&mut gate, "packAsBytes", true.into());
-        }
+        let gate = json!({ "maxRequestBytes": bytes, "allowPartialMessage": true, "packAsBytes": true });
         super::object::insert(&mut provider, "includeRequestBodyInCheck", gate);
     }
     provider
