@@ -19,6 +19,10 @@ use crate::frame::{FrameError, Kind, Stored};
 
 /// One record of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "almost every entry is the large one, and a box would cost it an allocation"
+)]
 pub enum Entry {
     Decision(Decision),
     Outcome(Outcome),

@@ -230,9 +230,12 @@ fn context_type(context: &OperationContext) -> String {
     out
 }
 
+/// A field with those of its keys that are not written yet.
+type Rest<'c> = (&'c [String], &'c ContextField);
+
 /// Fields that begin with the same key stand together: they are in the order of their keys.
-fn record(fields: &[(&[String], &ContextField)], out: &mut String) {
-    let mut groups: Vec<(&str, Vec<(&[String], &ContextField)>)> = Vec::new();
+fn record(fields: &[Rest<'_>], out: &mut String) {
+    let mut groups: Vec<(&str, Vec<Rest<'_>>)> = Vec::new();
     for (keys, field) in fields {
         let Some((first, rest)) = keys.split_first() else { continue };
         match groups.last_mut() {
