@@ -46,6 +46,10 @@ reloads count="10000":
 save-to-effect count="20":
     PALISADE_SAVES={{count}} cargo test --release -p tests --test e2e -- --nocapture reload::dev::a_save_takes_effect
 
+# Check a bundle of so many policies and a tenth as many operations, full size: how long it takes
+scale policies="10000":
+    PALISADE_SCALE={{policies}} cargo test --release -p tests --test e2e -- --nocapture scale::
+
 # Read contracts that are not checked in, each file below DIRECTORY: how long it takes, and what is wrong with them
 contracts directory:
     PALISADE_CONTRACTS={{absolute_path(directory)}} cargo test --release -p palisade --lib public_contracts -- --ignored --nocapture

@@ -26,6 +26,7 @@ mod ledger_faults;
 mod outage;
 mod outcomes;
 mod reload;
+mod scale;
 mod server_links;
 mod skew;
 mod test_command;
