@@ -7,6 +7,7 @@
     reason = "what helps a test fails it like the test itself"
 )]
 
+mod audit;
 mod bundles;
 mod canary;
 mod cancelled;

@@ -51,6 +51,13 @@ impl Entries {
         Ok(Entries { path, scanner: Scanner::new(file), torn_bytes: 0, failed: false })
     }
 
+    /// Goes on where an entry that was read before begins.
+    pub fn open_at(dir: &Path, index: u64, offset: u64) -> Result<Entries, ReadError> {
+        let mut entries = Entries::open(dir)?;
+        entries.scanner.skip_to(index, offset);
+        Ok(entries)
+    }
+
     fn read(&mut self) -> Result<Option<Recorded>, ReadError> {
         let step = self.scanner.step();
         let step = step.map_err(|source| FileError { action: "read", path: self.path.clone(), source })?;

@@ -114,6 +114,11 @@ impl<F: ReadAt> Scanner<F> {
         Scanner { file, offset: HEADER_BYTES as u64, index: 0, buffer: Vec::new(), start: 0, stale: false }
     }
 
+    /// Goes on with the entry that is known to begin there.
+    pub(super) fn skip_to(&mut self, index: u64, offset: u64) {
+        (self.index, self.offset) = (index, offset);
+    }
+
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }

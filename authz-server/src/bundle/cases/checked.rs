@@ -1,6 +1,8 @@
 //! Makes cases of what people wrote: tables written out, every name looked up.
 
-use super::format::{Body, CallerRules, CaseRules, CasesFile, ExpectRules, Expected, ProvenCaller, RequestKeys};
+use super::format::{
+    Body, CallerRules, CaseRules, CasesFile, ExpectRules, Expected, ProvenCaller, RequestKeys,
+};
 use super::{Caller, Case, CaseFile, CaseRequest, Expectation};
 use crate::bundle::entities::EntityDeclarations;
 use crate::bundle::files::Role;
@@ -75,7 +77,11 @@ impl Checking<'_, '_> {
         for rules in &cases {
             if !names.insert(rules.name.value.as_str()) {
                 let message = format!("there is another case `{}` in this file", rules.name.value);
-                self.reader.wrong(rules.name.at, message, "give each its own name: reports and `--filter` go by it");
+                self.reader.wrong(
+                    rules.name.at,
+                    message,
+                    "give each its own name: reports and `--filter` go by it",
+                );
             }
             self.case(rules, service.as_ref(), &mut all);
         }
@@ -98,7 +104,11 @@ impl Checking<'_, '_> {
         let count = callers.len().saturating_mul(requests.len());
         if count > self.left {
             let message = format!("with these the bundle has more than {CASES_MAX} cases");
-            self.reader.wrong(name.at, message, "test what differs: callers of one group, and paths of one operation, do not");
+            self.reader.wrong(
+                name.at,
+                message,
+                "test what differs: callers of one group, and paths of one operation, do not",
+            );
             return;
         }
         self.left = self.left.saturating_sub(count);
@@ -356,8 +366,7 @@ impl Checking<'_, '_> {
         let policies = match policies {
             None => None,
             Some(policies) => {
-                let known: Vec<_> =
-                    policies.iter().filter_map(|policy| self.policy(policy)).collect();
+                let known: Vec<_> = policies.iter().filter_map(|policy| self.policy(policy)).collect();
                 let mut ids: Vec<String> = (known.len() == policies.len()).then_some(known)?;
                 ids.sort();
                 ids.dedup();
@@ -411,5 +420,6 @@ fn is_visible(text: &str) -> bool {
 }
 
 fn is_header_value(text: &str) -> bool {
-    text.trim_matches([' ', '\t']) == text && !text.chars().any(|letter| letter.is_control() && letter != '\t')
+    text.trim_matches([' ', '\t']) == text
+        && !text.chars().any(|letter| letter.is_control() && letter != '\t')
 }

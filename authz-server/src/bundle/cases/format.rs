@@ -176,7 +176,8 @@ pub enum Body {
 }
 
 impl Read for Body {
-    const EXPECTED: &'static str = "a text, which is sent as it is, or any other value, which is sent as JSON";
+    const EXPECTED: &'static str =
+        "a text, which is sent as it is, or any other value, which is sent as JSON";
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         match &node.value {
