@@ -15,6 +15,10 @@ dev *args:
 test *args:
     cargo test --workspace --locked {{args}}
 
+# The tests of a bundle, again at every change
+policies dir="policies":
+    cargo run -- test {{dir}} --watch
+
 lint:
     bash .ci/lint
 
@@ -33,6 +37,14 @@ audit-scale *args:
 # kill -9 under load, full size: no acknowledged entry may be lost
 kills count="10000":
     PALISADE_KILLS={{count}} cargo test --release -p tests --test e2e -- --nocapture survives_sigkill
+
+# Reloads under load, full size: no request fails, no decision mixes two bundles, memory stays flat
+reloads count="10000":
+    PALISADE_RELOADS={{count}} cargo test --release -p tests --test e2e -- --nocapture reload::storm
+
+# From a save to its effect in `palisade dev`, by policies and by contracts
+save-to-effect count="20":
+    PALISADE_SAVES={{count}} cargo test --release -p tests --test e2e -- --nocapture reload::dev::a_save_takes_effect
 
 # Known vulnerabilities; needs the advisory database
 advisories:

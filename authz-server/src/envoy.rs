@@ -3,7 +3,7 @@
 //! INVARIANT: a reply to `Check` is an allow only when the service said so with a receipt; every other way out of here
 //! is a denial.
 
-use crate::check::{Call, Decider, Decision, shown};
+use crate::check::{Body, Call, Decider, Decision, shown};
 use crate::ledger::Outcome;
 use crate::serve::service::{Answered, Service};
 use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption, Metadata};
@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::data::accesslog::v3::{AccessLogCommon, HttpAccessLog
 use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogService;
 use envoy_types::pb::envoy::service::accesslog::v3::stream_access_logs_message::LogEntries;
 use envoy_types::pb::envoy::service::accesslog::v3::{StreamAccessLogsMessage, StreamAccessLogsResponse};
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorization;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::envoy::service::auth::v3::{
@@ -36,6 +37,9 @@ const CALL_ID_STATE: &str = "wasm.palisade_call_id";
 
 /// What our local replies' details begin with.
 const DETAILS_PREFIX: &str = "palisade_";
+
+/// By which Envoy says of a body whether it is only the beginning.
+const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 
 const RPC_OK: i32 = 0;
 const RPC_PERMISSION_DENIED: i32 = 7;
@@ -91,7 +95,22 @@ pub fn with_call<T>(request: &CheckRequest, use_call: impl FnOnce(Call<'_>) -> T
     let source = attributes.and_then(|attributes| attributes.source.as_ref());
     let (peer, peer_certificate) =
         source.map_or(("", ""), |source| (source.principal.as_str(), source.certificate.as_str()));
-    use_call(Call { pairs: &pairs, peer, peer_certificate })
+    use_call(Call { pairs: &pairs, peer, peer_certificate, body: http.map_or(Body::None, body) })
+}
+
+/// What came of the body. Envoy says whether it is all of it, and removes what a client says of that itself.
+fn body(http: &HttpRequest) -> Body<'_> {
+    let partial = http.headers.get(PARTIAL_BODY).map(String::as_str);
+    match (partial, http.raw_body.as_slice(), http.body.as_str()) {
+        (None | Some("false"), [], "") => Body::None,
+        (Some("false"), whole, "") => Body::Whole(whole),
+        // Envoy replaces what is not UTF-8 in a text; only bytes are what was sent.
+        (_, [], _) => Body::Unproven("the body came as text: `with_request_body` needs `pack_as_bytes`"),
+        (Some("true"), ..) => Body::Unproven(
+            "only the beginning of the body came: `max_request_bytes` is smaller than what the operation accepts",
+        ),
+        _ => Body::Unproven("the proxy does not say whether the body is whole"),
+    }
 }
 
 fn reply_to(answered: &Answered) -> CheckResponse {

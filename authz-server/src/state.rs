@@ -1,15 +1,26 @@
-//! What a server remembers between starts: who it is, how often it changed, which bundle it served before.
+//! What a server remembers between starts: who it is, how often it changed, which bundles it served.
 //!
 //! INVARIANT: the counter of an epoch never repeats: it is on disk before anything is decided under it.
+//! INVARIANT: a bundle is on disk before anything is decided by it.
 
+mod bundles;
+
+pub use bundles::{BundleError, Bundles};
+
+use crate::bundle::Snapshot;
 use palisade_core::contract::BundleDigest;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const FILE: &str = "epoch.json";
+
+/// Bundles that were in force and are remembered for handoffs. Filters that lag are served by a rollout or two; whoever
+/// changes bundles faster than filters follow meets this bound, and its filters are then denied and named.
+const PREVIOUS_MAX: usize = 64;
 
 /// The folder of the ledger inside of the state directory.
 pub const LEDGER_DIRECTORY: &str = "ledger";
@@ -19,7 +30,7 @@ pub const LEDGER_DIRECTORY: &str = "ledger";
 pub struct Epoch {
     /// Which server: made once, at its first start.
     pub server: String,
-    /// Counts starts and changes of the bundle.
+    /// Counts starts, and changes of what decisions are made by: bundle, handoff secrets, API keys.
     pub counter: u64,
 }
 
@@ -40,7 +51,11 @@ pub struct PreviousBundle {
 #[derive(Debug)]
 pub struct State {
     pub epoch: Epoch,
-    pub previous: Option<PreviousBundle>,
+    /// Those that were in force before, the last one first; never the one that is.
+    pub previous: Vec<PreviousBundle>,
+    current: BundleDigest,
+    directory: PathBuf,
+    bundles: Bundles,
 }
 
 #[derive(Debug)]
@@ -64,7 +79,7 @@ struct Stored {
     server: String,
     counter: u64,
     bundle: String,
-    previous: Option<StoredPrevious>,
+    previous: Vec<StoredPrevious>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -74,56 +89,154 @@ struct StoredPrevious {
     replaced_at_ms: u64,
 }
 
+/// Version 1 remembered one bundle.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredV1 {
+    #[serde(rename = "version")]
+    _version: u32,
+    server: String,
+    counter: u64,
+    bundle: String,
+    previous: Option<StoredPrevious>,
+}
+
+#[derive(Debug, Deserialize)]
+struct StoredVersion {
+    version: u32,
+}
+
 impl State {
-    /// Begins the next epoch of this directory. Whoever calls must hold its ledger open: the ledger's lock is what keeps
-    /// a second server from writing here, and from naming its bundle as one that was served.
-    pub fn open(directory: &Path, bundle: BundleDigest, now_ms: u64) -> Result<State, StateError> {
+    /// Keeps the bundle and begins the next epoch of this directory. Whoever calls must hold its ledger open: the
+    /// ledger's lock is what keeps a second server from writing here, and from naming its bundle as one that was served.
+    pub fn open(directory: &Path, bundle: &Snapshot, now_ms: u64) -> Result<State, StateError> {
         let path = directory.join(FILE);
         let fail = |detail: String| StateError { path: path.clone(), detail };
         fs::create_dir_all(directory).map_err(|error| fail(error.to_string()))?;
-        let next = match fs::read(&path) {
-            Ok(text) => follow(&text, bundle, now_ms).map_err(fail)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => begin(bundle).map_err(fail)?,
+        let mut state = match fs::read(&path) {
+            Ok(text) => State::parse(directory, &text).map_err(fail)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                State::begin(directory, bundle.digest()).map_err(fail)?
+            }
             Err(error) => return Err(fail(error.to_string())),
         };
-        write_durably(directory, &path, &next).map_err(|error| fail(error.to_string()))?;
-        let previous = next.previous.as_ref().map(|previous| {
-            let digest = BundleDigest::parse(&previous.bundle)
-                .ok_or_else(|| fail(format!("`{}` is not a bundle digest", previous.bundle)))?;
-            Ok(PreviousBundle { digest, replaced_at_ms: previous.replaced_at_ms })
-        });
+        state.keep(bundle).map_err(|error| fail(error.to_string()))?;
+        state.advance(bundle.digest(), now_ms)?;
+        Ok(state)
+    }
+
+    /// Keeps the files of a bundle by its digest; on disk when this returns.
+    pub fn keep(&self, bundle: &Snapshot) -> Result<(), BundleError> {
+        self.bundles.keep(bundle)
+    }
+
+    /// Where exactly the files of that bundle are.
+    pub fn bundle(&self, digest: BundleDigest) -> Result<PathBuf, BundleError> {
+        self.bundles.find(digest)
+    }
+
+    /// Begins the next epoch, with this bundle in force. After an error everything is as it was.
+    ///
+    /// A bundle that comes back is current again and no longer one of those before, so that after A, B, A handoffs
+    /// made under A are judged as current ones, and those under B are honoured from the moment when B was replaced.
+    pub fn advance(&mut self, bundle: BundleDigest, now_ms: u64) -> Result<(), StateError> {
+        let path = self.directory.join(FILE);
+        let fail = |detail: String| StateError { path: path.clone(), detail };
+        let counter =
+            self.epoch.counter.checked_add(1).ok_or_else(|| fail("the counter is exhausted".to_owned()))?;
+        let mut previous = self.previous.clone();
+        if self.current != bundle {
+            previous.retain(|known| known.digest != bundle && known.digest != self.current);
+            previous.insert(0, PreviousBundle { digest: self.current, replaced_at_ms: now_ms });
+            previous.truncate(PREVIOUS_MAX);
+        }
+        let stored = Stored {
+            version: VERSION,
+            server: self.epoch.server.clone(),
+            counter,
+            bundle: bundle.to_string(),
+            previous: previous.iter().map(StoredPrevious::of).collect(),
+        };
+        write_durably(&self.directory, &path, &stored).map_err(|error| fail(error.to_string()))?;
+        let replaced = std::mem::replace(&mut self.current, bundle);
+        self.epoch.counter = counter;
+        self.previous = previous;
+        self.tidy(replaced, now_ms);
+        Ok(())
+    }
+
+    /// Lets go of bundles that need not be kept. What cannot be removed now is removed another time.
+    fn tidy(&self, replaced: BundleDigest, now_ms: u64) {
+        let now = UNIX_EPOCH + Duration::from_millis(now_ms);
+        self.bundles.touch(replaced, now);
+        if replaced == self.current {
+            return;
+        }
+        let mut honoured: Vec<BundleDigest> = self.previous.iter().map(|known| known.digest).collect();
+        honoured.push(self.current);
+        if let Err(error) = self.bundles.prune(&honoured, now) {
+            tracing::warn!(%error, "old bundles could not be removed");
+        }
+    }
+
+    fn begin(directory: &Path, bundle: BundleDigest) -> Result<State, String> {
+        let mut id = [0_u8; 16];
+        getrandom::fill(&mut id).map_err(|error| format!("the system gives no randomness: {error}"))?;
         Ok(State {
-            epoch: Epoch { server: next.server, counter: next.counter },
-            previous: previous.transpose()?,
+            epoch: Epoch { server: hex::encode(id), counter: 0 },
+            previous: Vec::new(),
+            current: bundle,
+            directory: directory.to_owned(),
+            bundles: Bundles::of(directory),
+        })
+    }
+
+    fn parse(directory: &Path, text: &[u8]) -> Result<State, String> {
+        let stored = Stored::parse(text)?;
+        Ok(State {
+            epoch: Epoch { server: stored.server, counter: stored.counter },
+            previous: stored.previous.iter().map(StoredPrevious::parse).collect::<Result<_, _>>()?,
+            current: digest(&stored.bundle)?,
+            directory: directory.to_owned(),
+            bundles: Bundles::of(directory),
         })
     }
 }
 
-fn begin(bundle: BundleDigest) -> Result<Stored, String> {
-    let mut id = [0_u8; 16];
-    getrandom::fill(&mut id).map_err(|error| format!("the system gives no randomness: {error}"))?;
-    Ok(Stored {
-        version: VERSION,
-        server: hex::encode(id),
-        counter: 1,
-        bundle: bundle.to_string(),
-        previous: None,
-    })
+impl Stored {
+    fn parse(text: &[u8]) -> Result<Stored, String> {
+        let read = |error: serde_json::Error| error.to_string();
+        let StoredVersion { version } = serde_json::from_slice(text).map_err(read)?;
+        match version {
+            1 => {
+                let StoredV1 { server, counter, bundle, previous, .. } =
+                    serde_json::from_slice(text).map_err(read)?;
+                Ok(Stored {
+                    version: VERSION,
+                    server,
+                    counter,
+                    bundle,
+                    previous: previous.into_iter().collect(),
+                })
+            }
+            VERSION => serde_json::from_slice(text).map_err(read),
+            unknown => Err(format!("unknown version `{unknown}`: this build reads versions 1 and {VERSION}")),
+        }
+    }
 }
 
-fn follow(text: &[u8], bundle: BundleDigest, now_ms: u64) -> Result<Stored, String> {
-    let stored: Stored = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    if stored.version != VERSION {
-        return Err(format!("unknown version `{}`: this build reads version {VERSION}", stored.version));
+impl StoredPrevious {
+    fn of(previous: &PreviousBundle) -> StoredPrevious {
+        StoredPrevious { bundle: previous.digest.to_string(), replaced_at_ms: previous.replaced_at_ms }
     }
-    let counter = stored.counter.checked_add(1).ok_or("the counter is exhausted")?;
-    let bundle = bundle.to_string();
-    let previous = if stored.bundle == bundle {
-        stored.previous
-    } else {
-        Some(StoredPrevious { bundle: stored.bundle, replaced_at_ms: now_ms })
-    };
-    Ok(Stored { version: VERSION, server: stored.server, counter, bundle, previous })
+
+    fn parse(&self) -> Result<PreviousBundle, String> {
+        Ok(PreviousBundle { digest: digest(&self.bundle)?, replaced_at_ms: self.replaced_at_ms })
+    }
+}
+
+fn digest(text: &str) -> Result<BundleDigest, String> {
+    BundleDigest::parse(text).ok_or_else(|| format!("`{text}` is not a bundle digest"))
 }
 
 /// A reader finds the old file or the new one, whenever the power fails.
@@ -137,42 +250,4 @@ fn write_durably(directory: &Path, path: &Path, stored: &Stored) -> io::Result<(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{PreviousBundle, State};
-    use palisade_core::contract::BundleDigest;
-
-    #[test]
-    fn the_counter_goes_on_and_the_bundle_before_is_remembered() {
-        let directory = tempfile::tempdir().unwrap();
-        let (one, two) = (BundleDigest([1; 32]), BundleDigest([2; 32]));
-        let open = |bundle, now_ms| State::open(directory.path(), bundle, now_ms).unwrap();
-        let first = open(one, 10);
-        assert_eq!((first.epoch.counter, first.previous), (1, None));
-        let again = open(one, 20);
-        assert_eq!((again.epoch.counter, again.previous), (2, None));
-        assert_eq!(again.epoch.server, first.epoch.server);
-        let changed = open(two, 30);
-        let previous = Some(PreviousBundle { digest: one, replaced_at_ms: 30 });
-        assert_eq!((changed.epoch.counter, changed.previous), (3, previous));
-        assert_eq!(open(two, 40).previous, previous, "a restart does not forget it");
-    }
-
-    #[test]
-    fn a_state_that_is_not_understood_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let check = |text: &str, part: &str| {
-            std::fs::write(directory.path().join("epoch.json"), text).unwrap();
-            let error = State::open(directory.path(), BundleDigest([1; 32]), 1).unwrap_err().to_string();
-            assert!(error.contains(part), "{error}");
-        };
-        check("", "EOF");
-        check(
-            r#"{"version":2,"server":"a","counter":1,"bundle":"","previous":null}"#,
-            "unknown version `2`: this build reads version 1",
-        );
-        check(
-            r#"{"version":1,"server":"a","counter":18446744073709551615,"bundle":"","previous":null}"#,
-            "exhausted",
-        );
-    }
-}
+mod tests;

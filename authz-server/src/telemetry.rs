@@ -3,6 +3,7 @@
 //! INVARIANT: labels come from enums, from the bundle, or from a set that is bounded here; a caller cannot invent one.
 
 use crate::check::{Concluded, Decision};
+use crate::reload::ReloadMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -43,6 +44,7 @@ pub struct Metrics {
     outcomes: Counter,
     outcomes_not_recorded: Counter,
     workloads: Mutex<BTreeSet<String>>,
+    pub reloads: ReloadMetrics,
 }
 
 impl Default for Metrics {
@@ -90,6 +92,7 @@ impl Default for Metrics {
             "From the call's arrival to its reply, the sync included",
             latency_seconds.clone(),
         );
+        let reloads = ReloadMetrics::register(&mut registry);
         Metrics {
             registry,
             decisions,
@@ -101,6 +104,7 @@ impl Default for Metrics {
             outcomes,
             outcomes_not_recorded,
             workloads: Mutex::default(),
+            reloads,
         }
     }
 }

@@ -133,6 +133,7 @@ fn call(number: u64) -> [Entry; 2] {
         epoch: Epoch { server: "45".repeat(16), counter: 3 },
         handoff: "current".to_owned(),
         latency_us: 60 + draw(200),
+        shadow: None,
     };
     let outcome = Outcome {
         call_id: Some(id),

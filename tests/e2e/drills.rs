@@ -19,18 +19,32 @@ const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 const SCENES: usize = 18;
 
 /// A run of `palisade dev --json` on a free port, in a temporary directory of its own.
-struct Dev {
-    process: Process,
+pub(crate) struct Dev {
+    pub(crate) process: Process,
     dir: TempDir,
 }
 
 impl Dev {
     /// With the filter of these tests; its Envoy is whatever the change to the command line says.
     fn launch(target: Target, more: &[&str], change: impl FnOnce(Launch) -> Launch) -> Self {
+        Self::launch_bundle(&workspace_dir().join("policies"), target, more, change)
+    }
+
+    /// With a bundle that may be changed.
+    pub(crate) fn of_bundle(bundle: &Path, target: Target) -> Self {
+        Self::launch_bundle(bundle, target, &[], |launch| launch.arg("--envoy").arg(binaries::envoy()))
+    }
+
+    fn launch_bundle(
+        bundle: &Path,
+        target: Target,
+        more: &[&str],
+        change: impl FnOnce(Launch) -> Launch,
+    ) -> Self {
         let dir = tempfile::tempdir().expect("make a directory");
         let mut launch = Launch::new("dev", binaries::palisade())
             .args(["dev", "--json", "--target", target.name(), "--bundle"])
-            .arg(workspace_dir().join("policies"))
+            .arg(bundle)
             .arg("--filter")
             .arg(binaries::filter())
             .args(more)
@@ -48,7 +62,7 @@ impl Dev {
     }
 
     /// The objects that it has printed so far.
-    fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         self.process.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
@@ -57,7 +71,7 @@ impl Dev {
     }
 
     /// Waits for an object; fails at once when the run has ended without it.
-    fn wait_for(&mut self, what: &str, found: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait_for(&mut self, what: &str, found: impl Fn(&Value) -> bool) -> Value {
         let event = poll(START_TIMEOUT, || {
             let ended = self.process.has_exited();
             let event = self.events().into_iter().find(|event| found(event));

@@ -1,6 +1,7 @@
 //! The server believes only the filter: a Check without a genuine, fresh, fitting handoff is denied.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
@@ -19,7 +20,7 @@ use tests::raw_client::Outcome;
 use tests::rig::{BundleUnderTest, Options, Rig, START_TIMEOUT, Target, random_hex};
 
 /// A Check as Envoy would send it, and the handoff that the filter would have set.
-struct Forger {
+pub(crate) struct Forger {
     host: String,
     path: String,
     key: String,
@@ -29,7 +30,12 @@ struct Forger {
 
 impl Forger {
     fn new(rig: &Rig) -> Self {
-        let bundle = Bundle::load(&workspace_dir().join(&rig.profile.bundle)).expect("load the bundle");
+        Self::of(rig, &workspace_dir().join(&rig.profile.bundle))
+    }
+
+    /// As a filter with this bundle would say it.
+    pub(crate) fn of(rig: &Rig, bundle: &Path) -> Self {
+        let bundle = Bundle::load(bundle).expect("load the bundle");
         let (host, path) = (rig.profile.value("host"), rig.profile.value("read_path"));
         let found =
             bundle.contract.find(host, Method::Get, path.split('/').skip(1)).expect("the read is declared");
@@ -45,17 +51,17 @@ impl Forger {
     }
 
     /// A handoff like the genuine one, with a call id of its own.
-    fn genuine(&mut self) -> Handoff {
+    pub(crate) fn genuine(&mut self) -> Handoff {
         self.handoff.call_id = self.mint.mint(now_ms());
         self.handoff
     }
 
-    fn sign(&self, handoff: Handoff, secret: &str) -> String {
+    pub(crate) fn sign(&self, handoff: Handoff, secret: &str) -> String {
         let secret = Secret::parse(secret).expect("a secret");
         handoff.encode(&secret, Binding { method: "GET", authority: &self.host, target: &self.path })
     }
 
-    fn request(&self, handoff: Option<String>) -> CheckRequest {
+    pub(crate) fn request(&self, handoff: Option<String>) -> CheckRequest {
         let mut headers = HashMap::from([
             (":method".to_owned(), "GET".to_owned()),
             (":path".to_owned(), self.path.clone()),
@@ -85,13 +91,17 @@ fn now_ms() -> u64 {
 }
 
 /// The reason of the server's answer; empty when it allows.
-fn reason(rig: &Rig, request: CheckRequest) -> String {
+pub(crate) fn reason(rig: &Rig, request: CheckRequest) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let response: CheckResponse = runtime.block_on(async {
         let address = format!("http://{}", rig.server_addr());
         let mut client = AuthorizationClient::connect(address).await.expect("connect to the server");
         client.check(request).await.expect("an answer to a Check").into_inner()
     });
+    reason_of(response)
+}
+
+pub(crate) fn reason_of(response: CheckResponse) -> String {
     match response.http_response {
         Some(HttpResponse::DeniedResponse(denied)) => {
             let body: serde_json::Value =

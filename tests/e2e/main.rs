@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod bundle_tests;
 mod bundles;
 mod canary;
 mod cancelled;
@@ -20,8 +21,11 @@ mod full_disk;
 mod grpc;
 mod handoff;
 mod identity;
+mod istio;
 mod outage;
 mod outcomes;
+mod reload;
 mod server_links;
 mod skew;
+mod test_command;
 mod tidy;

@@ -58,7 +58,7 @@ fn one_file_names_each_foreign_api() {
             &[
                 "authz-server/src/bundle/format.rs",
                 "authz-server/src/build/yaml.rs",
-                "authz-server/src/dev/drill.rs",
+                "authz-server/src/dev/generated.rs",
                 "authz-server/src/build/tests.rs",
                 "tests/",
             ],

@@ -125,6 +125,11 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// SIGTERM, and waits for the child to end by itself.
     #[track_caller]
     pub fn terminate(&mut self, deadline: Duration) -> ExitStatus {

@@ -57,6 +57,14 @@ impl Target {
             Self::Istio => "istio",
         }
     }
+
+    /// What `palisade build` calls the configuration of one Envoy that is like it.
+    pub const fn built_as(self) -> &'static str {
+        match self {
+            Self::Envoy => "envoy",
+            Self::Istio => "sidecar",
+        }
+    }
 }
 
 /// How Envoy reaches the server.

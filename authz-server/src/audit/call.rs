@@ -65,6 +65,8 @@ pub(super) struct Shape {
     pub(super) verdict: Verdict,
     pub(super) reason: String,
     pub(super) policies: Vec<String>,
+    /// What the shadow policies would have made of it, where that is something else.
+    pub(super) shadow: Option<Verdict>,
 }
 
 /// How much of Envoy's response code details counts as the reason of a call that nobody decided on.
@@ -72,16 +74,18 @@ const DETAILS_CHARS_MAX: usize = 64;
 
 impl Shape {
     pub(super) fn of_decision(decision: &Decision) -> Shape {
+        let verdict = |conclusion| match conclusion {
+            Conclusion::Allow => Verdict::Allow,
+            Conclusion::Deny => Verdict::Deny,
+        };
         Shape {
             who: decision.principal.clone(),
             service: decision.service.clone(),
             operation: decision.operation.clone(),
-            verdict: match decision.decision {
-                Conclusion::Allow => Verdict::Allow,
-                Conclusion::Deny => Verdict::Deny,
-            },
+            verdict: verdict(decision.decision),
             reason: decision.reason.clone(),
             policies: decision.policies.clone(),
+            shadow: decision.shadow.as_ref().map(|shadow| verdict(shadow.decision)),
         }
     }
 
@@ -96,7 +100,7 @@ impl Shape {
             }
         };
         let (who, service, operation) = Default::default();
-        Shape { who, service, operation, verdict, reason, policies: Vec::new() }
+        Shape { who, service, operation, verdict, reason, policies: Vec::new(), shadow: None }
     }
 
     pub(super) fn operation_in_full(&self) -> String {
@@ -204,6 +208,7 @@ impl Call {
                 "bundle": decision.bundle_digest,
                 "epoch": decision.epoch,
                 "latency_us": decision.latency_us,
+                "shadow": decision.shadow,
             })
         });
         let outcome = self.outcome().map(|outcome| {

@@ -19,6 +19,8 @@ pub struct Filter {
     pub decision: Option<Verdict>,
     pub reason: Option<Pattern>,
     pub policy: Option<Pattern>,
+    /// The shadow policies would have decided otherwise.
+    pub shadow: bool,
     /// From then on.
     pub since_ms: Option<u64>,
     /// Before then.
@@ -49,6 +51,7 @@ impl Filter {
                 || names(&self.operation, &shape.operation_in_full()))
             && self.decision.is_none_or(|verdict| shape.verdict == verdict)
             && names(&self.reason, &shape.reason)
+            && (!self.shadow || shape.shadow.is_some())
             && self
                 .policy
                 .as_ref()
@@ -62,8 +65,10 @@ impl Filter {
 
     /// Whether it asks for anything that many calls have in common.
     pub(super) fn has_shape(&self) -> bool {
-        let Filter { who, service, operation, decision, reason, policy, .. } = self;
-        decision.is_some() || [who, service, operation, reason, policy].into_iter().any(Option::is_some)
+        let Filter { who, service, operation, decision, reason, policy, shadow, .. } = self;
+        *shadow
+            || decision.is_some()
+            || [who, service, operation, reason, policy].into_iter().any(Option::is_some)
     }
 
     /// Whether a call can only be judged when it has ended.

@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 use crate::bundle::Bundle;
 use crate::cedar::{Effect, Mode, PolicySummary};
 use crate::ledger::Decision;
-
-/// Where the server keeps the bundles that it decided with, each in a folder that is named by its digest.
-const BUNDLES_DIRECTORY: &str = "bundles";
+use crate::state::{BundleError, Bundles};
 
 /// The bundle of a decision, as far as it is at hand.
 #[derive(Debug)]
@@ -28,10 +26,12 @@ impl KeptBundle {
         let written = &decision.bundle_digest;
         let digest =
             BundleDigest::parse(written).ok_or_else(|| format!("`{written}` is not a bundle digest"))?;
-        let path = state.join(BUNDLES_DIRECTORY).join(digest.to_string());
-        if !path.is_dir() {
-            return Err("it is not kept here: another server had it, or it became too old".to_owned());
-        }
+        let path = Bundles::of(state).find(digest).map_err(|error| match error {
+            BundleError::NotKept { .. } => {
+                "it is not kept here: another server had it, or it became too old".to_owned()
+            }
+            BundleError::Damaged { .. } | BundleError::Store { .. } => error.to_string(),
+        })?;
         let bundle = Bundle::load(&path).map_err(|problems| {
             let first = problems.to_string().lines().next().unwrap_or_default().to_owned();
             format!("it cannot be read by this palisade: {first}")

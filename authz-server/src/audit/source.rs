@@ -30,6 +30,8 @@ pub(super) struct Source {
     ledger: PathBuf,
     entries: Entries,
     next: u64,
+    /// Nothing was read yet from a place that was taken on trust.
+    is_unproven: bool,
 }
 
 impl Source {
@@ -39,12 +41,24 @@ impl Source {
             None => Entries::open(ledger)?,
             Some(Anchor { position, offset }) => Entries::open_at(ledger, position, offset)?,
         };
-        Ok(Source { ledger: ledger.to_owned(), entries, next: anchor.map_or(0, |anchor| anchor.position) })
+        let next = anchor.map_or(0, |anchor| anchor.position);
+        Ok(Source { ledger: ledger.to_owned(), entries, next, is_unproven: anchor.is_some() })
+    }
+
+    /// The position of the oldest entry that retention left; `None` where there is no entry yet.
+    pub(super) fn oldest(ledger: &Path) -> Result<Option<u64>, ReadError> {
+        Ok(Entries::open(ledger)?.next().transpose()?.map(|recorded| recorded.index))
     }
 
     /// The next entry; `None` is the end for now, and a later call goes on from there.
     pub(super) fn step(&mut self) -> Result<Option<Recorded>, ReadError> {
-        let recorded = self.entries.next().transpose()?;
+        let mut step = self.entries.next().transpose();
+        if std::mem::take(&mut self.is_unproven) && step.is_err() {
+            // The entry may have moved to another segment, when its own could not be written any more.
+            self.entries = Entries::open_from(&self.ledger, self.next)?;
+            step = self.entries.next().transpose();
+        }
+        let recorded = step?;
         if let Some(recorded) = &recorded {
             self.next = recorded.index.saturating_add(1);
         }

@@ -71,6 +71,7 @@ mod tests {
             verdict: Verdict::Deny,
             reason: "policy_denied".to_owned(),
             policies: vec!["orders-are-kept".to_owned()],
+            shadow: None,
         };
         let shapes = [shape("web", "getOrder"), shape("spiffe://shop.example/billing", "deleteOrder")];
         let check = |filter: Filter, expected: &[&str]| assert_eq!(unknown(&filter, &shapes), expected);

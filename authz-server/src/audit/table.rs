@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::call::{Call, Verdict};
+use super::call::{Call, Shape, Verdict};
 use super::trail::CountBy;
 use super::when::{self, Zone};
 
@@ -102,12 +102,7 @@ impl Table {
             Column::Who => shape.who,
             Column::Operation if shape.operation.is_empty() => format!("{method} {host}{path}"),
             Column::Operation => shape.operation_in_full(),
-            Column::Why => match shape.verdict {
-                Verdict::Allow if !shape.policies.is_empty() => shape.policies.join(" "),
-                Verdict::Allow | Verdict::Deny | Verdict::Reject | Verdict::None => {
-                    [&[shape.reason], shape.policies.as_slice()].concat().join(" ")
-                }
-            },
+            Column::Why => because(shape),
             Column::Status => outcome.map_or_else(String::new, |outcome| outcome.status.to_string()),
             Column::Took => outcome.map_or_else(String::new, |outcome| when::duration(outcome.duration_us)),
             Column::Id => call.id().unwrap_or_default().to_owned(),
@@ -136,6 +131,19 @@ impl Table {
         line.truncate(line.trim_end().len());
         line
     }
+}
+
+/// Of a permission the policies say all, and of a refusal the reason comes first.
+fn because(shape: Shape) -> String {
+    let Shape { verdict, reason, policies, shadow, .. } = shape;
+    let mut because = match verdict {
+        Verdict::Allow if !policies.is_empty() => policies,
+        Verdict::Allow | Verdict::Deny | Verdict::Reject | Verdict::None => {
+            [&[reason], policies.as_slice()].concat()
+        }
+    };
+    because.extend(shadow.map(|shadow| format!("(shadow: {})", shadow.name())));
+    because.join(" ")
 }
 
 fn colour(verdict: Verdict) -> &'static str {

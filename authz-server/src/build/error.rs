@@ -1,5 +1,6 @@
 //! Why a configuration could not be made, said so that it can be mended.
 
+use super::kubernetes::KubernetesProblem;
 use palisade_core::contract::ContractError;
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,14 +12,21 @@ pub enum BuildError {
     /// The wiring does not fit the bundle or the target. All that is wrong, not the first.
     Wiring(Vec<WiringProblem>),
     Contract(ContractError),
+    /// The bundle and the settings do not make objects of a cluster. All that is wrong, not the first.
+    Kubernetes(Vec<KubernetesProblem>),
     /// A value could not be written as YAML.
     Yaml {
-        file: &'static str,
+        file: String,
         detail: String,
     },
     Write {
         path: PathBuf,
         error: std::io::Error,
+    },
+    /// A directory that no build wrote.
+    NotOurs {
+        path: PathBuf,
+        detail: String,
     },
     /// An edit asked for a part that the configuration does not have.
     PartMissing {
@@ -54,23 +62,31 @@ pub enum WiringProblem {
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BuildError::Wiring(problems) => {
-                for (index, problem) in problems.iter().enumerate() {
-                    if index > 0 {
-                        f.write_str("\n")?;
-                    }
-                    write!(f, "{problem}")?;
-                }
-                Ok(())
-            }
+            BuildError::Wiring(problems) => one_a_line(f, problems),
+            BuildError::Kubernetes(problems) => one_a_line(f, problems),
             BuildError::Contract(error) => write!(f, "the contract cannot be compiled: {error}"),
             BuildError::Yaml { file, detail } => write!(f, "`{file}` cannot be written as YAML: {detail}"),
             BuildError::Write { path, error } => write!(f, "cannot write `{}`: {error}", path.display()),
+            BuildError::NotOurs { path, detail } => write!(
+                f,
+                "`{}` is not a directory of `palisade build`: {detail}; give an empty one, or one that it wrote",
+                path.display()
+            ),
             BuildError::PartMissing { part } => {
                 write!(f, "the configuration has no {part} that could be changed")
             }
         }
     }
+}
+
+fn one_a_line(f: &mut fmt::Formatter<'_>, problems: &[impl fmt::Display]) -> fmt::Result {
+    for (index, problem) in problems.iter().enumerate() {
+        if index > 0 {
+            f.write_str("\n")?;
+        }
+        write!(f, "{problem}")?;
+    }
+    Ok(())
 }
 
 impl std::error::Error for BuildError {}

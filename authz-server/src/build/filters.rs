@@ -1,5 +1,6 @@
 //! The HTTP filters, in the order that everything hangs on: ours, ext_authz as decision and gate, router.
 
+use super::bodies;
 use super::settings::CHECK_TIMEOUT_MS;
 use super::typed;
 use super::wiring::Wiring;
@@ -24,12 +25,16 @@ pub(super) const SERVER_CLUSTER: &str = "palisade-server";
 
 pub(super) const WASM_TYPE: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 
-const EXT_AUTHZ_TYPE: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
+/// What stands in for the filter where its module cannot be had: a rule that denies everything.
+pub(super) const RBAC_TYPE: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
+
+pub(super) const EXT_AUTHZ_TYPE: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
 
 /// For an Envoy of our own.
-pub(super) fn chain(wiring: &Wiring, contract: &[u8]) -> Vec<Value> {
-    let configuration = typed("google.protobuf.BytesValue", json!({ "value": STANDARD.encode(contract) }));
-    let mut ext_authz = ext_authz();
+pub(super) fn chain(wiring: &Wiring, compiled: &[u8]) -> Vec<Value> {
+    let configuration = typed("google.protobuf.BytesValue", json!({ "value": STANDARD.encode(compiled) }));
+    // Services whose decisions need bodies say so themselves; all others do not send them to the server.
+    let mut ext_authz = ext_authz(&bodies::gate());
     if let Some(settings) = ext_authz.as_object_mut() {
         // A decision never changes the route: what was decided on is what is routed.
         settings.insert("clear_route_cache".to_owned(), false.into());
@@ -74,8 +79,8 @@ pub(super) fn vm(wiring: &Wiring) -> Value {
     })
 }
 
-/// What both targets have in common: the fields that Istio's mesh configuration can express.
-pub(super) fn ext_authz() -> Value {
+/// What all targets have in common: the fields that Istio's mesh configuration can express.
+pub(super) fn ext_authz(with_request_body: &Value) -> Value {
     typed(
         EXT_AUTHZ_TYPE,
         json!({
@@ -92,19 +97,22 @@ pub(super) fn ext_authz() -> Value {
             // the one server that all proxies share is when a storm of retries hurts most. The access log tells the two
             // apart: its details are `ext_authz_error` here, `ext_authz_denied` for a decision.
             "status_on_error": { "code": "Forbidden" },
-            // The gate: ext_authz keeps the head until the first byte of the body, and our filter releases none before it
-            // has judged all of them. One byte is enough; bodies do not travel to the server. It is always there: the
-            // canary, which every contract has, is an operation with a body.
-            "with_request_body": { "max_request_bytes": 1, "allow_partial_message": true },
+            // The gate. It is always there: the canary, which every contract has, is an operation with a body.
+            "with_request_body": with_request_body,
         }),
     )
 }
 
 /// For operations that are streams: ext_authz decides on the head and holds nothing.
 pub(super) fn ungated() -> Value {
+    per_route(json!({ "disable_request_body_buffering": true }))
+}
+
+/// What ext_authz does differently for one route, or for all of a virtual host.
+pub(super) fn per_route(check_settings: Value) -> Value {
     let per_route = typed(
         "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
-        json!({ "check_settings": { "disable_request_body_buffering": true } }),
+        json!({ "check_settings": check_settings }),
     );
     json!({ EXT_AUTHZ_FILTER: per_route })
 }

@@ -7,8 +7,11 @@
 //! authorization before every phase that a WasmPlugin can name, so that the filter's place before it, which the gate
 //! needs, must come from an EnvoyFilter that inserts first. This file renders that outcome.
 
+use super::bodies;
 use super::error::{BuildError, WiringProblem};
-use super::filters::{EXT_AUTHZ_FILTER, PALISADE_FILTER, WASM_TYPE, ext_authz, router, ungated, vm, wasm};
+use super::filters::{
+    EXT_AUTHZ_FILTER, PALISADE_FILTER, RBAC_TYPE, WASM_TYPE, ext_authz, router, ungated, vm, wasm,
+};
 use super::listener::{MANAGER_TYPE, access_log};
 use super::routes::{canary_route, is_canary, nobody, table, virtual_host};
 use super::typed;
@@ -19,7 +22,6 @@ use palisade_core::contract::{Contract, Service};
 use serde_json::{Value, json};
 
 const RBAC_FILTER: &str = "envoy.filters.http.rbac";
-const RBAC_TYPE: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 
 /// What istiod puts before the names of CUSTOM policies of our provider.
 const POLICY_PREFIX: &str = "istio-ext-authz-palisade";
@@ -54,7 +56,7 @@ pub(super) fn extension(bundle: &Bundle, wiring: &Wiring) -> Result<Value, Build
     Ok(json!({ "version_info": bundle.digest.to_string(), "resources": [extension] }))
 }
 
-pub(super) fn manager(contract: &Contract, wiring: &Wiring) -> Value {
+pub(super) fn manager(bundle: &Bundle, wiring: &Wiring) -> Value {
     typed(
         MANAGER_TYPE,
         json!({
@@ -69,8 +71,8 @@ pub(super) fn manager(contract: &Contract, wiring: &Wiring) -> Value {
             "stream_idle_timeout": "0s",
             "upgrade_configs": [{ "upgrade_type": "websocket" }],
             "access_log": [access_log(false)],
-            "route_config": routes(contract),
-            "http_filters": [discovered(wiring), shadow_rule(), conditional_ext_authz(), router()],
+            "route_config": routes(&bundle.contract),
+            "http_filters": [discovered(wiring), shadow_rule(), conditional_ext_authz(bundle), router()],
         }),
     )
 }
@@ -113,8 +115,9 @@ fn shadow_rule() -> Value {
 }
 
 /// Only what the mesh configuration's provider has fields for.
-fn conditional_ext_authz() -> Value {
-    let mut ext_authz = ext_authz();
+fn conditional_ext_authz(bundle: &Bundle) -> Value {
+    // A provider says it for all that it decides for.
+    let mut ext_authz = ext_authz(&bodies::with_request_body(bodies::of_all(bundle)));
     if let Some(settings) = ext_authz.as_object_mut() {
         let condition = json!({
             "filter": RBAC_FILTER,

@@ -22,10 +22,13 @@ use std::collections::BTreeSet;
 pub(super) const MANAGER_TYPE: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
+/// What an access log tells of a request's headers.
+pub(super) const LOGGED_HEADERS: [&str; 1] = ["x-request-id"];
+
 pub(super) fn listener(bundle: &Bundle, wiring: &Wiring, contract: &[u8]) -> Value {
     let manager = match wiring.target {
-        Target::Envoy => manager(&bundle.contract, wiring, contract),
-        Target::Istio => istio::manager(&bundle.contract, wiring),
+        Target::Envoy => manager(bundle, wiring, contract),
+        Target::Sidecar => istio::manager(bundle, wiring),
     };
     let manager = json!({ "name": "envoy.filters.network.http_connection_manager", "typed_config": manager });
     let mut chain = json!({ "filters": [manager] });
@@ -50,7 +53,8 @@ pub(super) fn listener(bundle: &Bundle, wiring: &Wiring, contract: &[u8]) -> Val
 /// reach the ledger. All of it is off: the filter sees each spelling and refuses it with its reason. Should the filter
 /// be missing, the first route of each service still answers 400 to every path with a second spelling (see `routes`).
 /// Underscores in header names are refused by Envoy itself, because no route could do it.
-fn manager(contract: &Contract, wiring: &Wiring, compiled: &[u8]) -> Value {
+fn manager(bundle: &Bundle, wiring: &Wiring, compiled: &[u8]) -> Value {
+    let contract = &bundle.contract;
     let mut manager = typed(
         MANAGER_TYPE,
         json!({
@@ -91,7 +95,7 @@ fn manager(contract: &Contract, wiring: &Wiring, compiled: &[u8]) -> Value {
             manager.insert("upgrade_configs".to_owned(), upgrades.iter().map(on).collect());
         }
         manager.insert("access_log".to_owned(), json!([access_log(true)]));
-        manager.insert("route_config".to_owned(), routes::routes(contract));
+        manager.insert("route_config".to_owned(), routes::routes(bundle));
         manager.insert("http_filters".to_owned(), filters::chain(wiring, compiled).into());
     }
     manager
@@ -99,13 +103,17 @@ fn manager(contract: &Contract, wiring: &Wiring, compiled: &[u8]) -> Value {
 
 /// The stream's window is also the limit of what is held of a body over HTTP/2.
 fn http2(contract: &Contract) -> Value {
-    let stream_bytes = buffer_bytes(body_bytes_max(contract));
+    http2_options(buffer_bytes(body_bytes_max(contract)), !upgrades(contract).is_empty())
+}
+
+/// Limits of HTTP/2, for every target.
+pub(super) fn http2_options(stream_bytes: u32, upgrades: bool) -> Value {
     let mut options = json!({
         "max_concurrent_streams": CONCURRENT_STREAMS_MAX,
         "initial_stream_window_size": stream_bytes,
         "initial_connection_window_size": connection_window_bytes(stream_bytes),
     });
-    if let (Some(options), false) = (options.as_object_mut(), upgrades(contract).is_empty()) {
+    if let (Some(options), true) = (options.as_object_mut(), upgrades) {
         // How HTTP/2 spells an upgrade.
         options.insert("allow_connect".to_owned(), true.into());
     }
@@ -136,7 +144,7 @@ pub(super) fn access_log(flushed_soon: bool) -> Value {
     }
     let log = typed(
         "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
-        json!({ "common_config": common, "additional_request_headers_to_log": ["x-request-id"] }),
+        json!({ "common_config": common, "additional_request_headers_to_log": LOGGED_HEADERS }),
     );
     json!({ "name": "envoy.access_loggers.http_grpc", "typed_config": log })
 }

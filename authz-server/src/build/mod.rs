@@ -1,14 +1,17 @@
 //! Generates everything that Envoy reads, from a checked bundle and the wiring of one place.
 //!
 //! `wiring` says what a bundle cannot know (addresses, files) → `bootstrap`, `listener`, `routes`, `filters`, `clusters`
-//! and, for Istio's shape, `istio` each make one part → `rendered` writes it, and takes parts out for drills.
+//! and, for the shape of a sidecar, `istio` each make one part → `rendered` writes it, and takes parts out for drills.
+//! `kubernetes` makes the objects of a cluster.
 //! INVARIANT: the same bundle and wiring give the same bytes, and no setting about trust comes from a default.
 
+mod bodies;
 mod bootstrap;
 mod clusters;
 mod error;
 mod filters;
 mod istio;
+pub mod kubernetes;
 mod listener;
 mod rendered;
 mod routes;
@@ -32,7 +35,7 @@ use crate::bundle::Bundle;
 /// Renders a bundle for one place.
 pub fn render(bundle: &Bundle, wiring: &Wiring) -> Result<Rendered, BuildError> {
     let mut problems = wiring.check(&bundle.contract);
-    if wiring.target == Target::Istio {
+    if wiring.target == Target::Sidecar {
         problems.extend(istio::stream_problems(&bundle.contract));
     }
     if !problems.is_empty() {
@@ -41,7 +44,7 @@ pub fn render(bundle: &Bundle, wiring: &Wiring) -> Result<Rendered, BuildError> 
     let contract = bundle.contract.encode()?;
     let extension = match wiring.target {
         Target::Envoy => None,
-        Target::Istio => Some(istio::extension(bundle, wiring)?),
+        Target::Sidecar => Some(istio::extension(bundle, wiring)?),
     };
     let bootstrap = bootstrap::bootstrap(bundle, wiring, &contract);
     Ok(Rendered { target: wiring.target, digest: bundle.digest, bootstrap, extension, contract })

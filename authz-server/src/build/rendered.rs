@@ -57,7 +57,7 @@ impl Rendered {
             Target::Envoy => {
                 "For an Envoy of its own, which needs PALISADE_HANDOFF_SECRET in its environment."
             }
-            Target::Istio => "The shape of a sidecar's inbound listener, to be tried without a cluster.",
+            Target::Sidecar => "The shape of a sidecar's inbound listener, to be tried without a cluster.",
         };
         let comment = [origin, purpose.to_owned(), "Change the bundle, not this file.".to_owned()];
         files.push(File {

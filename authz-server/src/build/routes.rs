@@ -5,9 +5,11 @@
 //! INVARIANT: a route without the gate matches requests of streaming operations and no others, in the order in which the
 //! core matches: a literal segment before a parameter.
 
+use super::bodies;
 use super::clusters::cluster_name;
 use super::filters::{seconds, ungated};
 use super::settings::{REQUEST_TIMEOUT_S, RESPONSE_TIMEOUT_S};
+use crate::bundle::Bundle;
 use palisade_core::canary;
 use palisade_core::contract::{Contract, Operation, Service};
 use palisade_core::routes::Segment;
@@ -28,10 +30,14 @@ pub(super) fn is_grpc_only(service: &Service) -> bool {
 }
 
 /// The route table of an Envoy of our own.
-pub(super) fn routes(contract: &Contract) -> Value {
-    let hosts = contract.services().iter().map(|service| {
+pub(super) fn routes(bundle: &Bundle) -> Value {
+    let hosts = bundle.contract.services().iter().map(|service| {
         let routes = if is_canary(service) { vec![canary_route()] } else { service_routes(service) };
-        virtual_host(service, routes)
+        let mut host = virtual_host(service, routes);
+        if let (Some(host), Some(settings)) = (host.as_object_mut(), bodies::per_service(bundle, service)) {
+            host.insert("typed_per_filter_config".to_owned(), settings);
+        }
+        host
     });
     table(hosts.chain([nobody()]).collect())
 }

@@ -65,6 +65,8 @@ fn chat(paths: &str, rules: &str) -> Bundle {
     Bundle::load(directory.path()).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
+/// What a path with the parameter `p` says of it.
+const P: &str = "parameters: [{name: p, in: path, required: true, schema: {type: string}}]";
 const JSON: &str = "requestBody: {content: {application/json: {}}}, responses: {}";
 const GRPC: &str = "requestBody: {content: {application/grpc: {}}}, responses: {}";
 const BOTH: &str = "requestBody: {content: {application/json: {}, application/grpc: {}}}, responses: {}";
@@ -100,7 +102,7 @@ fn routes(rendered: &Rendered) -> Vec<(String, bool)> {
 
 #[test]
 fn the_demo_is_rendered_as_it_is_checked_in() {
-    for (target, directory) in [(Target::Envoy, "standalone"), (Target::Istio, "istio-sidecar")] {
+    for (target, directory) in [(Target::Envoy, "standalone"), (Target::Sidecar, "istio-sidecar")] {
         let directory = workspace().join("envoy").join(directory);
         for file in demo(target).files().unwrap().into_iter().filter(|file| file.name.ends_with(".yaml")) {
             let path = directory.join(file.name);
@@ -120,7 +122,7 @@ fn the_demo_is_rendered_as_it_is_checked_in() {
 
 #[test]
 fn what_is_written_as_yaml_is_what_was_rendered() {
-    for target in [Target::Envoy, Target::Istio] {
+    for target in [Target::Envoy, Target::Sidecar] {
         let rendered = demo(target);
         let directory = tempfile::tempdir().unwrap();
         let written = rendered.write(directory.path()).unwrap();
@@ -141,7 +143,7 @@ fn what_is_written_as_yaml_is_what_was_rendered() {
 
 #[test]
 fn each_drill_takes_its_part_and_nothing_else() {
-    for target in [Target::Envoy, Target::Istio] {
+    for target in [Target::Envoy, Target::Sidecar] {
         let whole = demo(target).http_filters_mut().unwrap().len();
         let count = |mut rendered: Rendered| rendered.http_filters_mut().unwrap().len();
         assert_eq!(count(demo(target).without_filter().unwrap()), whole - 1);
@@ -163,7 +165,7 @@ fn our_filter_is_before_ext_authz_and_that_before_the_router() {
     let authz = "envoy.filters.http.ext_authz";
     let router = "envoy.filters.http.router";
     assert_eq!(names(Target::Envoy), [PALISADE_FILTER, authz, router]);
-    assert_eq!(names(Target::Istio), [PALISADE_FILTER, "envoy.filters.http.rbac", authz, router]);
+    assert_eq!(names(Target::Sidecar), [PALISADE_FILTER, "envoy.filters.http.rbac", authz, router]);
 }
 
 #[test]
@@ -183,7 +185,7 @@ fn nothing_rewrites_a_request_and_nobody_is_internal() {
 
 #[test]
 fn no_secret_is_ever_rendered() {
-    for target in [Target::Envoy, Target::Istio] {
+    for target in [Target::Envoy, Target::Sidecar] {
         for file in demo(target).files().unwrap() {
             let text = String::from_utf8_lossy(&file.bytes).into_owned();
             assert!(!text.contains("key_values"), "the secret comes from the proxy's own environment");
@@ -214,13 +216,13 @@ fn only_requests_of_streams_pass_without_the_gate() {
     gate(
         &[("/rpc/plain", false), (r"/rpc/[^/]+ grpc", true), ("/*", false)],
         &format!(
-            "  /rpc/{{method}}: {{post: {{operationId: talk, {GRPC}}}}}\n  /rpc/plain: {{post: {{operationId: plain, {JSON}}}, put: {{operationId: put, {JSON}}}}}\n"
+            "  /rpc/{{p}}: {{{P}, post: {{operationId: talk, {GRPC}}}}}\n  /rpc/plain: {{post: {{operationId: plain, {JSON}}}, put: {{operationId: put, {JSON}}}}}\n"
         ),
         "",
     );
     gate(
         &[(r"/a_b\.c\*/[^/]+ grpc", true), ("/*", false)],
-        &format!("  /a_b.c*/{{p}}: {{post: {{operationId: a, {GRPC}}}}}\n"),
+        &format!("  /a_b.c*/{{p}}: {{{P}, post: {{operationId: a, {GRPC}}}}}\n"),
         "",
     );
     // Two streams that meet: the first one's other requests must not fall to the second.
@@ -233,7 +235,7 @@ fn only_requests_of_streams_pass_without_the_gate() {
             ("/*", false),
         ],
         &format!(
-            "  /{{p}}/x: {{post: {{operationId: any, {BOTH}}}}}\n  /a.b/x: {{post: {{operationId: one, {BOTH}}}}}\n"
+            "  /{{p}}/x: {{{P}, post: {{operationId: any, {BOTH}}}}}\n  /a.b/x: {{post: {{operationId: one, {BOTH}}}}}\n"
         ),
         "",
     );
@@ -294,7 +296,7 @@ fn problems(bundle: &Bundle, wiring: &Wiring) -> Vec<WiringProblem> {
 
 #[test]
 fn istio_refuses_a_stream_beside_body_rules_and_takes_it_alone() {
-    let wiring = wiring(Target::Istio, &[("chat", "h2c://127.0.0.1:8081")]);
+    let wiring = wiring(Target::Sidecar, &[("chat", "h2c://127.0.0.1:8081")]);
     let talk = format!("  /talk: {{post: {{operationId: talk, {GRPC}}}}}\n");
     let say = format!("  /say: {{post: {{operationId: say, {JSON}}}}}\n");
     let conflict = WiringProblem::StreamBesideBody {

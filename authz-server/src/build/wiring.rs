@@ -18,7 +18,7 @@ pub enum Target {
     /// An Envoy of our own.
     Envoy,
     /// What istiod gives to a sidecar's inbound listener, as a file, to be proven without a cluster.
-    Istio,
+    Sidecar,
 }
 
 /// All that a configuration needs beside the bundle.

@@ -3,6 +3,10 @@
 //! The OpenAPI reader makes these from parameters and body schemas, the Cedar mapping makes a schema of them, and the
 //! decision fills them from the request. INVARIANT: a value that is not of its declared kind is never made into one.
 
+/// The largest body of an operation whose policies ask for its fields: the whole body then travels in the call to the
+/// server, which holds as many of them as calls are under way.
+pub const CONTEXT_BODY_BYTES_MAX: u32 = 512 * 1024;
+
 /// Which part of a request a field stands in, and under which name policies find it: `context.path.orderId`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ContextPart {

@@ -2,6 +2,8 @@
 //!
 //! INVARIANT: an unknown key is an error everywhere, and nothing about trust has a default.
 
+use super::entities::Attributes;
+use super::lints::LintSettings;
 use super::record::{Named, Placed, Reader, choice, record};
 use std::collections::BTreeMap;
 
@@ -22,6 +24,8 @@ record! {
         required identity: Identity,
         /// How filter and server change from one bundle to the next.
         required handoff: HandoffSettings,
+        /// What `palisade check` shall not warn of. Absent: it warns of everything.
+        optional lints: LintSettings,
     }
 }
 
@@ -58,6 +62,9 @@ record! {
         required workload: Workload,
         /// Who is asked about it.
         required owner: String,
+        /// What stands before all paths of the contract, for example `/v1`; `/` for nothing. Absent: what the contract's
+        /// `servers` say.
+        optional base_path: Option<Placed<String>>,
         /// Rules by operationId; an operation that needs none is left out.
         optional operations: Named<OperationRules>,
     }
@@ -109,22 +116,66 @@ choice! {
 }
 
 record! {
-    /// `entities/*.yaml` and `entities/*.json`.
+    /// `entities/*.yaml` and `entities/*.json`: who calls, what is called, and what they belong to.
     pub struct EntitiesFile {
-        /// Groups by name.
+        /// Groups by name. They can be in groups, roles and tiers.
         optional groups: Named<Member>,
+        /// Roles by name. They can be in roles.
+        optional roles: Named<RoleMember>,
+        /// Tiers by name. They can be in tiers.
+        optional tiers: Named<TierMember>,
         /// Clients by the name that their API keys bear.
         optional clients: Named<Member>,
-        /// Workloads by SPIFFE id.
+        /// Workloads by SPIFFE id. One that is not listed can still call, and is in nothing.
         optional workloads: Named<Member>,
+        /// What the bundle's services belong to, by name.
+        optional services: Named<TierMember>,
+        /// Entities whose types schema fragments declare, by type, then by id.
+        optional others: Named<Named<OtherMember>>,
     }
 }
 
 record! {
-    /// What an entity belongs to.
+    /// A group, a client or a workload.
     pub struct Member {
         /// The groups it is in.
         optional groups: Vec<Placed<String>>,
+        /// The roles it has.
+        optional roles: Vec<Placed<String>>,
+        /// The tiers it is in.
+        optional tiers: Vec<Placed<String>>,
+        /// Values of the attributes that a schema fragment gives its type.
+        optional attributes: Attributes,
+    }
+}
+
+record! {
+    /// A role.
+    pub struct RoleMember {
+        /// The roles that it is part of.
+        optional roles: Vec<Placed<String>>,
+        /// Values of the attributes that a schema fragment gives its type.
+        optional attributes: Attributes,
+    }
+}
+
+record! {
+    /// A tier or a service.
+    pub struct TierMember {
+        /// The tiers it is in.
+        optional tiers: Vec<Placed<String>>,
+        /// Values of the attributes that a schema fragment gives its type.
+        optional attributes: Attributes,
+    }
+}
+
+record! {
+    /// An entity of a type that a schema fragment declares.
+    pub struct OtherMember {
+        /// What it is in: ids by type.
+        optional parents: Named<Vec<Placed<String>>>,
+        /// Values of its type's attributes.
+        optional attributes: Attributes,
     }
 }
 
@@ -161,6 +212,7 @@ impl Palisade {
                 "a rollout takes minutes; an old bundle is honoured only for that long",
             );
         }
+        self.lints.check(reader);
     }
 }
 

@@ -1,43 +1,65 @@
 //! The bundle: one directory of contracts, policies and rules, read whole or not at all.
 //!
-//! `files` collects and digests → `format` is what people write → `contracts` reads OpenAPI → `entities` and the
+//! `files` collects and digests → `format` is what people write → `openapi` reads contracts → `entities` and the
 //! policies become what Cedar evaluates. All problems of all files are reported together, each with its place.
 //! INVARIANT: a `Bundle` that exists was checked completely; unknown files, keys and references never pass.
 
 pub mod cases;
 mod context;
-mod contracts;
+pub mod diff;
 mod entities;
 mod files;
 pub mod format;
+mod landscape;
+pub mod lints;
+pub mod openapi;
 mod parsed;
 mod problem;
 mod record;
 mod service;
+mod snapshot;
+mod statement;
 #[cfg(test)]
 mod tests;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use cases::{Case, CaseFile};
-pub use context::{ContextField, ContextPart, ListStyle, OperationContext, ValueKind};
-pub use entities::EntityDeclarations;
+pub use context::{
+    CONTEXT_BODY_BYTES_MAX, ContextField, ContextPart, ListStyle, OperationContext, ValueKind,
+};
+pub use entities::{Declared, EntityDeclarations};
+pub(crate) use entities::{EntitySource, declare, shown};
+pub use lints::Lint;
+pub(crate) use problem::Lines;
 pub use problem::{Place, Problem, Problems, Severity};
+pub(crate) use record::Reader;
 pub use record::{KeyReference, Placed, RecordKeys};
 pub use service::ServiceSettings;
+pub use snapshot::Snapshot;
 
-use crate::cedar::{self, Policies};
+use crate::cedar::{CedarFiles, Policies, World};
 use files::{Files, Role};
 use format::Palisade;
-use palisade_core::contract::{BundleDigest, Contract};
+use palisade_core::canary;
+use palisade_core::contract::{BundleDigest, Contract, Matched};
+use palisade_core::routes::OperationIndex;
 use parsed::Parsed;
-use record::{Read as _, Reader};
+use record::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 
 /// One file of policies, for the Cedar mapping.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PolicySource<'a> {
     pub(crate) path: &'a str,
     pub(crate) text: &'a str,
+}
+
+/// A file that a bundle's digest is made of, with its path inside of the bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleFile {
+    pub path: String,
+    pub text: String,
 }
 
 /// A checked bundle.
@@ -50,59 +72,175 @@ pub struct Bundle {
     pub contexts: Vec<OperationContext>,
     /// What the contract does not hold of each service: who owns it, which workload it is.
     pub services: Vec<ServiceSettings>,
+    /// The contract of each service as it was written, in the order of `services`.
+    pub models: Vec<Arc<openapi::Model>>,
     pub entities: EntityDeclarations,
     pub policies: Policies,
     /// The tests that came with it, by file.
     pub cases: Vec<CaseFile>,
 }
 
+/// What a check found out about a directory.
+#[derive(Debug)]
+pub struct Checked {
+    /// There where the directory holds no error; warnings do not keep it away.
+    pub bundle: Option<Bundle>,
+    pub problems: Problems,
+    /// What was not judged, and why.
+    pub notes: Vec<&'static str>,
+    /// How many files were read.
+    pub files: usize,
+}
+
+/// How much a bundle holds, without the canary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    pub services: usize,
+    pub operations: usize,
+    pub policies: usize,
+}
+
 impl Bundle {
+    /// All operations, those of the canary without, each with what policies may ask of it.
+    pub fn operations(&self) -> impl Iterator<Item = (Matched<'_>, &OperationContext)> {
+        let all = (0..u32::MAX).map_while(|index| self.contract.operation(OperationIndex(index)));
+        all.zip(&self.contexts).filter(|(matched, _)| *matched.service.name != *canary::SERVICE)
+    }
+
+    pub fn size(&self) -> Size {
+        let services =
+            self.contract.services().iter().filter(|service| service.name.as_ref() != canary::SERVICE);
+        Size {
+            services: self.services.len(),
+            operations: services.map(|service| service.operations.len()).sum(),
+            policies: self.policies.all().count(),
+        }
+    }
+
+    /// The bundle, or all that is wrong with it. Warnings are not looked for.
     pub fn load(directory: &Path) -> Result<Bundle, Problems> {
-        let files = Files::collect(directory)?;
+        let Checked { bundle, problems, .. } = Bundle::read(directory, |_, _, _| ());
+        bundle.ok_or(problems)
+    }
+
+    /// Reads the files again, for those who carry them elsewhere, in the order of their paths. They must still be those
+    /// that the bundle was made of.
+    pub fn files(&self, directory: &Path) -> Result<Vec<BundleFile>, Problems> {
+        let files = Files::whole(directory)?;
+        if files.digest() != self.digest {
+            let changed = "the bundle was changed while it was read: try again";
+            return Err(Problem::new(Place::directory("."), changed).into());
+        }
+        Ok(files.into_files().map(|file| BundleFile { path: file.path, text: file.text }).collect())
+    }
+
+    /// All that can be said of a directory: what is wrong, and what is probably not meant.
+    pub fn check(directory: &Path) -> Checked {
+        Bundle::read(directory, lints::look)
+    }
+
+    /// Looks once more at a bundle without errors, while its documents are still there.
+    fn read(directory: &Path, look: impl FnOnce(&Bundle, &Parsed<'_>, &mut Problems)) -> Checked {
         let mut problems = Problems::default();
+        let files = Files::collect(directory, &mut problems);
         let documents = Parsed::of(&files, &mut problems);
         let sources =
-            files.with_role(Role::Policies).map(|file| PolicySource { path: &file.path, text: &file.text });
-        let policies = cedar::parse(sources, &mut problems);
-        if problems.has_errors() {
-            return Err(problems);
+            |role| files.with_role(role).map(|file| PolicySource { path: &file.path, text: &file.text });
+        let cedar = CedarFiles::parse(sources(Role::Policies), sources(Role::SchemaFragments), &mut problems);
+        let unreadable = problems.has_errors();
+        problems.extend(files.without_role());
+        let mut checked = Checked { bundle: None, problems, notes: Vec::new(), files: files.count() };
+        if unreadable {
+            // What would be judged now may only follow from what is missing.
+            checked.notes.push("contracts, entities and policies are judged when every file can be read");
+            return checked;
         }
-        let palisade = read_palisade(&documents, &mut problems);
-        let services = service::read_all(&documents, &mut problems);
-        let entities = entities::read_all(&documents, &mut problems);
-        // What follows needs all of the above: one mistake there would only echo here.
-        let Some(palisade) = palisade else { return Err(problems) };
-        entities.check(&palisade, &mut problems);
-        if problems.has_errors() {
-            return Err(problems);
+        checked.bundle = read_bundle(files.digest(), &documents, cedar, &mut checked);
+        if let Some(bundle) = &checked.bundle {
+            look(bundle, &documents, &mut checked.problems);
         }
-        let digest = files.digest();
-        let identity_headers =
-            palisade.identity.api_keys.iter().map(|keys| keys.header.value.as_str().into()).collect();
-        let mut settings = Vec::new();
-        let mut contexts = Vec::new();
-        let mut contracts = Vec::new();
-        for read in services {
-            settings.push(read.settings);
-            contracts.push(read.service);
-            contexts.extend(read.contexts);
-        }
-        let contract = match Contract::assemble(digest, identity_headers, contracts) {
-            Ok(contract) => contract,
-            Err(error) => return Err(Problem::new(Place::directory("services"), error.to_string()).into()),
-        };
-        let Some(policies) = problems.keep(Policies::load(&contract, &entities, policies)) else {
-            return Err(problems);
-        };
-        let ids = policies.all().map(|policy| policy.id.clone()).collect();
-        let known =
-            cases::Known { palisade: &palisade, contract: &contract, entities: &entities, policies: &ids };
-        let cases = cases::read_all(&documents, known, &mut problems);
-        if problems.has_errors() {
-            return Err(problems);
-        }
-        Ok(Bundle { digest, palisade, contract, contexts, services: settings, entities, policies, cases })
+        checked
     }
+}
+
+/// Reads and judges what every file says. Each part is judged unless what it is judged by is wrong itself.
+fn read_bundle(
+    digest: BundleDigest,
+    documents: &Parsed<'_>,
+    cedar: CedarFiles<'_>,
+    checked: &mut Checked,
+) -> Option<Bundle> {
+    let problems = &mut checked.problems;
+    let all_files_have_roles = !problems.has_errors();
+    let palisade = read_palisade(documents, problems);
+    let mut wrong_services = Problems::default();
+    let services = service::read_all(documents, &mut wrong_services);
+    let services_hold = !wrong_services.has_errors();
+    problems.extend(wrong_services);
+    let names = services_hold.then(|| services.iter().map(|read| read.settings.name.as_str()).collect());
+    let mut wrong_entities = Problems::default();
+    let sources = entities::read_all(documents, &mut wrong_entities);
+    let entities = entities::check(&sources, palisade.as_ref(), names, &mut wrong_entities);
+    // A file that nobody reads may hold what is missing.
+    let entities_hold = !wrong_entities.has_errors() && all_files_have_roles;
+    problems.extend(wrong_entities);
+    let cases = cases::read_all(documents, problems);
+    let identity_headers = palisade.iter().flat_map(|palisade| &palisade.identity.api_keys);
+    let identity_headers = identity_headers.map(|keys| keys.header.value.as_str().into()).collect();
+    let mut settings = Vec::new();
+    let mut contexts = Vec::new();
+    let mut models = Vec::new();
+    let mut contracts = Vec::new();
+    for read in services {
+        settings.push(read.settings);
+        contracts.push(read.service);
+        contexts.extend(read.contexts);
+        models.push(Arc::new(read.model));
+    }
+    let contract = match Contract::assemble(digest, identity_headers, contracts) {
+        Ok(contract) if services_hold => contract,
+        Ok(_) => {
+            cedar.check_names(problems);
+            checked.notes.push(
+                "policies were not validated, and names in tests not looked up: the contracts have errors",
+            );
+            return None;
+        }
+        Err(error) => {
+            problems.push(Problem::new(Place::directory("services"), error.to_string()));
+            return None;
+        }
+    };
+    let world = World {
+        contract: &contract,
+        contexts: &contexts,
+        entities: &sources,
+        declared: &entities,
+        entities_hold,
+        palisade: palisade.as_ref(),
+    };
+    let policies = problems.keep(Policies::load(world, cedar));
+    let (Some(palisade), Some(policies), true) = (palisade, policies, entities_hold) else {
+        checked.notes.push("names in tests were not looked up: what they may name has errors");
+        return None;
+    };
+    let known =
+        cases::Known { palisade: &palisade, contract: &contract, entities: &entities, policies: &policies };
+    let cases = cases::check_all(&cases, known, problems);
+    if problems.has_errors() {
+        return None;
+    }
+    Some(Bundle {
+        digest,
+        palisade,
+        contract,
+        contexts,
+        services: settings,
+        models,
+        entities,
+        policies,
+        cases,
+    })
 }
 
 fn read_palisade(documents: &Parsed<'_>, problems: &mut Problems) -> Option<Palisade> {

@@ -40,10 +40,23 @@ impl<'f> Reader<'f> {
     }
 
     /// Reports a value of the wrong kind.
-    pub(crate) fn expected<T: Read + ?Sized>(&mut self, node: &Node) {
-        let problem =
-            Problem::new(self.place(node.at), format!("expected {}, found {}", T::EXPECTED, node.kind()));
-        self.problems.push(problem);
+    pub(crate) fn expected<T: Read>(&mut self, node: &Node) {
+        let message = format!("expected {}, found {}", T::EXPECTED, found(node));
+        self.problems.push(Problem::new(self.place(node.at), message));
+    }
+}
+
+/// A value for a message: its kind, and what is short as it was written.
+fn found(node: &Node) -> String {
+    const SHORT: usize = 40;
+    match &node.value {
+        Value::Bool(value) => format!("`{value}`"),
+        Value::Number(written) if written.len() <= SHORT => format!("the number `{written}`"),
+        Value::Text(text) if text.is_empty() => "an empty text".to_owned(),
+        Value::Text(text) if text.len() <= SHORT && !text.contains(char::is_control) => {
+            format!("the text `{text}`")
+        }
+        _ => node.kind().to_owned(),
     }
 }
 
@@ -55,10 +68,20 @@ pub(crate) trait Read: Sized {
     /// `None`: what is wrong was reported.
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self>;
 
+    /// What stands for a required key that is missing, after that was reported.
+    fn absent() -> Option<Self> {
+        None
+    }
+
     /// The record that stands inside, if one does.
     fn record() -> Option<&'static RecordKeys> {
         None
     }
+}
+
+/// The lines of a doc comment as one.
+pub(crate) fn one_line(doc: &[&str]) -> String {
+    doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
 }
 
 /// What the format reference says of a record.
@@ -124,7 +147,7 @@ impl Read for String {
             Value::Text(text) => Some(text.clone()),
             Value::Number(written) => {
                 let help = format!("quote it: `\"{written}\"`");
-                reader.wrong(node.at, "expected a text, found a number", help);
+                reader.wrong(node.at, format!("expected a text, found {}", found(node)), help);
                 None
             }
             _ => {
@@ -252,37 +275,51 @@ impl<T: Read> Read for Named<T> {
 pub(crate) struct Entries<'n> {
     at: Span,
     entries: &'n [(Key, Node)],
+    keys: &'static RecordKeys,
+    /// Keys that something unknown was probably meant to be: it is told once, and not as missing again.
+    misspelt: Vec<String>,
 }
 
 impl<'n> Entries<'n> {
-    pub(crate) fn of(node: &'n Node, keys: &RecordKeys, reader: &mut Reader<'_>) -> Option<Entries<'n>> {
+    pub(crate) fn of(
+        node: &'n Node,
+        keys: &'static RecordKeys,
+        reader: &mut Reader<'_>,
+    ) -> Option<Entries<'n>> {
         let Value::Map(entries) = &node.value else {
             let known: Vec<_> = keys.keys.iter().map(|key| format!("`{}`", key.name)).collect();
-            let message = format!("expected a map, found {}", node.kind());
+            let message = format!("expected a map, found {}", found(node));
             reader.wrong(node.at, message, format!("its keys are {}", known.join(", ")));
             return None;
         };
         let known = || keys.keys.iter().map(|key| key.name);
+        let is_absent = |name: &&str| entries.iter().all(|(key, _)| key.text != **name);
+        let mut misspelt = Vec::new();
         for (key, _) in entries {
             if known().all(|name| name != key.text) {
                 let names: Vec<_> = known().map(|name| format!("`{name}`")).collect();
                 let problem = Problem::new(reader.place(key.at), format!("unknown key `{}`", key.text))
-                    .suggest(&key.text, known())
+                    .suggest(&key.text, known().filter(is_absent))
                     .help(format!("the keys here are {}", names.join(", ")));
+                misspelt.extend(problem.suggestion.clone());
                 reader.push(problem);
             }
         }
-        Some(Entries { at: node.at, entries })
+        Some(Entries { at: node.at, entries, keys, misspelt })
     }
 
     pub(crate) fn required<T: Read>(&self, name: &str, reader: &mut Reader<'_>) -> Option<T> {
         match self.find(name) {
             Some(node) => T::read(node, reader),
             None => {
-                let place = reader.place(Span::start_of(self.at));
-                reader
-                    .push(Problem::new(place, format!("key `{name}` is missing, expected {}", T::EXPECTED)));
-                None
+                if !self.misspelt.iter().any(|key| key == name) {
+                    let place = reader.place(Span::start_of(self.at));
+                    let message = format!("key `{name}` is missing, expected {}", T::EXPECTED);
+                    let key = self.keys.keys.iter().find(|key| key.name == name);
+                    let doc = key.map(|key| one_line(key.doc)).unwrap_or_default();
+                    reader.push(Problem::new(place, message).help(format!("`{name}`: {doc}")));
+                }
+                T::absent()
             }
         }
     }
@@ -355,11 +392,27 @@ macro_rules! record {
 macro_rules! choice {
     (
         $(#[doc = $doc:literal])+
-        $vis:vis enum $name:ident: $expected:literal { $( $variant:ident = $word:literal, )+ }
+        $vis:vis enum $name:ident: $expected:literal {
+            $( $(#[doc = $word_doc:literal])* $variant:ident = $word:literal, )+
+        }
     ) => {
         $(#[doc = $doc])+
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        $vis enum $name { $( $variant, )+ }
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        $vis enum $name { $( $(#[doc = $word_doc])* $variant, )+ }
+
+        impl $name {
+            pub const ALL: &[$name] = &[$($name::$variant),+];
+
+            /// As it is written.
+            pub fn word(self) -> &'static str {
+                match self { $( $name::$variant => $word, )+ }
+            }
+
+            /// What it means.
+            pub fn doc(self) -> String {
+                match self { $( $name::$variant => $crate::bundle::record::one_line(&[$($word_doc),*]), )+ }
+            }
+        }
 
         impl $crate::bundle::record::Read for $name {
             const EXPECTED: &'static str = $expected;
@@ -374,7 +427,13 @@ macro_rules! choice {
                         let message = format!("expected {}, found `{other}`", $expected);
                         let problem = $crate::bundle::Problem::new(reader.place(node.at), message)
                             .suggest(other, [$($word),+]);
-                        reader.push(problem);
+                        // Few words stand in what was expected already.
+                        let words = [$(concat!("`", $word, "`")),+];
+                        reader.push(if $expected.contains('`') {
+                            problem
+                        } else {
+                            problem.help(format!("there are {}", words.join(", ")))
+                        });
                         None
                     }
                     None => {

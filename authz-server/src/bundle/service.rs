@@ -1,12 +1,12 @@
 //! One folder under `services/`: a contract and the rules that go with it.
 
-use super::context::OperationContext;
-use super::contracts;
+use super::context::{CONTEXT_BODY_BYTES_MAX, OperationContext};
 use super::files::Role;
 use super::format::{Class, OperationRules, ServiceFile, Workload};
+use super::openapi::{self, Model};
 use super::parsed::{Document, Parsed};
 use super::problem::{Place, Problem, Problems};
-use super::record::{Placed, Read as _, Reader};
+use super::record::{Named, Placed, Read as _, Reader};
 use palisade_core::canary;
 use palisade_core::contract::{Operation, OperationClass, Service};
 use palisade_core::limits::BODY_BYTES_MAX;
@@ -30,6 +30,7 @@ pub(super) struct ServiceRead {
     pub(super) service: Service,
     /// In the order of the service's operations.
     pub(super) contexts: Vec<OperationContext>,
+    pub(super) model: Model,
 }
 
 pub(super) fn read_all(files: &Parsed<'_>, problems: &mut Problems) -> Vec<ServiceRead> {
@@ -75,9 +76,18 @@ fn read(
 ) -> Option<ServiceRead> {
     let mut reader = Reader::new(service.file);
     let settings = ServiceFile::read(&service.root, &mut reader);
-    let operations = problems.keep(contracts::read(contract));
-    let joined = match (settings, operations) {
-        (Some(settings), Some(operations)) => Some(join(name, settings, operations, &mut reader)),
+    let stated = settings.as_ref().and_then(|settings| settings.base_path.as_ref());
+    let base = stated.and_then(|written| {
+        let (base, wrong) = openapi::base_path(service, written);
+        problems.extend(wrong);
+        base
+    });
+    let (model, wrong) = openapi::read(contract, base);
+    // Beside a contract that could not be read as a whole, an operation that is missing may be one that is wrong.
+    let whole = !wrong.has_errors();
+    problems.extend(wrong);
+    let joined = match (settings, model) {
+        (Some(settings), Some(model)) => Some(join(name, settings, model, whole, &mut reader)),
         _ => None,
     };
     problems.extend(reader.problems);
@@ -91,9 +101,11 @@ fn folder(path: &str) -> &str {
 fn join(
     name: &str,
     settings: ServiceFile,
-    mut operations: Vec<Operation>,
+    model: Model,
+    whole: bool,
     reader: &mut Reader<'_>,
 ) -> ServiceRead {
+    let mut operations = openapi::operations(&model);
     if RESERVED.contains(&name) || !is_name(name) {
         let place = Place::directory(&format!("services/{name}"));
         let message = format!("`{name}` cannot be the name of a service");
@@ -115,6 +127,7 @@ fn join(
     for (key, rules) in &settings.operations.0 {
         match operations.iter_mut().find(|operation| *operation.name == *key.text) {
             Some(operation) => apply(operation, rules, reader),
+            None if !whole => {}
             None => {
                 let known = operations.iter().map(|operation| operation.name.as_ref());
                 let problem = Problem::new(
@@ -126,7 +139,7 @@ fn join(
         }
     }
     let hosts = settings.hosts.iter().map(|host| host.value.as_str().into()).collect();
-    let contexts = operations.iter().map(|_| OperationContext::default()).collect();
+    let contexts = contexts(&model, &operations, &settings.operations, reader);
     ServiceRead {
         settings: ServiceSettings {
             name: name.to_owned(),
@@ -135,7 +148,33 @@ fn join(
         },
         service: Service { name: name.into(), hosts, operations },
         contexts,
+        model,
     }
+}
+
+fn contexts(
+    model: &Model,
+    operations: &[Operation],
+    rules: &Named<OperationRules>,
+    reader: &mut Reader<'_>,
+) -> Vec<OperationContext> {
+    let mut contexts = Vec::with_capacity(operations.len());
+    for (declared, operation) in model.operations.iter().zip(operations) {
+        let rules = rules.0.iter().find(|(key, _)| *key.text == *operation.name).map(|(_, rules)| rules);
+        let context = openapi::context(model, declared, rules.map(|rules| &rules.context), reader);
+        if let Some(Placed { value: bytes_max, at }) = rules.and_then(|rules| rules.body_bytes_max.as_ref())
+            && context.reads_body()
+            && *bytes_max > CONTEXT_BODY_BYTES_MAX
+        {
+            reader.wrong(
+                *at,
+                format!("`body_bytes_max: {bytes_max}` is too much for a body whose fields policies ask for"),
+                format!("the server sees such bodies whole, up to {CONTEXT_BODY_BYTES_MAX} bytes"),
+            );
+        }
+        contexts.push(context);
+    }
+    contexts
 }
 
 fn apply(operation: &mut Operation, rules: &OperationRules, reader: &mut Reader<'_>) {

@@ -5,7 +5,7 @@
 
 use super::files::File;
 use super::problem::{Place, Problem};
-use granit_parser::{Event, Parser, ScalarStyle};
+use granit_parser::{Event, Parser, ScalarStyle, Tag};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ const DEPTH_MAX: usize = 128;
 const NODES_MAX: usize = 4_000_000;
 
 /// Which bytes of a file something is written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Span {
     start: u32,
     end: u32,
@@ -41,14 +41,14 @@ impl Span {
 }
 
 /// A value with its place.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
     pub(crate) at: Span,
     pub(crate) value: Value,
 }
 
 /// What a document holds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {
     Null,
     Bool(bool),
@@ -60,7 +60,7 @@ pub(crate) enum Value {
 }
 
 /// A key with its place.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) text: String,
     pub(crate) at: Span,
@@ -116,7 +116,11 @@ pub(crate) fn parse(file: &File) -> Result<Node, Problem> {
             Err(error) => {
                 let at = error.marker().byte_offset().unwrap_or(file.text.len());
                 let place = Place::of_offset(&file.path, &file.text, at);
-                return Err(Problem::new(place, format!("this is not YAML: {}", error.info())));
+                let problem = Problem::new(place, format!("this is not YAML: {}", error.info()));
+                return Err(match builder.probably(&error.info()) {
+                    Some(help) => problem.help(help),
+                    None => problem,
+                });
             }
         }
     }
@@ -151,7 +155,7 @@ impl Builder<'_> {
                 Err(self.wrong(at, "a second document begins here").help("one file holds one document"))
             }
             Event::Scalar(text, style, anchor, tag) => {
-                self.refuse_tag(at, tag.is_some())?;
+                self.refuse_tag(at, tag.as_deref())?;
                 let value = match style {
                     ScalarStyle::Plain => resolve(&text),
                     _ => Value::Text(text.into_owned()),
@@ -160,11 +164,11 @@ impl Builder<'_> {
                 self.finish(Node { at, value }, anchor, 1)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.refuse_tag(at, tag.is_some())?;
+                self.refuse_tag(at, tag.as_deref())?;
                 self.begin(at, anchor, Content::List(Vec::new()))
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.refuse_tag(at, tag.is_some())?;
+                self.refuse_tag(at, tag.as_deref())?;
                 let content = Content::Map { entries: Vec::new(), keys: HashSet::new(), key: None };
                 self.begin(at, anchor, content)
             }
@@ -228,14 +232,40 @@ impl Builder<'_> {
             let help = "YAML 1.2 has no merge keys; write the keys out";
             return Err(self.wrong(at, "merge keys are not read").help(help));
         }
-        let twice = self.wrong(at, format!("key `{text}` is written twice in this map"));
-        if let Some(Open { content: Content::Map { keys, key, .. }, .. }) = self.open.last_mut() {
-            if !keys.insert(text.clone()) {
-                return Err(twice.help("keep one: which of two would count is a guess"));
-            }
+        let Some(Open { content: Content::Map { keys, key, .. }, .. }) = self.open.last_mut() else {
+            return Ok(());
+        };
+        if keys.insert(text.clone()) {
             *key = Some(Key { text, at });
+            return Ok(());
         }
-        Ok(())
+        let twice = self.wrong(at, format!("key `{text}` is written twice in this map"));
+        Err(twice.help("keep one: which of two would count is a guess"))
+    }
+
+    /// What a person should look for: the parser stops where it cannot go on, often lines behind the mistake.
+    fn probably(&self, error: &str) -> Option<String> {
+        let opened = self.open.last().and_then(|open| {
+            let bracket = self.file.text.get(open.at.range())?.chars().next()?;
+            matches!(bracket, '[' | '{').then_some((bracket, open.at))
+        });
+        if let Some((bracket, at)) = opened {
+            let place = Place::of_range(&self.file.path, &self.file.text, at.range());
+            let line = place.line.unwrap_or_default();
+            return Some(format!("the `{bracket}` of line {line} is not closed before this"));
+        }
+        let help = if error.contains("quoted scalar") {
+            "a quote above is not closed"
+        } else if error.contains("mapping values") {
+            "quote a text that holds `: `, and begin all keys of one map in the same column"
+        } else if error.contains("tabs") {
+            "indent with spaces"
+        } else if error.contains("directives") {
+            "remove the line: what is read is YAML 1.2"
+        } else {
+            return None;
+        };
+        Some(help.to_owned())
     }
 
     fn count(&mut self, at: Span, more: usize) -> Result<(), Problem> {
@@ -246,11 +276,12 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn refuse_tag(&self, at: Span, tagged: bool) -> Result<(), Problem> {
-        if tagged {
-            Err(self.wrong(at, "tags such as `!!str` are not read").help("quote a text"))
-        } else {
-            Ok(())
+    fn refuse_tag(&self, at: Span, tag: Option<&Tag>) -> Result<(), Problem> {
+        match tag {
+            Some(tag) => Err(self
+                .wrong(at, format!("tag `{tag}` is not read"))
+                .help("write the value without it; a text that looks like something else stands in quotes")),
+            None => Ok(()),
         }
     }
 

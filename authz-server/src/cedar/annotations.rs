@@ -3,7 +3,7 @@
 //! INVARIANT: every annotation means something; one that nobody reads would be believed by whoever wrote it.
 
 use super::policies::{ActionScope, Effect, EntityName, EntityScope, Mode, PolicySummary};
-use crate::bundle::{Place, PolicySource, Problem, Problems};
+use crate::bundle::{Lines, PolicySource, Problem, Problems};
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 use std::ops::Range;
 
@@ -16,12 +16,13 @@ const SHADOW: &str = "shadow";
 
 /// Reads one policy's annotations and scope. `None`: what is wrong was reported.
 pub(super) fn summary(
+    lines: &Lines<'_>,
     source: PolicySource<'_>,
     policy: &Policy,
     span: Range<usize>,
     problems: &mut Problems,
 ) -> Option<PolicySummary> {
-    let place = |range: Range<usize>| Place::of_range(source.path, source.text, range);
+    let place = |range: Range<usize>| lines.place(range);
     let mut sound = true;
     let mut wrong = |problem: Problem| {
         sound = false;
@@ -30,9 +31,14 @@ pub(super) fn summary(
     for (name, annotation) in policy.as_ref().annotations() {
         let (name, value): (&str, &str) = (name.as_ref(), annotation.as_ref());
         let at = annotation.loc.as_ref().map_or(span.clone(), |loc| loc.start()..loc.end());
+        // The word itself, so that what is suggested can be put in its place.
+        let word = |word: &str| {
+            let found = source.text.get(at.clone()).and_then(|text| text.find(word));
+            found.map_or(at.clone(), |from| at.start + from..at.start + from + word.len())
+        };
         if !KNOWN.contains(&name) {
             let known: Vec<_> = KNOWN.iter().map(|name| format!("`@{name}`")).collect();
-            let problem = Problem::new(place(at), format!("unknown annotation `@{name}`"));
+            let problem = Problem::new(place(word(name)), format!("unknown annotation `@{name}`"));
             wrong(problem.suggest(name, KNOWN).help(format!("the annotations are {}", known.join(", "))));
         } else if value.trim().is_empty() {
             wrong(
@@ -40,7 +46,7 @@ pub(super) fn summary(
                     .help(format!("write `@{name}(\"…\")`, or leave it away")),
             );
         } else if name == MODE && value != SHADOW {
-            let problem = Problem::new(place(at), format!("unknown mode `{value}`"));
+            let problem = Problem::new(place(word(value)), format!("unknown mode `{value}`"));
             wrong(
                 problem
                     .suggest(value, [SHADOW])

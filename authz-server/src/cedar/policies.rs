@@ -4,9 +4,9 @@
 //! the same text have two places.
 
 use super::annotations;
-use crate::bundle::{Place, PolicySource, Problem, Problems};
+use super::places::problem_at;
+use crate::bundle::{Lines, Place, PolicySource, Problem, Problems};
 use cedar_policy::{Policy, PolicyId, PolicySet};
-use miette::Diagnostic;
 use palisade_core::contract::Matched;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -35,7 +35,7 @@ pub struct EntityName {
 }
 
 /// What a policy demands of its principal or its resource before any condition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum EntityScope {
     Any,
     Is(String),
@@ -45,7 +45,7 @@ pub enum EntityScope {
 }
 
 /// What a policy demands of its action before any condition; the names are those of operations, services and classes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ActionScope {
     Any,
     /// In one of these, or one of these itself.
@@ -142,7 +142,7 @@ pub(crate) fn parse<'f>(
             }
             Err(errors) => {
                 if let Some(error) = errors.iter().next() {
-                    problems.push(syntax_problem(source, error));
+                    problems.push(problem_at(source, error, error.to_string()));
                 }
             }
         }
@@ -153,24 +153,6 @@ pub(crate) fn parse<'f>(
 /// Where a policy stands in its file, by the parser.
 fn span(policy: &Policy) -> Range<usize> {
     policy.as_ref().loc().map(|loc| loc.start()..loc.end()).unwrap_or_default()
-}
-
-fn syntax_problem(source: PolicySource<'_>, error: &dyn Diagnostic) -> Problem {
-    let label = error.labels().and_then(|mut labels| labels.next());
-    let place = match &label {
-        Some(label) => {
-            let range = label.offset()..label.offset().saturating_add(label.len());
-            Place::of_range(source.path, source.text, range)
-        }
-        None => Place::file(source.path),
-    };
-    let expected = label.and_then(|label| label.label().map(ToOwned::to_owned));
-    let help = error.help().map(|help| help.to_string()).or(expected);
-    let problem = Problem::new(place, error.to_string());
-    match help {
-        Some(help) => problem.help(help),
-        None => problem,
-    }
 }
 
 /// A policy that has a name.
@@ -187,8 +169,9 @@ pub(super) fn name_all<'f>(files: Vec<PolicyFile<'f>>, problems: &mut Problems) 
     let mut named: Vec<Named<'f>> = Vec::new();
     let mut homes: HashMap<String, Place> = HashMap::new();
     for PolicyFile { source, policies } in files {
+        let lines = Lines::of(source.path, source.text);
         for policy in policies {
-            let Some(summary) = annotations::summary(source, &policy, span(&policy), problems) else {
+            let Some(summary) = annotations::summary(&lines, source, &policy, span(&policy), problems) else {
                 continue;
             };
             if let Some(home) = homes.get(&summary.id) {

@@ -3,9 +3,12 @@
 //! INVARIANT: `palisade test` and the server decide by this code, so that a test says what the server will do.
 
 use super::Decision;
+use super::body::Body;
+use super::context::{self, Unreadable};
 use crate::bundle::Bundle;
 use crate::cedar::{Answer, Question};
 use crate::identity::Established;
+use crate::ledger;
 use palisade_core::canary;
 use palisade_core::contract::Matched;
 use palisade_core::exchange::{find_operation, judge_whole};
@@ -59,6 +62,22 @@ pub struct Shadow {
     pub errors: Vec<String>,
 }
 
+impl Shadow {
+    /// Whether the caller would have had another answer.
+    pub(super) fn disagrees(&self, decision: Decision) -> bool {
+        self.decision != decision
+    }
+
+    pub(super) fn record(&self) -> ledger::Shadow {
+        let Shadow { decision, policies, errors } = self.clone();
+        let decision = match decision {
+            Decision::Allow => ledger::Conclusion::Allow,
+            Decision::Deny { .. } => ledger::Conclusion::Deny,
+        };
+        ledger::Shadow { decision, policies, errors }
+    }
+}
+
 impl Judgement {
     fn denied(by: Judge, operation: Option<OperationIndex>, reason: Reason) -> Judgement {
         Judgement {
@@ -100,7 +119,7 @@ impl Bundle {
             return Judgement::denied(Judge::Filter, operation, reason);
         }
         self.judge(
-            Request { head: &head, pairs: &pairs, body: asked.body },
+            Request { head: &head, pairs: &pairs, body: asked.body.map_or(Body::None, Body::Whole) },
             matched,
             Ok(asked.caller.clone()),
         )
@@ -128,8 +147,25 @@ impl Bundle {
             }
         };
         let head = request.head;
-        let question =
-            Question { caller: &caller, matched, path: head.target.path(), host: head.authority.host() };
+        let context = usize::try_from(matched.index.0).ok().and_then(|index| self.contexts.get(index));
+        let Some(asks) = context else {
+            let error = "the bundle has no context for the operation".to_owned();
+            return Judgement { operation, ..Judgement::because(Reason::Internal, error) };
+        };
+        let values = match context::read(asks, matched, request) {
+            Ok(values) => values,
+            Err(Unreadable { reason, detail }) => {
+                return Judgement { operation, ..Judgement::because(reason, detail) };
+            }
+        };
+        let question = Question {
+            caller: &caller,
+            matched,
+            path: head.target.path(),
+            host: head.authority.host(),
+            asks,
+            values: &values,
+        };
         let (answer, shadow) = self.policies.answer(question);
         let shadow = shadow.map(|answer| {
             let (decision, policies, errors) = concluded(answer);
@@ -145,7 +181,7 @@ impl Bundle {
 pub(super) struct Request<'a> {
     pub(super) head: &'a RequestHead<'a>,
     pub(super) pairs: &'a [(&'a [u8], &'a [u8])],
-    pub(super) body: Option<&'a [u8]>,
+    pub(super) body: Body<'a>,
 }
 
 fn concluded(answer: Answer) -> (Decision, Vec<String>, Vec<String>) {

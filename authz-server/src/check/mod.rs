@@ -2,11 +2,14 @@
 //!
 //! INVARIANT: every way out that is not Cedar's clean allow is a denial with a reason, and every way out has a record.
 
+mod body;
+mod context;
 mod judge;
 #[cfg(test)]
 mod tests;
 mod trust;
 
+pub use body::Body;
 pub use judge::{Asked, Judge, Judgement, Shadow};
 pub use trust::{HandoffState, Trust};
 
@@ -22,15 +25,17 @@ use palisade_core::exchange::find_operation;
 use palisade_core::handoff::HEADER;
 use palisade_core::head::RequestHead;
 use palisade_core::reason::Reason;
+use std::sync::Arc;
 
 /// What calls are decided by. Immutable; a change is a new one.
 #[derive(Debug)]
 pub struct Decider {
-    pub bundle: Bundle,
+    pub bundle: Arc<Bundle>,
     pub secrets: HandoffSecrets,
-    pub api_keys: Option<ApiKeys>,
+    pub api_keys: Option<Arc<ApiKeys>>,
     pub epoch: Epoch,
-    pub previous: Option<PreviousBundle>,
+    /// Bundles that were in force before, and are honoured in handoffs for a while.
+    pub previous: Vec<PreviousBundle>,
 }
 
 /// A call as the proxy asks about it.
@@ -42,6 +47,8 @@ pub struct Call<'a> {
     pub peer: &'a str,
     /// The peer's certificate as the proxy passes it on: PEM with escapes.
     pub peer_certificate: &'a str,
+    /// What the proxy hands over of the body.
+    pub body: Body<'a>,
 }
 
 /// The server's conclusion.
@@ -58,6 +65,8 @@ pub struct Concluded {
     pub call_id: CallId,
     pub handoff: HandoffState,
     pub record: ledger::Decision,
+    /// What the shadow policies would have made of it.
+    pub shadow: Option<Shadow>,
 }
 
 impl Decider {
@@ -85,9 +94,11 @@ impl Decider {
         }
         let judgement = match &trust {
             Trust::Refused { reason, detail, .. } => Judgement::because(*reason, detail.clone()),
-            Trust::Genuine { .. } => {
-                self.bundle.judge(Request { head: &head, pairs: call.pairs, body: None }, matched, caller)
-            }
+            Trust::Genuine { body_judged, .. } => self.bundle.judge(
+                Request { head: &head, pairs: call.pairs, body: call.body.as_judged(*body_judged) },
+                matched,
+                caller,
+            ),
         };
         conclude(judgement, call_id, trust.state(), record)
     }
@@ -101,7 +112,7 @@ impl Decider {
             None => None,
         };
         let credentials = Credentials { peer: call.peer, peer_certificate: call.peer_certificate, api_key };
-        identity::establish(credentials, &self.bundle.palisade.trust_domains, self.api_keys.as_ref())
+        identity::establish(credentials, &self.bundle.palisade.trust_domains, self.api_keys.as_deref())
             .map_err(|error| error.to_string())
     }
 
@@ -134,6 +145,7 @@ impl Decider {
             epoch: ledger::Epoch { server: self.epoch.server.clone(), counter: self.epoch.counter },
             handoff: String::new(),
             latency_us: 0,
+            shadow: None,
         }
     }
 }
@@ -146,14 +158,15 @@ fn conclude(
 ) -> Concluded {
     record.decision_id = call_id.to_string();
     record.handoff = handoff.code().to_owned();
-    let Judgement { decision, policies, errors, .. } = judgement;
+    let Judgement { by: _, operation: _, decision, policies, errors, shadow } = judgement;
     (record.decision, record.reason) = match decision {
         Decision::Allow => (ledger::Conclusion::Allow, "policy_allowed".to_owned()),
         Decision::Deny { reason } => (ledger::Conclusion::Deny, reason.code().to_owned()),
     };
     record.policies = policies;
     record.errors = errors;
-    Concluded { decision, call_id, handoff, record }
+    record.shadow = shadow.as_ref().filter(|shadow| shadow.disagrees(decision)).map(Shadow::record);
+    Concluded { decision, call_id, handoff, record, shadow }
 }
 
 fn describe_head(record: &mut ledger::Decision, head: &RequestHead<'_>) {
@@ -206,7 +219,7 @@ impl Decider {
         let Some(text) = head.own_header(HEADER) else { return Trust::missing() };
         let known = trust::KnownBundles {
             current: self.bundle.digest,
-            previous: self.previous,
+            previous: &self.previous,
             accepted_ms: self.bundle.palisade.handoff.previous_bundle_accepted_s.value.saturating_mul(1000),
         };
         trust::verify(text, &self.secrets, palisade_core::exchange::binding(head), matched, known, now_ms)

@@ -1,6 +1,6 @@
 //! One row per way in which a call is decided; each denial beside the allow that differs in one thing.
 
-use super::{Call, Concluded, Decider, Decision, HandoffState};
+use super::{Body, Call, Concluded, Decider, Decision, HandoffState};
 use crate::bundle::Bundle;
 use crate::identity::ApiKeys;
 use crate::ledger::Conclusion;
@@ -31,11 +31,14 @@ fn decider() -> Decider {
     let secrets = write("secret", &format!("{}\n{}\n", "01".repeat(32), "02".repeat(32)));
     let keys = write("keys", &ApiKeys::render([("web", KEY)]).unwrap());
     Decider {
-        bundle: demo(),
+        bundle: demo().into(),
         secrets: HandoffSecrets::read(&secrets).unwrap(),
-        api_keys: Some(ApiKeys::read(&keys).unwrap()),
+        api_keys: Some(ApiKeys::read(&keys).unwrap().into()),
         epoch: Epoch { server: "test".to_owned(), counter: 3 },
-        previous: Some(PreviousBundle { digest: BundleDigest([8; 32]), replaced_at_ms: NOW_MS - 1000 }),
+        previous: vec![
+            PreviousBundle { digest: BundleDigest([8; 32]), replaced_at_ms: NOW_MS - 1000 },
+            PreviousBundle { digest: BundleDigest([7; 32]), replaced_at_ms: NOW_MS - 2000 },
+        ],
     }
 }
 
@@ -110,7 +113,7 @@ fn decide(decider: &Decider, asked: &Asked) -> Concluded {
     let fallback = CallIdMint::new([9; 16]).mint(NOW_MS);
     let peer_certificate = if asked.show_certificate { certificate_of(asked.peer) } else { String::new() };
     decider.decide(
-        Call { pairs: &pairs, peer: asked.peer, peer_certificate: &peer_certificate },
+        Call { pairs: &pairs, peer: asked.peer, peer_certificate: &peer_certificate, body: Body::None },
         NOW_MS,
         fallback,
     )
@@ -228,12 +231,14 @@ fn a_handoff_of_another_request_is_a_forgery() {
 
 #[test]
 fn the_bundle_before_is_honoured_for_its_time_and_seen() {
+    let older = Asked { bundle: Some(BundleDigest([7; 32])), ..Asked::default() };
+    assert_eq!(check(older, Ok("storefront-orders")).handoff, HandoffState::PreviousBundle);
     let asked = Asked { bundle: Some(BundleDigest([8; 32])), operation: Some(99), ..Asked::default() };
     let concluded = check(asked.clone(), Ok("storefront-orders"));
     assert_eq!(concluded.handoff, HandoffState::PreviousBundle);
     assert_eq!(concluded.record.handoff, "previous_bundle");
     let mut late = decider();
-    late.previous = Some(PreviousBundle { digest: BundleDigest([8; 32]), replaced_at_ms: NOW_MS - 600_001 });
+    late.previous = vec![PreviousBundle { digest: BundleDigest([8; 32]), replaced_at_ms: NOW_MS - 600_001 }];
     assert_eq!(decide(&late, &asked).decision, Decision::Deny { reason: Reason::HandoffBundleUnknown });
 }
 
@@ -246,8 +251,11 @@ fn what_cannot_be_read_or_matched_is_denied_and_recorded() {
     assert_eq!(unknown.record.path, "/nothing");
     check(Asked { path: "/orders/../x", ..Asked::default() }, Err(Reason::PathDotSegment));
     check(Asked { host: "unknown", ..Asked::default() }, Err(Reason::HandoffMismatch));
-    let nothing =
-        decider().decide(Call { pairs: &[], peer: "", peer_certificate: "" }, NOW_MS, call_id(NOW_MS));
+    let nothing = decider().decide(
+        Call { pairs: &[], peer: "", peer_certificate: "", body: Body::None },
+        NOW_MS,
+        call_id(NOW_MS),
+    );
     assert_eq!(nothing.decision, Decision::Deny { reason: Reason::MethodUnknown });
 }
 

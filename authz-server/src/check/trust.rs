@@ -4,7 +4,7 @@ use crate::secrets::HandoffSecrets;
 use crate::state::PreviousBundle;
 use palisade_core::call_id::CallId;
 use palisade_core::contract::{BundleDigest, Matched};
-use palisade_core::handoff::{Binding, Handoff, HandoffError, SecretSlot};
+use palisade_core::handoff::{Binding, Flags, Handoff, HandoffError, SecretSlot};
 use palisade_core::reason::Reason;
 
 /// The state of a handoff as ledger and metrics name it.
@@ -48,14 +48,11 @@ pub enum Trust {
     Genuine {
         call_id: CallId,
         state: HandoffState,
+        /// Whether the filter held a body and judged it. Without, the request has none, or streams.
+        body_judged: bool,
     },
     /// The call id is only there when the proof held.
-    Refused {
-        reason: Reason,
-        state: HandoffState,
-        detail: String,
-        call_id: Option<CallId>,
-    },
+    Refused { reason: Reason, state: HandoffState, detail: String, call_id: Option<CallId> },
 }
 
 impl Trust {
@@ -78,15 +75,15 @@ impl Trust {
 
 /// The bundles that a filter may work with.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct KnownBundles {
+pub(super) struct KnownBundles<'a> {
     pub(super) current: BundleDigest,
-    pub(super) previous: Option<PreviousBundle>,
+    pub(super) previous: &'a [PreviousBundle],
     pub(super) accepted_ms: u64,
 }
 
-impl KnownBundles {
+impl KnownBundles<'_> {
     fn is_previous(&self, digest: BundleDigest, now_ms: u64) -> bool {
-        self.previous.is_some_and(|previous| {
+        self.previous.iter().any(|previous| {
             previous.digest == digest && now_ms <= previous.replaced_at_ms.saturating_add(self.accepted_ms)
         })
     }
@@ -97,14 +94,15 @@ pub(super) fn verify(
     secrets: &HandoffSecrets,
     binding: Binding<'_>,
     matched: Option<Matched<'_>>,
-    known: KnownBundles,
+    known: KnownBundles<'_>,
     now_ms: u64,
 ) -> Trust {
     let (handoff, slot) = match Handoff::verify(text.as_bytes(), secrets.slots(), binding, now_ms) {
         Ok(verified) => verified,
         Err(error) => return refused(error),
     };
-    let Handoff { bundle, operation, call_id, .. } = handoff;
+    let Handoff { bundle, operation, call_id, flags } = handoff;
+    let body_judged = flags.has(Flags::BODY_JUDGED);
     let proven =
         |reason, state, detail: String| Trust::Refused { reason, state, detail, call_id: Some(call_id) };
     if bundle == known.current {
@@ -120,10 +118,10 @@ pub(super) fn verify(
             SecretSlot::Current => HandoffState::Current,
             SecretSlot::Previous => HandoffState::PreviousSecret,
         };
-        return Trust::Genuine { call_id, state };
+        return Trust::Genuine { call_id, state, body_judged };
     }
     if known.is_previous(bundle, now_ms) {
-        return Trust::Genuine { call_id, state: HandoffState::PreviousBundle };
+        return Trust::Genuine { call_id, state: HandoffState::PreviousBundle, body_judged };
     }
     let detail =
         format!("the filter works with bundle `{bundle}`: roll out the same bundle to filter and server");

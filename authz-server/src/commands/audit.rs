@@ -47,6 +47,9 @@ pub struct Args {
     /// Calls for which a policy with this name was decisive
     #[arg(long, value_name = "NAME")]
     policy: Option<String>,
+    /// Calls that the shadow policies would have decided otherwise
+    #[arg(long)]
+    shadow: bool,
     /// From then on: `1h`, `10:00`, `yesterday`, `2026-11-21`, `2026-11-21T10:00`
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
@@ -238,6 +241,7 @@ fn filter(args: &Args, zone: &Zone) -> Result<Filter, String> {
         decision: args.decision,
         reason: whole(&args.reason),
         policy: whole(&args.policy),
+        shadow: args.shadow,
         since_ms: time("since", &args.since)?,
         until_ms: time("until", &args.until)?,
         slow_us: args.slow,

@@ -64,10 +64,11 @@ pub enum Target {
 }
 
 impl Target {
-    fn name(self) -> &'static str {
+    /// What `palisade build` calls it: one Envoy stands for all sidecars here.
+    fn built_as(self) -> &'static str {
         match self {
             Target::Envoy => "envoy",
-            Target::Istio => "istio",
+            Target::Istio => "sidecar",
         }
     }
 }
@@ -84,7 +85,7 @@ pub fn run(args: Args) -> ExitCode {
         bundle: args.bundle,
         listen: args.listen,
         upstreams,
-        target: args.target.name(),
+        target: args.target.built_as(),
         state: args.state,
         tour: args.tour,
         json: args.json,

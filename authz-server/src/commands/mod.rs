@@ -2,9 +2,14 @@
 
 pub mod audit;
 pub mod build;
+pub mod check;
+mod colours;
 pub mod dev;
+pub mod diff;
 pub mod ledger;
+pub mod schema;
 pub mod serve;
+pub mod test;
 pub mod why;
 
 use clap::Parser;
@@ -18,6 +23,14 @@ pub enum Cli {
     Dev(dev::Args),
     /// Run the ext_authz server
     Serve(serve::Args),
+    /// Say everything that is wrong with a bundle
+    Check(check::Args),
+    /// Say what changed from one bundle to another
+    Diff(diff::Args),
+    /// Run the tests of a bundle through the whole proxy, and say what they leave out
+    Test(test::Args),
+    /// Print the Cedar schema that a bundle's contracts give
+    Schema(schema::Args),
     /// Write everything that Envoy reads, from a bundle
     Build(build::Args),
     /// Show what became of a call, by the decision id that its caller was told
@@ -35,6 +48,10 @@ pub fn run(cli: Cli) -> ExitCode {
     match cli {
         Cli::Dev(args) => dev::run(args),
         Cli::Serve(args) => serve::run(args),
+        Cli::Check(args) => check::run(&args),
+        Cli::Diff(args) => diff::run(&args),
+        Cli::Test(args) => test::run(&args),
+        Cli::Schema(args) => schema::run(&args),
         Cli::Build(args) => build::run(args),
         Cli::Why(args) => why::run(&args),
         Cli::Audit(args) => audit::run(&args),

@@ -236,7 +236,21 @@ fn add_policies(lines: &mut Lines, decision: &Decision, bundle: &Result<KeptBund
     if decision.policies.is_empty() {
         lines.add("policies", "none was decisive");
     }
-    for id in &decision.policies {
+    add_each_policy(lines, &decision.policies, bundle);
+    if let Some(shadow) = &decision.shadow {
+        lines.gap();
+        let verdict = match shadow.decision {
+            Conclusion::Allow => "allowed",
+            Conclusion::Deny => "denied",
+        };
+        lines.add("shadow", &format!("with the shadow policies it would have been {verdict}"));
+        lines.add("errors", &shadow.errors.join("; "));
+        add_each_policy(lines, &shadow.policies, bundle);
+    }
+}
+
+fn add_each_policy(lines: &mut Lines, policies: &[String], bundle: &Result<KeptBundle, String>) {
+    for id in policies {
         lines.gap();
         match bundle.as_ref().ok().map(|bundle| bundle.policy(id)) {
             Some(Some(policy)) => add_policy(lines, policy),

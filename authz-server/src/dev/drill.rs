@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde_json::Value;
 
+use super::generated;
+
 /// What a drill goes without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Without {
@@ -50,8 +52,7 @@ pub fn rewrite(path: &Path, without: Without) -> Result<(), DrillError> {
     if without == Without::Secret {
         return Ok(());
     }
-    let text = fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
-    let mut bootstrap: Value = serde_saphyr::from_str(&text).map_err(|error| unusable(error.to_string()))?;
+    let mut bootstrap = generated::read(path).map_err(|error| unusable(error.to_string()))?;
     if take(&mut bootstrap, without) == 0 {
         return Err(DrillError::NothingToTake { path: path.to_path_buf(), without });
     }

@@ -8,8 +8,11 @@ use super::canary::Canary;
 use super::children::ChildError;
 use super::command::CommandError;
 use super::drill::DrillError;
+use super::generated::GeneratedError;
 use super::outline::OutlineError;
 use super::provision::ProvisionError;
+use crate::ledger::ReadError;
+use crate::state::BundleError;
 
 #[derive(Debug)]
 pub enum DevError {
@@ -26,6 +29,16 @@ pub enum DevError {
     },
     /// `palisade build` refused the bundle.
     Build(CommandError),
+    /// The same, while everything runs.
+    Refused(String),
+    Generated(GeneratedError),
+    Ledger(ReadError),
+    /// The server did not keep what it works with.
+    Kept(BundleError),
+    /// Envoy did not take the filter's new configuration.
+    FilterStays {
+        tail: Vec<String>,
+    },
     ListenBusy(SocketAddr),
     Listen {
         address: SocketAddr,
@@ -69,6 +82,7 @@ impl DevError {
                 | DevError::Canary(_)
                 | DevError::ListenerSilent { .. }
                 | DevError::Drill(_)
+                | DevError::Generated(_)
         )
     }
 }
@@ -87,6 +101,16 @@ impl fmt::Display for DevError {
             DevError::Canary(canary) => canary.fmt(f),
             DevError::ListenerSilent { tail } => {
                 write!(f, "envoy's listener does not accept connections; the end of its log:")?;
+                tail.iter().try_for_each(|line| write!(f, "\n    {line}"))
+            }
+            DevError::Refused(message) => {
+                write!(f, "the configuration could not be generated:\n    {message}")
+            }
+            DevError::Generated(error) => error.fmt(f),
+            DevError::Ledger(error) => error.fmt(f),
+            DevError::Kept(error) => error.fmt(f),
+            DevError::FilterStays { tail } => {
+                write!(f, "envoy did not take the filter's new configuration in time; the end of its log:")?;
                 tail.iter().try_for_each(|line| write!(f, "\n    {line}"))
             }
             DevError::Build(error) => write!(f, "the configuration could not be generated: {error}"),
@@ -142,6 +166,12 @@ impl From<ProvisionError> for DevError {
 impl From<ChildError> for DevError {
     fn from(error: ChildError) -> DevError {
         DevError::Child(error)
+    }
+}
+
+impl From<GeneratedError> for DevError {
+    fn from(error: GeneratedError) -> DevError {
+        DevError::Generated(error)
     }
 }
 

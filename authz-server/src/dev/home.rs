@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use super::generated;
+
 /// Bytes of the handoff secret; the server and the filter expect exactly these many.
 const SECRET_BYTES: usize = 32;
 
@@ -24,24 +26,27 @@ const KEY_BYTES: usize = 24;
 pub struct Home {
     root: PathBuf,
     temporary: bool,
+    probe_id: String,
 }
 
 impl Home {
     /// The given directory, created if it is missing, else a fresh one of our own.
     pub fn create(given: Option<&Path>) -> io::Result<Home> {
+        // Nobody else can make a request that looks like one of ours.
+        let probe_id = format!("palisade-dev-{}", random_hex::<16>()?);
         let home = match given {
             Some(root) => {
                 DirBuilder::new().recursive(true).mode(0o700).create(root)?;
-                Home { root: fs::canonicalize(root)?, temporary: false }
+                Home { root: fs::canonicalize(root)?, temporary: false, probe_id }
             }
             None => {
                 let root = env::temp_dir().join(format!("palisade-dev-{}", random_hex::<8>()?));
                 // A directory that exists already is somebody else's, so it is an error.
                 DirBuilder::new().mode(0o700).create(&root)?;
-                Home { root, temporary: true }
+                Home { root, temporary: true, probe_id }
             }
         };
-        for directory in [home.own(), home.generated(), home.own().join("logs")] {
+        for directory in [home.own(), home.generated(), home.watched(), home.own().join("logs")] {
             DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         }
         Ok(home)
@@ -72,9 +77,19 @@ impl Home {
         self.own().join("generated")
     }
 
+    /// The same, in the files that Envoy watches.
+    pub fn watched(&self) -> PathBuf {
+        self.own().join("envoy")
+    }
+
     /// The configuration that Envoy is started with.
     pub fn envoy_configuration(&self) -> PathBuf {
-        self.generated().join("envoy.yaml")
+        self.watched().join(generated::BOOTSTRAP_FILE)
+    }
+
+    /// The request id by which this run knows its own requests.
+    pub fn probe_id(&self) -> &str {
+        &self.probe_id
     }
 
     pub fn log(&self, name: &str) -> PathBuf {
@@ -120,29 +135,50 @@ impl Credentials {
     /// Draws fresh ones and writes the files that the server reads.
     pub fn generate(home: &Home, clients: &BTreeSet<String>) -> io::Result<Credentials> {
         let handoff_secret = random_hex::<SECRET_BYTES>()?;
-        let mut keys = BTreeMap::new();
-        for client in clients {
+        write_private(&home.secret_file(), &format!("{handoff_secret}\n"))?;
+        let mut credentials = Credentials { handoff_secret, keys: BTreeMap::new() };
+        credentials.issue(home, clients)?;
+        credentials.write_keys(home)?;
+        Ok(credentials)
+    }
+
+    /// Draws keys for those clients that have none, and writes the files anew if there are any. The keys that others
+    /// hold stay good.
+    pub fn issue(&mut self, home: &Home, clients: &BTreeSet<String>) -> io::Result<BTreeMap<String, String>> {
+        let mut issued = BTreeMap::new();
+        for client in clients.iter().filter(|client| !self.keys.contains_key(*client)) {
             // The prefix lets a person, or a scanner for leaked secrets, see what it is.
-            keys.insert(client.clone(), format!("palisade-dev-{}", random_hex::<KEY_BYTES>()?));
+            issued.insert(client.clone(), format!("palisade-dev-{}", random_hex::<KEY_BYTES>()?));
         }
-        let digests: Vec<_> = keys
+        if !issued.is_empty() {
+            self.keys.extend(issued.clone());
+            self.write_keys(home)?;
+        }
+        Ok(issued)
+    }
+
+    fn write_keys(&self, home: &Home) -> io::Result<()> {
+        let digests: Vec<_> = self
+            .keys
             .iter()
             .map(|(client, key)| json!({"client": client, "sha256": hex(&Sha256::digest(key.as_bytes()))}))
             .collect();
-        write_private(&home.secret_file(), &format!("{handoff_secret}\n"))?;
         write_private(&home.api_keys_file(), &format!("{}\n", json!({"version": 1, "keys": digests})))?;
-        write_private(&home.credentials_file(), &format!("{}\n", json!(keys)))?;
-        Ok(Credentials { handoff_secret, keys })
+        write_private(&home.credentials_file(), &format!("{}\n", json!(self.keys)))
     }
 }
 
-/// Writes a file that only its owner can read, also where another one stood before.
+/// Writes a file that only its owner can read, and puts it in the place of one that stood there: a server that runs
+/// reads the old one or the new one.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    match fs::remove_file(path) {
+    let unfinished = path.with_extension("unfinished");
+    match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    fs::rename(unfinished, path)
 }
 
 fn random_hex<const N: usize>() -> io::Result<String> {

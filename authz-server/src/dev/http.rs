@@ -12,6 +12,7 @@ use std::slice;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -96,6 +97,19 @@ pub async fn exchange(address: SocketAddr, request: &Request, within: Duration) 
         let mut connection = Connection::open(address).await?;
         connection.send(&request.encode()).await;
         connection.reply().await
+    };
+    bounded(within, exchange).await
+}
+
+/// Asks for a JSON document and reads it, all of it `within` that time.
+pub async fn exchange_json(address: SocketAddr, request: &Request, within: Duration) -> io::Result<Value> {
+    let exchange = async {
+        let mut connection = Connection::open(address).await?;
+        connection.send(&request.encode()).await;
+        connection.reply().await?;
+        let body = connection.read.windows(4).position(|window| window == b"\r\n\r\n");
+        let body = body.and_then(|end| connection.read.get(end + 4..)).unwrap_or_default();
+        serde_json::from_slice(body).map_err(io::Error::from)
     };
     bounded(within, exchange).await
 }

@@ -1,16 +1,21 @@
 //! `palisade dev`: the whole arrangement on one machine, made of the same commands as in production.
 //!
 //! It provisions what is missing, generates the configuration with `palisade build`, runs `palisade serve` and
-//! Envoy as children, proves with a canary that every part is at work, and only then says `ready`.
+//! Envoy as children, proves with a canary that every part is at work, and only then says `ready`. From then on it
+//! follows the bundle: what is saved comes into force in server and filter, or it is said what is wrong with it.
 //!
 //! INVARIANT: `ready` is said only after a good canary, and whatever way this ends, no process is left behind.
 
 pub mod canary;
+mod changes;
 pub mod children;
 pub mod command;
 pub mod demo;
 pub mod drill;
 pub mod error;
+mod follower;
+pub mod generated;
+mod generator;
 pub mod home;
 pub mod http;
 pub mod outline;
@@ -32,7 +37,7 @@ use std::process::{self, ExitCode};
 use serde_json::json;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use children::Family;
 use drill::Without;
@@ -46,6 +51,9 @@ use tour::Scene;
 
 /// The exit code of a program that was interrupted, by the convention of shells.
 const INTERRUPTED: u8 = 130;
+
+/// What may wait to be shown; whoever tells more waits.
+const NOTICES_WAITING: usize = 64;
 
 /// What was asked for on the command line.
 #[derive(Debug, Clone)]
@@ -174,7 +182,7 @@ async fn live(
 ) -> Result<(), DevError> {
     let credentials = Credentials::generate(home, &sources.outline.clients)
         .map_err(DevError::io("the run's credentials cannot be written"))?;
-    // The services end when this is dropped.
+    // The services end when this, or what becomes of it, is dropped.
     let mut stage = Stage::set(options, sources, home, family, progress, stop).await?;
     stage.generate_configuration()?;
     let server_pid = stage.start_server().await?;
@@ -195,21 +203,32 @@ async fn live(
     let follow = tail::from_here(&home.ledger());
     stage.progress().result(&ready.text(options.tour), &ready.object());
 
-    let (family, progress) = stage.parts();
+    let (family, progress, mut follower) = stage.into_parts(credentials.clone())?;
+    let (sender, mut notices) = mpsc::channel(NOTICES_WAITING);
+    let follow_bundle = async {
+        if options.tour {
+            return std::future::pending().await;
+        }
+        follower.follow(&sender).await;
+    };
     let go_on = async {
         if options.tour {
             return tour(&scenes, addresses.listen, progress).await;
         }
         let error = match follow {
-            Ok(follow) => tail::show(follow, progress).await,
+            Ok(follow) => tail::show(follow, &mut notices, home.probe_id(), progress).await,
             Err(error) => error,
         };
         // The decisions go on, only the reading along does not.
         progress.note(&format!("decisions cannot be shown: {error}"));
+        while let Some(notice) = notices.recv().await {
+            progress.result(&notice.text, &notice.object);
+        }
         std::future::pending().await
     };
     tokio::select! {
         outcome = go_on => outcome,
+        () = follow_bundle => Ok(()),
         error = family.any_ended() => Err(error.into()),
         () = stop.wait() => if options.tour { Err(DevError::Stopped) } else { Ok(()) },
     }

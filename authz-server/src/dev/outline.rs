@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use palisade_core::contract::{Operation, Service};
+use palisade_core::contract::{BundleDigest, Operation, Service};
 
 use crate::bundle::{Bundle, Problems};
 
@@ -20,6 +21,7 @@ const DEMO: &[(&str, &[&str])] = &[
 /// The names in a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
+    pub digest: BundleDigest,
     pub services: BTreeSet<String>,
     /// Those that take gRPC, which needs HTTP/2.
     pub grpc_services: BTreeSet<String>,
@@ -67,16 +69,23 @@ impl Outline {
             .map_err(|problems| OutlineError::Problems { path: directory.to_path_buf(), problems })
     }
 
+    /// What `palisade build` is told of a service that listens there.
+    pub fn upstream(&self, service: &str, address: SocketAddr) -> String {
+        let protocol = if self.grpc_services.contains(service) { "h2c://" } else { "" };
+        format!("{protocol}{address}")
+    }
+
     fn of(bundle: &Bundle) -> Outline {
         let services = bundle.contract.services();
         Outline {
+            digest: bundle.digest,
             services: bundle.services.iter().map(|service| service.name.clone()).collect(),
             grpc_services: services
                 .iter()
                 .filter(|service| service.operations.iter().any(Operation::takes_grpc))
                 .map(|service| service.name.to_string())
                 .collect(),
-            clients: bundle.entities.clients.keys().cloned().collect(),
+            clients: bundle.entities.ids("Client").map(ToOwned::to_owned).collect(),
             api_key_header: bundle.palisade.identity.api_keys.as_ref().map(|keys| keys.header.value.clone()),
             is_demo: DEMO.iter().all(|(name, operations)| {
                 services.iter().any(|service| &*service.name == *name && has_operations(service, operations))

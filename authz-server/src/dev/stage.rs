@@ -6,18 +6,20 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
 use super::canary::{self, Canary};
 use super::children::{ChildError, Family, tail_of};
-use super::drill::{self, Without};
+use super::drill::Without;
 use super::error::DevError;
-use super::home::Home;
+use super::follower::Follower;
+use super::generated::{Generated, GeneratedError};
+use super::generator::Generator;
+use super::home::{Credentials, Home};
 use super::http::{self, Request};
+use super::outline::Outline;
 use super::progress::{Progress, Stop};
 use super::{Options, Sources, command, demo, ports, tied};
 
@@ -35,6 +37,9 @@ const READINESS_EXCHANGE: Duration = Duration::from_secs(2);
 
 /// Two workers show that nothing depends on there being one, and leave the machine to its user.
 const ENVOY_CONCURRENCY: &str = "2";
+
+/// For how long connections of a listener that a change has replaced go on; they are told to close at once.
+const ENVOY_DRAIN_S: &str = "2";
 
 /// The variable from which the filter takes its secret.
 const SECRET_VARIABLE: &str = "PALISADE_HANDOFF_SECRET";
@@ -59,9 +64,10 @@ pub(super) struct Stage<'a> {
     family: &'a mut Family,
     progress: &'a mut Progress,
     stop: &'a Stop,
-    palisade: PathBuf,
+    generator: Generator<'a>,
     addresses: Addresses,
-    _services: Vec<demo::Service>,
+    services: BTreeMap<String, demo::Service>,
+    generated: Option<Generated>,
 }
 
 impl<'a> Stage<'a> {
@@ -76,27 +82,37 @@ impl<'a> Stage<'a> {
     ) -> Result<Stage<'a>, DevError> {
         let palisade = env::current_exe().map_err(DevError::io("this program cannot be found again"))?;
         let mut services = options.upstreams.clone();
-        let mut running = Vec::new();
+        let mut running = BTreeMap::new();
         for name in &sources.outline.services {
             if services.contains_key(name) {
                 continue;
             }
-            let is_demo = sources.outline.is_demo && demo::has(name);
-            let service = if is_demo { demo::start(name).await } else { demo::start_stand_in(name).await };
-            let service = service.map_err(DevError::io(format!("the service `{name}` cannot be started")))?;
-            if !is_demo {
+            let service = start_service(name, &sources.outline).await?;
+            if !(sources.outline.is_demo && demo::has(name)) {
                 progress.note(&format!(
                     "a stand-in answers for `{name}`; run yours with `--upstream {name}=ADDR`"
                 ));
             }
-            let protocol = if sources.outline.grpc_services.contains(name) { "h2c://" } else { "" };
-            services.insert(name.clone(), format!("{protocol}{}", service.address));
-            running.push(service);
+            services.insert(name.clone(), sources.outline.upstream(name, service.address));
+            running.insert(name.clone(), service);
         }
         let listen = ports::claim(options.listen)?;
         let [server, admin, envoy_admin] = ports::free().map_err(DevError::io("there is no free port"))?;
         let addresses = Addresses { listen, server, admin, envoy_admin, services };
-        Ok(Stage { options, sources, home, family, progress, stop, palisade, addresses, _services: running })
+        let generator = Generator { palisade, options, home, filter: &sources.filter };
+        let generated = None;
+        Ok(Stage {
+            options,
+            sources,
+            home,
+            family,
+            progress,
+            stop,
+            generator,
+            addresses,
+            services: running,
+            generated,
+        })
     }
 
     pub(super) fn addresses(&self) -> &Addresses {
@@ -108,28 +124,26 @@ impl<'a> Stage<'a> {
     }
 
     /// What is needed while the play goes on.
-    pub(super) fn parts(&mut self) -> (&mut Family, &mut Progress) {
-        (self.family, self.progress)
+    pub(super) fn into_parts(
+        self,
+        credentials: Credentials,
+    ) -> Result<(&'a mut Family, &'a mut Progress, Follower<'a>), DevError> {
+        let Stage { family, progress, generator, addresses, services, generated, home, sources, .. } = self;
+        let generated = generated.ok_or(GeneratedError::Part("parts yet"))?;
+        let (given, seen) = (sources.outline.digest, sources.outline.digest);
+        let follower = Follower { generator, home, addresses, services, credentials, generated, given, seen };
+        Ok((family, progress, follower))
     }
 
     /// Generates Envoy's configuration with the command that generates it in production.
     pub(super) fn generate_configuration(&mut self) -> Result<(), DevError> {
-        let Addresses { listen, server, envoy_admin, services, .. } = &self.addresses;
         let bundle = &self.sources.bundle;
         let mut step = self.progress.step("generate the configuration");
-        let mut build = Command::new(&self.palisade);
-        build.arg("build").arg(bundle).args(["--target", self.options.target]);
-        build.arg("--out").arg(self.home.generated()).arg("--filter").arg(&self.sources.filter);
-        build.arg("--listen").arg(listen.to_string());
-        build.arg("--envoy-admin").arg(envoy_admin.to_string());
-        build.arg("--server").arg(server.to_string());
-        for (service, address) in services {
-            build.arg("--upstream").arg(format!("{service}={address}"));
-        }
+        let build = self.generator.command(bundle, &self.addresses);
         command::run(&mut step, build).map_err(DevError::Build)?;
-        if let Some(without) = self.options.without {
-            drill::rewrite(&self.home.envoy_configuration(), without)?;
-        }
+        let generated = self.generator.read()?;
+        generated.write(&self.home.watched(), &self.sources.outline.digest.to_string())?;
+        self.generated = Some(generated);
         step.done(&format!("from `{}`", bundle.display()));
         Ok(())
     }
@@ -138,13 +152,13 @@ impl<'a> Stage<'a> {
     pub(super) async fn start_server(&mut self) -> Result<u32, DevError> {
         let Addresses { server, admin, .. } = &self.addresses;
         let step = self.progress.step("start the server");
-        let mut serve = tied::command(&self.palisade, &self.palisade);
+        let palisade = &self.generator.palisade;
+        let mut serve = tied::command(palisade, palisade);
         serve.arg("serve").arg("--bundle").arg(&self.sources.bundle).arg("--state").arg(self.home.root());
         serve.arg("--listen").arg(server.to_string()).arg("--admin").arg(admin.to_string());
         serve.arg("--handoff-secret-file").arg(self.home.secret_file());
-        if self.sources.outline.api_key_header.is_some() {
-            serve.arg("--api-keys").arg(self.home.api_keys_file());
-        }
+        // Also where the bundle allows no keys: it may do so tomorrow.
+        serve.arg("--api-keys").arg(self.home.api_keys_file());
         let pid = self.family.start("server", serve, &self.home.log("server"))?;
 
         let readiness = Request::get("localhost", "/readyz");
@@ -161,9 +175,10 @@ impl<'a> Stage<'a> {
     pub(super) async fn start_envoy(&mut self, secret: &str) -> Result<u32, DevError> {
         let step = self.progress.step("start Envoy");
         let log = self.home.log("envoy");
-        let mut envoy = tied::command(&self.palisade, &self.sources.envoy);
+        let mut envoy = tied::command(&self.generator.palisade, &self.sources.envoy);
         envoy.arg("--config-path").arg(self.home.envoy_configuration());
         envoy.args(["--disable-hot-restart", "--concurrency", ENVOY_CONCURRENCY]);
+        envoy.args(["--drain-strategy", "immediate", "--drain-time-s", ENVOY_DRAIN_S]);
         match self.options.without {
             Some(Without::Secret) => envoy.env_remove(SECRET_VARIABLE),
             Some(Without::Filter | Without::Gate) | None => envoy.env(SECRET_VARIABLE, secret),
@@ -211,4 +226,11 @@ impl<'a> Stage<'a> {
             None => Err(DevError::ListenerSilent { tail: tail_of(&self.home.log("envoy")) }),
         }
     }
+}
+
+/// The demo's service of that name, or a stand-in.
+pub(super) async fn start_service(name: &str, outline: &Outline) -> Result<demo::Service, DevError> {
+    let is_demo = outline.is_demo && demo::has(name);
+    let service = if is_demo { demo::start(name).await } else { demo::start_stand_in(name).await };
+    service.map_err(DevError::io(format!("the service `{name}` cannot be started")))
 }

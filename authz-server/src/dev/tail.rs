@@ -7,8 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::follower::Notice;
 use super::progress::Progress;
 use crate::ledger::{Conclusion, Decision, Entry, Follow, Outcome, ReadError};
 
@@ -37,12 +39,24 @@ enum Shown {
     Reject,
 }
 
-/// Shows what `follow` gives, as it comes; returns only when it cannot be read.
-pub async fn show(mut follow: Follow, progress: &mut Progress) -> ReadError {
+/// Shows what `follow` gives and what happens beside, as it comes; returns only when it cannot be read. `own` is the
+/// request id of what this run asks for itself, which is nobody's call.
+pub(super) async fn show(
+    mut follow: Follow,
+    notices: &mut Receiver<Notice>,
+    own: &str,
+    progress: &mut Progress,
+) -> ReadError {
     let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Some(Notice { text, object }) = notices.recv() => {
+                progress.result(&text, &object);
+                continue;
+            }
+        }
         loop {
             let entries = match follow.poll() {
                 Ok(entries) => entries,
@@ -51,11 +65,16 @@ pub async fn show(mut follow: Follow, progress: &mut Progress) -> ReadError {
             if entries.is_empty() {
                 break;
             }
-            for line in entries.into_iter().filter_map(|recorded| Line::of(&recorded.entry)) {
+            let others = entries.into_iter().filter(|recorded| !is_own(&recorded.entry, own));
+            for line in others.filter_map(|recorded| Line::of(&recorded.entry)) {
                 progress.result(&format!("{line}\n"), &line.object());
             }
         }
     }
+}
+
+fn is_own(entry: &Entry, own: &str) -> bool {
+    matches!(entry, Entry::Decision(decision) if decision.request_id.as_deref() == Some(own))
 }
 
 /// The tail of the ledger in `directory`, beginning with what is recorded after this call.
@@ -175,6 +194,7 @@ mod tests {
             epoch: Epoch { server: "s".to_owned(), counter: 1 },
             handoff: "current".to_owned(),
             latency_us: 1294,
+            shadow: None,
         }
     }
 

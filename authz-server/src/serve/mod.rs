@@ -9,12 +9,12 @@ pub mod service;
 pub use listen::{ListenAddress, Peers, ServerTls};
 
 use crate::admin;
-use crate::bundle::Bundle;
+use crate::audit::Indexer;
+use crate::bundle::CONTEXT_BODY_BYTES_MAX;
 use crate::check::Decider;
 use crate::envoy::{AccessLogServiceServer, AuthorizationServer, Gateway};
-use crate::identity::ApiKeys;
 use crate::ledger::{Admin, AdminEvent, Entry, Ledger, Recovery};
-use crate::secrets::HandoffSecrets;
+use crate::reload::{self, Inputs, Prepared, Sources, Status, Trigger};
 use crate::state::{LEDGER_DIRECTORY, State};
 use crate::telemetry::Metrics;
 use service::{Service, now_ms};
@@ -23,10 +23,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 
-/// A Check without body is a few kilobytes; with the largest head it stays far below this.
-const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// The largest body that travels to the server, and a head with a certificate beside it.
+const MESSAGE_BYTES_MAX: usize = CONTEXT_BODY_BYTES_MAX as usize + 512 * 1024;
 
 /// Access logs come in batches that Envoy cuts at 16 KiB by default.
 const LOG_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -60,6 +61,9 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 
 /// How long calls under way may take to end after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long a reload that is under way may take to end.
+const RELOAD_ENDS: Duration = Duration::from_secs(5);
 
 /// What a server needs to know.
 #[derive(Debug, Clone)]
@@ -104,7 +108,9 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
     up: impl FnOnce(&Serving),
 ) -> Result<(), ServeError> {
-    let (service, recovery) = open(&settings)?;
+    // Taken before anything else, because without it the signal would end us.
+    let hangups = signal(SignalKind::hangup()).map_err(fail)?;
+    let Opened { service, recovery, state, sources, reloads } = open(&settings)?;
     let service = Arc::new(service);
     let incoming = listen::bind(&settings.listen, &settings.peers).await.map_err(fail)?;
     let (health_reporter, health) = tonic_health::server::health_reporter();
@@ -112,12 +118,18 @@ pub async fn serve(
         fail(format!("cannot listen on `{}` for administration: {error}", settings.admin))
     })?;
     let admin_address = admin_listener.local_addr().map_err(fail)?;
+    // Dropped when serving ends, however it ends, and before the ledger is closed.
+    let indexer = Indexer::start(&settings.state, service.ledger());
     let readiness = admin::Readiness::default();
     let admin_task = tokio::spawn(admin::serve(admin_listener, service.clone(), readiness.clone()));
     if recovery.truncated_bytes > 0 {
         let detail =
             format!("{} bytes of a write that was never acknowledged were cut off", recovery.truncated_bytes);
         record(&service, AdminEvent::LedgerRecovered, detail).await?;
+    }
+    if let Some(key) = &recovery.key_created {
+        record(&service, AdminEvent::KeyCreated, format!("checkpoints are signed by {}", key.verifier))
+            .await?;
     }
     record(
         &service,
@@ -150,6 +162,8 @@ pub async fn serve(
         .add_service(tonic::service::interceptor::InterceptedService::new(checks, guard))
         .add_service(tonic::service::interceptor::InterceptedService::new(logs, guard_logs));
     readiness.set_ready(true);
+    let reloads = reloads.start(sources, service.clone(), state).map_err(fail)?;
+    let hangup_task = tokio::spawn(reload_at(hangups, service.clone()));
     let serving = Serving {
         listen: incoming.address().to_owned(),
         admin: admin_address,
@@ -176,21 +190,71 @@ pub async fn serve(
         served = incoming.serve(router, signal) => served.map_err(fail)?,
         () = until_cut_off => tracing::warn!("calls were still under way at the end of the drain"),
     }
+    hangup_task.abort();
+    reloads.stop(RELOAD_ENDS).await;
     admin_task.abort();
+    drop(indexer);
     stop_recording(service).await
 }
 
-fn open(settings: &Settings) -> Result<(Service, Recovery), ServeError> {
-    let bundle = Bundle::load(&settings.bundle).map_err(fail)?;
-    let secrets = HandoffSecrets::read(&settings.handoff_secrets).map_err(fail)?;
-    let api_keys = settings.api_keys.as_deref().map(ApiKeys::read).transpose().map_err(fail)?;
+/// A server that could serve, and does not yet.
+struct Opened {
+    service: Service,
+    recovery: Recovery,
+    state: State,
+    sources: Sources,
+    reloads: Prepared,
+}
+
+fn open(settings: &Settings) -> Result<Opened, ServeError> {
+    let inputs = Inputs {
+        bundle: settings.bundle.clone(),
+        handoff_secrets: settings.handoff_secrets.clone(),
+        api_keys: settings.api_keys.clone(),
+    };
+    let begun = reload::begin(inputs).map_err(fail)?;
     let (ledger, recovery) = Ledger::open(&settings.state.join(LEDGER_DIRECTORY)).map_err(fail)?;
-    let state = State::open(&settings.state, bundle.digest, now_ms()).map_err(fail)?;
-    tracing::info!(?recovery, "the ledger is open");
+    let started_ms = now_ms();
+    let state = State::open(&settings.state, &begun.snapshot, started_ms).map_err(fail)?;
+    tracing::info!(
+        entries = recovery.entries,
+        truncated_bytes = recovery.truncated_bytes,
+        "the ledger is open"
+    );
+    if let Some(key) = &recovery.key_created {
+        tracing::warn!(
+            private = %key.path.display(),
+            public = key.verifier,
+            "a key was made that signs the ledger: keep the private one on this machine alone, and copy the public one to \
+             where the ledger will be verified"
+        );
+    }
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(|error| fail(format!("the system gives no randomness: {error}")))?;
-    let decider = Decider { bundle, secrets, api_keys, epoch: state.epoch, previous: state.previous };
-    Ok((Service::new(decider, ledger, Arc::new(Metrics::default()), seed), recovery))
+    let reloads = reload::prepare().map_err(|error| fail(format!("files cannot be watched: {error}")))?;
+    let metrics = Metrics::default();
+    let started = begun.attempt(started_ms, &state);
+    metrics.reloads.attempted(&started);
+    metrics.reloads.in_force(begun.bundle.digest, started_ms);
+    let decider = Decider {
+        bundle: begun.bundle.into(),
+        secrets: begun.secrets,
+        api_keys: begun.api_keys.map(Arc::new),
+        epoch: state.epoch.clone(),
+        previous: state.previous.clone(),
+    };
+    let link = (reloads.orders(), Status::begin(started));
+    let service = Service::new(decider, link, ledger, Arc::new(metrics), seed);
+    Ok(Opened { service, recovery, state, sources: begun.sources, reloads })
+}
+
+/// SIGHUP is the customary way to have files read anew.
+async fn reload_at(mut hangups: tokio::signal::unix::Signal, service: Arc<Service>) {
+    while hangups.recv().await.is_some() {
+        if service.orders().reload_soon(Trigger::Signal).is_err() {
+            tracing::warn!("too many reloads are waiting: a signal was ignored");
+        }
+    }
 }
 
 async fn record(service: &Service, event: AdminEvent, detail: String) -> Result<(), ServeError> {
@@ -228,7 +292,7 @@ mod tests {
             })
         };
         let epoch = || std::fs::read_to_string(directory.path().join("state/epoch.json")).unwrap();
-        let _running = start("../policies").unwrap();
+        let _running = start("../policies").unwrap_or_else(|error| panic!("{error}"));
         let before = epoch();
         assert!(start("../tests/bundles/second").is_err(), "the ledger is locked");
         assert_eq!(epoch(), before);

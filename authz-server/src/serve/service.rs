@@ -1,13 +1,15 @@
 //! Decide and record, in a task that a cancelled call cannot kill.
 //!
 //! INVARIANT: an `Answered` with an allow is only made after the ledger gave a receipt for exactly that decision.
+//! INVARIANT: a decision is made with one `Decider`, taken once; a swap changes it for those who come after.
 
-use crate::check::{Concluded, Decider, Decision};
+use crate::check::{Concluded, Decider, Decision, HandoffState};
 use crate::ledger::{Entry, Ledger, Outcome};
+use crate::reload::{Orders, Status};
 use crate::telemetry::Metrics;
 use palisade_core::call_id::{CallId, CallIdMint};
 use palisade_core::reason::Reason;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Semaphore, watch};
 
@@ -19,10 +21,19 @@ const DEADLINE_MS: u64 = 1_500;
 
 const _: () = assert!(DEADLINE_MS < crate::build::CHECK_TIMEOUT_MS, "the proxy would give up first");
 
+/// How long a call from a filter that works with a bundle that we do not know waits for us to look whether it is there.
+/// A rollout brings it to filters and servers at about the same time, and nothing says who is first.
+const BUNDLE_AWAITED: Duration = Duration::from_millis(1_000);
+
+const _: () = assert!(BUNDLE_AWAITED.as_millis() + 300 < DEADLINE_MS as u128, "deciding needs its time, too");
+
 /// What all calls share.
 #[derive(Debug)]
 pub struct Service {
-    decider: Decider,
+    /// Locked for as long as it takes to count a reference.
+    decider: RwLock<Arc<Decider>>,
+    orders: Orders,
+    reloads: Status,
     ledger: Ledger,
     metrics: Arc<Metrics>,
     mint: Mutex<CallIdMint>,
@@ -38,13 +49,41 @@ pub struct Answered {
 }
 
 impl Service {
-    pub fn new(decider: Decider, ledger: Ledger, metrics: Arc<Metrics>, seed: [u8; 16]) -> Service {
+    pub fn new(
+        decider: Decider,
+        (orders, reloads): (Orders, Status),
+        ledger: Ledger,
+        metrics: Arc<Metrics>,
+        seed: [u8; 16],
+    ) -> Service {
         let slots = Arc::new(Semaphore::new(CONCURRENT_MAX));
-        Service { decider, ledger, metrics, mint: Mutex::new(CallIdMint::new(seed)), slots }
+        let (decider, mint) = (RwLock::new(Arc::new(decider)), Mutex::new(CallIdMint::new(seed)));
+        Service { decider, orders, reloads, ledger, metrics, mint, slots }
     }
 
-    pub fn decider(&self) -> &Decider {
-        &self.decider
+    /// What decides now. Whoever makes a decision takes it once.
+    pub fn decider(&self) -> Arc<Decider> {
+        // The lock is never held while anything could panic.
+        self.decider.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on decisions are made by `decider`. Those under way end with the one that they began with.
+    pub(crate) fn swap(&self, decider: Decider) {
+        let decider = Arc::new(decider);
+        let old =
+            std::mem::replace(&mut *self.decider.write().unwrap_or_else(PoisonError::into_inner), decider);
+        // A large bundle takes a while to be let go of, and not under the lock.
+        drop(old);
+    }
+
+    /// How to have everything read anew.
+    pub fn orders(&self) -> &Orders {
+        &self.orders
+    }
+
+    /// What came of reading it.
+    pub fn reloads(&self) -> &Status {
+        &self.reloads
     }
 
     pub fn ledger(&self) -> &Ledger {
@@ -58,44 +97,54 @@ impl Service {
     /// Answers one call, which `decide` holds in the proxy's form. Dropping this future does not stop what it began.
     pub async fn answer(
         self: Arc<Self>,
-        decide: impl FnOnce(&Decider, u64, CallId) -> Concluded + Send + 'static,
+        decide: impl Fn(&Decider, u64, CallId) -> Concluded + Send + Sync + 'static,
     ) -> Answered {
         let arrived = Instant::now();
         let fallback = self.mint(now_ms());
+        let epoch = self.decider().epoch.to_string();
         let Ok(slot) = self.slots.clone().try_acquire_owned() else {
             self.metrics.refused_for_load();
-            return self.refused(Reason::Overloaded, fallback);
+            return refused(Reason::Overloaded, fallback, epoch);
         };
         let service = self.clone();
-        let (known_id, call_id) = watch::channel(fallback);
+        let (known, recorded) = watch::channel((fallback, epoch.clone()));
         let task = tokio::spawn(async move {
             let _slot = slot;
-            service.decide_and_record(decide, known_id, arrived).await
+            service.decide_and_record(decide, known, arrived).await
         });
         match tokio::time::timeout(Duration::from_millis(DEADLINE_MS), task).await {
             Ok(Ok(answered)) => answered,
             // The task goes on and its record is written; the caller is refused all the same, under the record's id.
             Err(_deadline) => {
                 self.metrics.not_recorded();
-                self.refused(Reason::LedgerUnavailable, *call_id.borrow())
+                let (call_id, epoch) = recorded.borrow().clone();
+                refused(Reason::LedgerUnavailable, call_id, epoch)
             }
             Ok(Err(error)) => {
                 tracing::error!(%error, decision_id = %fallback, "deciding a call failed");
                 self.metrics.not_recorded();
-                self.refused(Reason::Internal, fallback)
+                refused(Reason::Internal, fallback, epoch)
             }
         }
     }
 
     async fn decide_and_record(
         &self,
-        decide: impl FnOnce(&Decider, u64, CallId) -> Concluded,
-        known_id: watch::Sender<CallId>,
+        decide: impl Fn(&Decider, u64, CallId) -> Concluded,
+        known: watch::Sender<(CallId, String)>,
         arrived: Instant,
     ) -> Answered {
-        let fallback = *known_id.borrow();
-        let mut concluded = decide(&self.decider, now_ms(), fallback);
-        known_id.send_replace(concluded.call_id);
+        let (fallback, _) = *known.borrow();
+        let mut decider = self.decider();
+        let mut concluded = decide(&decider, now_ms(), fallback);
+        if concluded.handoff == HandoffState::BundleUnknown
+            && let Some(newer) = self.newer_than(&decider).await
+        {
+            concluded = decide(&newer, now_ms(), fallback);
+            decider = newer;
+        }
+        let epoch = decider.epoch.to_string();
+        known.send_replace((concluded.call_id, epoch.clone()));
         concluded.record.latency_us = u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
         if !concluded.handoff.is_genuine() {
             let workload = concluded.record.workload.as_deref().unwrap_or("unknown");
@@ -106,32 +155,48 @@ impl Service {
         self.metrics.decided(&concluded, arrived.elapsed().as_secs_f64());
         let Concluded { decision, call_id, .. } = concluded;
         match stored {
-            Ok(_receipt) => Answered { decision, call_id, epoch: self.decider.epoch.to_string() },
+            Ok(_receipt) => Answered { decision, call_id, epoch },
             Err(error) => {
-                tracing::error!(%error, decision_id = %call_id, "a decision could not be stored");
+                // The ledger says by itself when it fails and when it stores again; a line for each call would drown it.
+                if !error.is_told_by_the_ledger() {
+                    tracing::error!(%error, decision_id = %call_id, "a decision could not be stored");
+                }
                 self.metrics.not_recorded();
-                self.refused(Reason::LedgerUnavailable, call_id)
+                refused(Reason::LedgerUnavailable, call_id, epoch)
             }
         }
+    }
+
+    /// Has the reloader look, for a filter that got its bundle before us. The filter proved that it holds the secret, so
+    /// that nobody else can make us look.
+    async fn newer_than(&self, decider: &Arc<Decider>) -> Option<Arc<Decider>> {
+        // It may have come while we decided.
+        if Arc::ptr_eq(&self.decider(), decider) {
+            let _in_time = tokio::time::timeout(BUNDLE_AWAITED, self.orders.look()).await;
+        }
+        let newer = self.decider();
+        (!Arc::ptr_eq(&newer, decider)).then_some(newer)
     }
 
     /// An outcome is best effort: what cannot be stored is counted.
     pub fn record_outcome(&self, outcome: Outcome) {
         let stored = self.ledger.append_soon(&Entry::Outcome(outcome));
-        if let Err(error) = &stored {
+        if let Err(error) = &stored
+            && !error.is_told_by_the_ledger()
+        {
             tracing::warn!(%error, "an outcome could not be stored");
         }
         self.metrics.outcome(stored.is_ok());
-    }
-
-    fn refused(&self, reason: Reason, call_id: CallId) -> Answered {
-        Answered { decision: Decision::Deny { reason }, call_id, epoch: self.decider.epoch.to_string() }
     }
 
     fn mint(&self, now_ms: u64) -> CallId {
         // A mint that was held while something panicked still mints.
         self.mint.lock().unwrap_or_else(PoisonError::into_inner).mint(now_ms)
     }
+}
+
+fn refused(reason: Reason, call_id: CallId, epoch: String) -> Answered {
+    Answered { decision: Decision::Deny { reason }, call_id, epoch }
 }
 
 /// The one clock of the server. Before 1970 it stands at 0, and every handoff is stale.

@@ -5,7 +5,7 @@
 
 use crate::bundle::Bundle;
 use crate::bundle::cases::{Caller, Case, CaseFile, CaseRequest};
-use crate::check::{Call, Decider, Decision};
+use crate::check::{Body, Call, Decider, Decision, Judge, Shadow};
 use crate::identity::ApiKeys;
 use crate::secrets::HandoffSecrets;
 use crate::state::Epoch;
@@ -19,6 +19,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// Every case is made at this moment, so that no answer depends on when the tests run.
 const NOW_MS: u64 = 1_767_225_600_000;
@@ -28,6 +29,18 @@ const SECRET: [u8; 32] = [1; 32];
 
 /// Nothing that is minted leaves the process.
 const MINT_SEED: [u8; 16] = [1; 16];
+
+/// Headers of which Envoy makes one, with commas, when they are sent several times: the filter sees one header. Of all
+/// others it sees each.
+const JOINED_BY_ENVOY: [&str; 7] = [
+    "authorization",
+    "content-type",
+    "expect",
+    "if-match",
+    "if-none-match",
+    "if-unmodified-since",
+    "x-request-id",
+];
 
 /// A bundle with everything that its callers need to prove who they are.
 #[derive(Debug)]
@@ -39,21 +52,16 @@ pub struct Proxy {
     certificates: BTreeMap<String, String>,
 }
 
-/// Who answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnsweredBy {
-    Filter,
-    Server,
-}
-
 /// What came out for one request, with what it rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    pub by: AnsweredBy,
+    pub by: Judge,
     pub decision: Decision,
     /// Sorted. On a denial by the server, none: no policy permits.
     pub policies: Vec<String>,
     pub errors: Vec<String>,
+    /// What the shadow policies would have made of it, where there are any and they were asked.
+    pub shadow: Option<Shadow>,
     /// The operation that the server decided on, as policies call it.
     pub operation: Option<String>,
 }
@@ -73,17 +81,18 @@ impl std::error::Error for ProxyError {}
 impl Answer {
     fn refused(reason: Reason) -> Answer {
         Answer {
-            by: AnsweredBy::Filter,
+            by: Judge::Filter,
             decision: Decision::Deny { reason },
             policies: Vec::new(),
             errors: Vec::new(),
+            shadow: None,
             operation: None,
         }
     }
 
     pub fn reason(&self) -> Option<Reason> {
         match self.decision {
-            Decision::Allow { .. } => None,
+            Decision::Allow => None,
             Decision::Deny { reason } => Some(reason),
         }
     }
@@ -92,22 +101,28 @@ impl Answer {
 impl Proxy {
     pub fn new(bundle: Bundle) -> Result<Proxy, ProxyError> {
         // As the filter gets it: encoded.
-        let contract = Contract::decode(&bundle.contract.encode())
+        let encoded = bundle.contract.encode();
+        let contract = encoded
+            .and_then(|bytes| Contract::decode(&bytes))
             .map_err(|error| ProxyError(format!("the contract does not survive its encoding: {error}")))?;
         let secret = Secret::from_bytes(SECRET);
-        let keys: BTreeMap<String, String> =
-            bundle.entities.clients.keys().map(|client| (client.clone(), format!("key-of-{client}"))).collect();
+        let keys: BTreeMap<String, String> = bundle
+            .entities
+            .clients
+            .keys()
+            .map(|client| (client.clone(), format!("key-of-{client}")))
+            .collect();
         let issued = ApiKeys::render(keys.iter().map(|(client, key)| (client.as_str(), key.as_str())))
             .map_err(|error| ProxyError(error.to_string()))?;
         let api_keys = ApiKeys::parse(issued.as_bytes()).map_err(ProxyError)?;
         let certificates = certificates(&bundle)?;
         let engine = Engine { contract, secret: secret.clone() };
         let decider = Decider {
-            bundle,
+            bundle: Arc::new(bundle),
             secrets: HandoffSecrets::only(secret),
-            api_keys: Some(api_keys),
+            api_keys: Some(Arc::new(api_keys)),
             epoch: Epoch { server: "palisade-test".to_owned(), counter: 1 },
-            previous: None,
+            previous: Vec::new(),
         };
         Ok(Proxy { engine, decider, keys, certificates })
     }
@@ -126,12 +141,14 @@ impl Proxy {
             Ok(passed) => passed,
             Err(reason) => return Answer::refused(reason),
         };
-        let mut passed: Vec<(&[u8], &[u8])> = pairs
-            .iter()
-            .filter(|(name, _)| remove.iter().all(|removed| removed != name))
-            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
-            .collect();
-        passed.push((handoff::HEADER.as_bytes(), handoff.as_bytes()));
+        // A Check joins whatever is repeated.
+        let mut joined: Vec<(String, String)> = Vec::with_capacity(head.len());
+        for (name, value) in pairs.iter().filter(|(name, _)| remove.iter().all(|removed| removed != name)) {
+            add(&mut joined, name, value, true);
+        }
+        add(&mut joined, handoff::HEADER, &handoff, false);
+        let passed: Vec<(&[u8], &[u8])> =
+            joined.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
         let peer = match caller {
             Caller::Workload(id) => Some(id),
             Caller::Client { through, .. } => through.as_ref(),
@@ -142,14 +159,16 @@ impl Proxy {
             pairs: &passed,
             peer: peer.map_or("", String::as_str),
             peer_certificate: certificate.map_or("", String::as_str),
+            body: if request.body.is_empty() { Body::None } else { Body::Whole(&request.body) },
         };
         let concluded = self.decider.decide(call, NOW_MS, mint.mint(NOW_MS));
         let record = concluded.record;
         Answer {
-            by: AnsweredBy::Server,
+            by: Judge::Server,
             decision: concluded.decision,
             policies: record.policies,
             errors: record.errors,
+            shadow: concluded.shadow,
             operation: Some(format!("{}.{}", record.service, record.operation)),
         }
     }
@@ -163,7 +182,10 @@ impl Proxy {
             pair(":method", &request.method),
             pair(":scheme", "https"),
         ];
-        head.extend(request.headers.iter().cloned());
+        for (name, value) in &request.headers {
+            let joined = JOINED_BY_ENVOY.contains(&name.as_str());
+            add(&mut head, name, value, joined);
+        }
         if !request.body.is_empty() {
             head.push(pair("content-length", &request.body.len().to_string()));
         }
@@ -203,6 +225,17 @@ impl Proxy {
             // The body has ended, so nothing is left to wait for.
             BodyStep::Hold | BodyStep::Judge => Err(Reason::Internal),
         }
+    }
+}
+
+/// Adds a header, to the one of the same name if `joined`.
+fn add(headers: &mut Vec<(String, String)>, name: &str, value: &str, joined: bool) {
+    match headers.iter_mut().find(|(known, _)| joined && known == name) {
+        Some((_, values)) => {
+            values.push(',');
+            values.push_str(value);
+        }
+        None => headers.push((name.to_owned(), value.to_owned())),
     }
 }
 

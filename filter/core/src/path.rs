@@ -54,6 +54,17 @@ impl<'a> Target<'a> {
         self.query
     }
 
+    /// The query's parameters as they were sent: the name, and the value where an equals sign stands before it.
+    pub fn query_pairs(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+        let parameters = self.query.into_iter().flat_map(|query| query.split('&'));
+        parameters.filter(|parameter| !parameter.is_empty()).map(|parameter| {
+            match parameter.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (parameter, None),
+            }
+        })
+    }
+
     /// The segments after the first slash. A path that ends in a slash has an empty last segment, and `/` has only that.
     pub fn segments(&self) -> impl Iterator<Item = &'a str> + Clone {
         self.path.split('/').skip(1)
@@ -211,6 +222,18 @@ fn decode(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
 fn decodes_to_utf8(segment: &[u8]) -> bool {
     let decoded: Vec<u8> = decode(segment).collect();
     core::str::from_utf8(&decoded).is_ok()
+}
+
+/// A piece of an accepted target with its escapes decoded; a plus stays a plus. `None`: it is not UTF-8.
+pub fn decoded(piece: &str) -> Option<String> {
+    String::from_utf8(decode(piece.as_bytes()).collect()).ok()
+}
+
+/// Whether some reader takes a query parameter's name for another one, though it is not the same: by its case, by a
+/// bracket, or by a character that it reads as an underscore.
+pub fn alike(name: &str, other: &str) -> bool {
+    // A name that holds a bracket itself is only ever the name before the bracket to such a reader.
+    leniently(name).eq(leniently(other))
 }
 
 /// A text as readers see it who decode its escapes and make no difference between upper and lower case.

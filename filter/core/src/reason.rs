@@ -107,6 +107,8 @@ reasons! {
     JsonDuplicateKey "json_duplicate_key" 400 InvalidArgument "an object has the same key twice; services disagree about which one counts";
     JsonDepth "json_depth" 400 InvalidArgument "the JSON document is nested deeper than the limit";
     JsonEncoding "json_encoding" 400 InvalidArgument "the JSON document holds invalid UTF-8 or half of a surrogate pair";
+    ParameterMissing "parameter_missing" 400 InvalidArgument "a value that the contract requires, and that policies may ask for, is not in the request";
+    ParameterMalformed "parameter_malformed" 400 InvalidArgument "a value that policies may ask for is not of the kind that its contract declares, or has two readings";
     IdentityInvalid "identity_invalid" 401 Unauthenticated "a credential was sent and does not hold";
     HandoffMissing "handoff_missing" 403 PermissionDenied "the call did not come through the filter";
     HandoffForged "handoff_forged" 403 PermissionDenied "the proof that the filter ran does not verify: wrong secret, or not our filter";

@@ -82,7 +82,7 @@ impl Scene {
         let wiring = Wiring {
             target: match target {
                 Target::Envoy => build::Target::Envoy,
-                Target::Istio => build::Target::Istio,
+                Target::Istio => build::Target::Sidecar,
             },
             listen: free_addr(),
             listener_tls: pki.as_ref().map(|pki| {

@@ -67,7 +67,7 @@ impl Plan {
         edit: Option<Edit>,
     ) {
         let mut command = Command::new(binaries::palisade());
-        command.arg("build").arg(&self.bundle_dir).args(["--target", self.target.name()]);
+        command.arg("build").arg(&self.bundle_dir).args(["--target", self.target.built_as()]);
         command.arg("--out").arg(self.out());
         command.args(["--listen", &self.listen.to_string(), "--envoy-admin", &self.envoy_admin.to_string()]);
         command.args(["--server", &self.server_address()]);

@@ -97,6 +97,13 @@ impl Feed {
             return Ok(());
         }
         *self = Feed::default();
+        let oldest: Option<i64> =
+            transaction.query_row("SELECT min(first) FROM block", [], |row| row.get(0))?;
+        if let Some(oldest) = oldest
+            && Source::oldest(ledger)?.is_some_and(|left| signed(left) > oldest)
+        {
+            return Err(IndexError::Damaged("the oldest entries of the ledger were deleted".to_owned()));
+        }
         self.block = last_block(transaction)?;
         let mut source = match Source::open(ledger, self.block.map(|block| block.anchor)) {
             Ok(source) => source,
@@ -202,16 +209,17 @@ impl Feed {
             self.shapes.clear();
         }
         let policies = policies_text(&shape.policies);
-        let columns =
-            params![shape.who, shape.service, shape.operation, shape.verdict.code(), shape.reason, policies];
+        let Shape { who, service, operation, verdict, reason, shadow, .. } = &shape;
+        let shadow = shadow.map_or(0, Verdict::code);
+        let columns = params![who, service, operation, verdict.code(), reason, policies, shadow];
         let mut insert = batch.transaction.prepare_cached(
-            "INSERT INTO shape (who, service, operation, verdict, reason, policies) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-             ON CONFLICT DO NOTHING",
+            "INSERT INTO shape (who, service, operation, verdict, reason, policies, shadow) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
         )?;
         insert.execute(columns)?;
         let mut select = batch.transaction.prepare_cached(
             "SELECT id FROM shape WHERE who = ?1 AND service = ?2 AND operation = ?3 AND verdict = ?4 AND reason = ?5 \
-             AND policies = ?6",
+             AND policies = ?6 AND shadow = ?7",
         )?;
         let id = select.query_row(columns, |row| row.get(0))?;
         self.shapes.insert(shape, id);

@@ -165,12 +165,14 @@ impl Index {
     /// Every shape that calls have.
     pub(in crate::audit) fn shapes(&self) -> Result<Vec<KnownShape>, IndexError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT id, calls, who, service, operation, verdict, reason, policies FROM shape WHERE calls > 0",
+            "SELECT id, calls, who, service, operation, verdict, reason, policies, shadow FROM shape \
+             WHERE calls > 0",
         )?;
         let mut rows = statement.query([])?;
         let mut shapes = Vec::new();
         while let Some(row) = rows.next()? {
             let policies: String = row.get(7)?;
+            let shadow: i64 = row.get(8)?;
             let shape = Shape {
                 who: row.get(2)?,
                 service: row.get(3)?,
@@ -179,6 +181,7 @@ impl Index {
                 reason: row.get(6)?,
                 policies: serde_json::from_str(&policies)
                     .map_err(|error| IndexError::Damaged(format!("policies of a shape: {error}")))?,
+                shadow: (shadow != 0).then(|| verdict(shadow)).transpose()?,
             };
             shapes.push(KnownShape { id: row.get(0)?, calls: unsigned(row.get(1)?)?, shape });
         }

@@ -3,7 +3,7 @@
 //! | Table | Holds |
 //! |---|---|
 //! | `state` | one row: how many entries are in, the leaf hash of the last one, the boot that may have unsynced pages |
-//! | `shape` | each combination of caller, operation, verdict, reason and policies, once |
+//! | `shape` | each combination of caller, operation, verdict, reason, policies and shadow verdict, once |
 //! | `call` | a call's time and shape, by the position of its entry in the ledger |
 //! | `call_id` | the call that an id names |
 //! | `outcome` | how a call ended: the outcome's position, status and duration, by the call's position |
@@ -30,8 +30,9 @@ CREATE TABLE state (
 ) STRICT;
 CREATE TABLE shape (
     id INTEGER PRIMARY KEY, who TEXT NOT NULL, service TEXT NOT NULL, operation TEXT NOT NULL,
-    verdict INTEGER NOT NULL, reason TEXT NOT NULL, policies TEXT NOT NULL, calls INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (who, service, operation, verdict, reason, policies)
+    verdict INTEGER NOT NULL, reason TEXT NOT NULL, policies TEXT NOT NULL, shadow INTEGER NOT NULL,
+    calls INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (who, service, operation, verdict, reason, policies, shadow)
 ) STRICT;
 CREATE TABLE call (position INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, shape INTEGER NOT NULL) STRICT;
 CREATE INDEX call_by_shape ON call (shape);

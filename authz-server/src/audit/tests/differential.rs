@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::sample::{self, NOON_MS};
 use crate::audit::{CountBy, Filter, IdPart, Pattern, Status, Trail, Verdict, Zone};
-use crate::ledger::{Conclusion, Decision, Entry, Outcome};
+use crate::ledger::{Conclusion, Decision, Entry, Outcome, Shadow};
 
 /// A call as the walk sees it.
 #[derive(Clone, Debug)]
@@ -109,6 +109,7 @@ struct Question {
     decision: Option<Verdict>,
     reason: Option<String>,
     policy: Option<String>,
+    shadow: bool,
     since_ms: Option<u64>,
     until_ms: Option<u64>,
     slow_us: Option<u64>,
@@ -126,6 +127,7 @@ impl Question {
             decision: self.decision,
             reason: whole(&self.reason),
             policy: whole(&self.policy),
+            shadow: self.shadow,
             since_ms: self.since_ms,
             until_ms: self.until_ms,
             slow_us: self.slow_us,
@@ -154,6 +156,7 @@ impl Question {
             && self.policy.as_ref().is_none_or(|asked| {
                 decision.is_some_and(|decision| decision.policies.iter().any(|policy| names(asked, policy)))
             })
+            && (!self.shadow || decision.is_some_and(|decision| decision.shadow.is_some()))
             && self.since_ms.is_none_or(|since_ms| since_ms <= call.at_ms())
             && self.until_ms.is_none_or(|until_ms| call.at_ms() < until_ms)
             && self.slow_us.is_none_or(|slow_us| took_us.is_some_and(|took_us| took_us >= slow_us))
@@ -196,11 +199,14 @@ const POLICIES: [&[&str]; 4] = [&[], &["storefront-reads"], &["orders-are-kept",
 fn any_entry() -> impl Strategy<Value = Entry> {
     let at_ms = prop_oneof![9 => NOON_MS..NOON_MS + 5_000, 1 => NOON_MS - 90_000_000..NOON_MS];
     let id = (0_u64..60).prop_map(|number| sample::id(NOON_MS + number / 4, number));
-    let decided = (0..CALLERS.len(), 0..OPERATIONS.len(), 0..POLICIES.len(), any::<bool>());
+    let decided = (0..CALLERS.len(), 0..OPERATIONS.len(), 0..POLICIES.len(), any::<bool>(), 0..8_u8);
     prop_oneof![
-        6 => (at_ms.clone(), id.clone(), decided).prop_map(|(at_ms, id, (caller, operation, policies, allows))| {
+        6 => (at_ms.clone(), id.clone(), decided).prop_map(|(at_ms, id, (caller, operation, policies, allows, shadow))| {
             let base = if allows { sample::decision(&id, at_ms) } else { sample::denied(&id, at_ms) };
+            let conclusion = if shadow == 0 { Conclusion::Allow } else { Conclusion::Deny };
+            let shadow = (shadow < 2).then(|| Shadow { decision: conclusion, policies: vec![], errors: vec![] });
             Entry::Decision(Decision {
+                shadow,
                 principal: CALLERS[caller].to_owned(),
                 service: OPERATIONS[operation].0.to_owned(),
                 operation: OPERATIONS[operation].1.to_owned(),
@@ -235,7 +241,7 @@ fn any_question() -> impl Strategy<Value = Question> {
         text(&["no-refunds", "storefront-*", "a\"b"]),
     );
     let rest = (
-        proptest::option::weighted(0.25, verdict),
+        (proptest::option::weighted(0.25, verdict), proptest::bool::weighted(0.15)),
         number(NOON_MS - 1_000..NOON_MS + 6_000),
         number(NOON_MS - 1_000..NOON_MS + 6_000),
         number(0..200_000),
@@ -244,7 +250,7 @@ fn any_question() -> impl Strategy<Value = Question> {
     );
     (texts, rest).prop_map(|(texts, rest)| {
         let (who, service, operation, reason, policy) = texts;
-        let (decision, since_ms, until_ms, slow_us, status, id) = rest;
+        let ((decision, shadow), since_ms, until_ms, slow_us, status, id) = rest;
         let id = id.map(|(number, length)| sample::id(NOON_MS + number / 4, number)[..length].to_owned());
         Question {
             who,
@@ -253,6 +259,7 @@ fn any_question() -> impl Strategy<Value = Question> {
             decision,
             reason,
             policy,
+            shadow,
             since_ms,
             until_ms,
             slow_us,

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::sample::{self, NOON_MS};
 use crate::audit::{AuditError, Filter, Found, INDEX_DIRECTORY, Indexer, Note, Pattern, Trail, Verdict};
-use crate::ledger::{Entry, Ledger};
+use crate::ledger::{Entries, Entry, Ledger};
 use crate::state::LEDGER_DIRECTORY;
 
 const CALLS: u64 = 1_000;
@@ -316,13 +316,13 @@ fn the_server_keeps_it_near_the_end_and_never_ahead_of_what_is_durable() {
 #[test]
 fn a_ledger_that_cannot_be_read_to_its_end_is_said_to_be_so() {
     let (state, entries) = state();
-    let segment = state.path().join(LEDGER_DIRECTORY).join("00000000.seg");
-    let file = OpenOptions::new().read(true).write(true).open(&segment).unwrap();
-    let middle = fs::metadata(&segment).unwrap().len() / 2;
-    file.write_all_at(b"spoiled", middle).unwrap();
+    let ledger = state.path().join(LEDGER_DIRECTORY);
+    let spoilt = Entries::open(&ledger).unwrap().nth(entries.len() / 2).unwrap().unwrap();
+    let file = OpenOptions::new().write(true).open(ledger.join("00000000.seg")).unwrap();
+    file.write_all_at(b"spoiled", spoilt.offset + 100).unwrap();
     let mut trail = Trail::open(state.path(), false, &mut |_| {}).unwrap();
     let known = trail.entries().unwrap();
-    assert!(known > 0 && known < entries.len() as u64);
+    assert_eq!(known, spoilt.index);
     let told = trail.is_whole().unwrap_err();
     assert!(told.contains(&format!("nothing is known of entry {known} and what follows")), "{told}");
     assert!(!everything(&mut trail).is_empty(), "what is there is shown");

@@ -46,6 +46,7 @@ pub(crate) fn decision(id: &str, at_ms: u64) -> Decision {
         epoch: Epoch { server: "45".repeat(16), counter: 1 },
         handoff: "current".to_owned(),
         latency_us: 83,
+        shadow: None,
     }
 }
 

@@ -1,18 +1,15 @@
 //! Makes cases of what people wrote: tables written out, every name looked up.
 
-use super::format::{
-    Body, CallerRules, CaseRules, CasesFile, ExpectRules, Expected, ProvenCaller, RequestKeys,
-};
-use super::{Caller, Case, CaseFile, CaseRequest, Expectation};
+use super::format::{Body, CaseRules, CasesFile, RequestKeys};
+use super::{Case, CaseFile, CaseRequest};
 use crate::bundle::entities::EntityDeclarations;
-use crate::bundle::files::Role;
+use crate::bundle::files::{File, Role};
 use crate::bundle::format::Palisade;
-use crate::bundle::parsed::{Document, Parsed};
+use crate::bundle::parsed::Parsed;
 use crate::bundle::problem::{Problem, Problems};
 use crate::bundle::record::{Placed, Read as _, Reader};
-use crate::identity::{SpiffeError, SpiffeId};
+use crate::cedar::{Mode, Policies};
 use palisade_core::contract::{Contract, Service};
-use palisade_core::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A table of thousands by thousands is a mistake; this many cases take seconds.
@@ -32,56 +29,78 @@ pub(in crate::bundle) struct Known<'a> {
     pub(in crate::bundle) palisade: &'a Palisade,
     pub(in crate::bundle) contract: &'a Contract,
     pub(in crate::bundle) entities: &'a EntityDeclarations,
-    /// The ids of all policies.
-    pub(in crate::bundle) policies: &'a BTreeSet<String>,
+    pub(in crate::bundle) policies: &'a Policies,
 }
 
-pub(in crate::bundle) fn read_all(
-    documents: &Parsed<'_>,
+/// A file as it was written: no name in it was looked up yet.
+#[derive(Debug)]
+pub(in crate::bundle) struct WrittenCases<'f> {
+    file: &'f File,
+    /// `None`: what is wrong was reported.
+    written: Option<CasesFile>,
+}
+
+pub(in crate::bundle) fn read_all<'f>(
+    documents: &Parsed<'f>,
+    problems: &mut Problems,
+) -> Vec<WrittenCases<'f>> {
+    let mut all = Vec::new();
+    for document in documents.with_role(Role::Tests) {
+        let mut reader = Reader::new(document.file);
+        let written = CasesFile::read(&document.root, &mut reader);
+        problems.extend(reader.problems);
+        all.push(WrittenCases { file: document.file, written });
+    }
+    all
+}
+
+/// Looks up every name, and writes tables out.
+pub(in crate::bundle) fn check_all(
+    files: &[WrittenCases<'_>],
     known: Known<'_>,
     problems: &mut Problems,
 ) -> Vec<CaseFile> {
+    let policies = known.policies.all().map(|policy| (policy.id.as_str(), policy.mode)).collect();
     let mut left = CASES_MAX;
-    documents
-        .with_role(Role::Tests)
-        .map(|document| {
-            let mut checking = Checking { reader: Reader::new(document.file), known, left };
-            let cases = checking.file(document);
-            left = checking.left;
-            problems.extend(checking.reader.problems);
-            CaseFile { path: document.file.path.clone(), cases }
-        })
-        .collect()
+    let mut all = Vec::new();
+    for WrittenCases { file, written } in files {
+        let mut checking = Checking { reader: Reader::new(file), known, policies: &policies, left };
+        let cases = written.as_ref().map(|written| checking.file(written)).unwrap_or_default();
+        left = checking.left;
+        problems.extend(checking.reader.problems);
+        all.push(CaseFile { path: file.path.clone(), cases });
+    }
+    all
 }
 
-struct Checking<'a, 'f> {
-    reader: Reader<'f>,
-    known: Known<'a>,
+/// One file while it is looked through; `callers` and `expected` hold more of it.
+pub(super) struct Checking<'a, 'f> {
+    pub(super) reader: Reader<'f>,
+    pub(super) known: Known<'a>,
+    pub(super) policies: &'a BTreeMap<&'a str, Mode>,
     /// How many cases may still come.
     left: usize,
 }
 
 impl Checking<'_, '_> {
-    fn file(&mut self, document: &Document<'_>) -> Vec<Case> {
-        let Some(CasesFile { service, cases }) = CasesFile::read(&document.root, &mut self.reader) else {
-            return Vec::new();
-        };
+    fn file(&mut self, CasesFile { service, cases }: &CasesFile) -> Vec<Case> {
         // A wrong name here is one mistake, not one for each request.
-        if let Some(service) = &service
+        if let Some(service) = service
             && self.service(service).is_none()
         {
             return Vec::new();
         }
         let mut names = BTreeSet::new();
         let mut all = Vec::new();
-        for rules in &cases {
+        for rules in cases {
+            if rules.name.value.trim().is_empty() || rules.name.value.chars().any(char::is_control) {
+                let help = "one line that says what the case shows";
+                self.reader.wrong(rules.name.at, "this is not a name for a case", help);
+            }
             if !names.insert(rules.name.value.as_str()) {
                 let message = format!("there is another case `{}` in this file", rules.name.value);
-                self.reader.wrong(
-                    rules.name.at,
-                    message,
-                    "give each its own name: reports and `--filter` go by it",
-                );
+                let help = "give each its own name: reports and `--filter` go by it";
+                self.reader.wrong(rules.name.at, message, help);
             }
             self.case(rules, service.as_ref(), &mut all);
         }
@@ -99,8 +118,10 @@ impl Checking<'_, '_> {
             return;
         };
         let callers: Vec<_> = callers.iter().filter_map(|rules| self.caller(name, rules)).collect();
-        let requests: Vec<_> =
-            requests.iter().filter_map(|rules| self.request(name, &rules.0, service)).collect();
+        let requests: Vec<_> = requests
+            .iter()
+            .filter_map(|rules| Some((self.request(name, &rules.0, service)?, rules.0.method.at)))
+            .collect();
         let count = callers.len().saturating_mul(requests.len());
         if count > self.left {
             let message = format!("with these the bundle has more than {CASES_MAX} cases");
@@ -112,10 +133,10 @@ impl Checking<'_, '_> {
             return;
         }
         self.left = self.left.saturating_sub(count);
-        let place = self.reader.place(name.at);
         let mut labels: BTreeMap<String, usize> = BTreeMap::new();
         for caller in &callers {
-            for request in &requests {
+            for (request, at) in &requests {
+                let at = if requests_vary { *at } else { name.at };
                 let mut label = name.value.clone();
                 let parts = [(callers_vary, caller.to_string()), (requests_vary, request.to_string())];
                 let parts: Vec<_> =
@@ -129,7 +150,7 @@ impl Checking<'_, '_> {
                 }
                 all.push(Case {
                     name: label,
-                    place: place.clone(),
+                    place: self.reader.place(at),
                     caller: caller.clone(),
                     request: request.clone(),
                     expect: expect.clone(),
@@ -157,108 +178,6 @@ impl Checking<'_, '_> {
             (Some(_), _) => {
                 let message = format!("case `{}` has both `{key}` and `{key}s`", name.value);
                 self.reader.wrong(name.at, message, format!("put the one into the list of `{key}s`"));
-                None
-            }
-        }
-    }
-
-    fn caller(&mut self, case: &Placed<String>, rules: &CallerRules) -> Option<Caller> {
-        let Placed { value: proven, at } = match rules {
-            CallerRules::Anonymous => return Some(Caller::Anonymous),
-            CallerRules::Proven(proven) => proven,
-        };
-        let ProvenCaller { client, workload, stranger, through } = proven;
-        if let (Some(through), None) = (through, client) {
-            let help = "only a client's API key travels over somebody else's connection";
-            self.reader.wrong(through.at, "`through` without `client`", help);
-            return None;
-        }
-        match (client, workload, stranger) {
-            (Some(client), None, None) => {
-                let through = match through {
-                    Some(workload) => Some(self.spiffe_id(workload)?),
-                    None => None,
-                };
-                self.client(client).map(|name| Caller::Client { name, through })
-            }
-            (None, Some(workload), None) => self.workload(workload),
-            (None, None, Some(stranger)) => self.stranger(stranger),
-            _ => {
-                let message = format!("a caller of case `{}` is not one caller", case.value);
-                let help = "name exactly one of `client`, `workload` and `stranger`, or write `anonymous`";
-                self.reader.wrong(*at, message, help);
-                None
-            }
-        }
-    }
-
-    fn client(&mut self, client: &Placed<String>) -> Option<String> {
-        if self.known.palisade.identity.api_keys.is_none() {
-            let help = "configure `identity.api_keys` in `palisade.yaml`";
-            self.reader.wrong(client.at, "no client can prove itself: the bundle reads no API keys", help);
-            return None;
-        }
-        let clients = &self.known.entities.clients;
-        self.declared(client, clients.contains_key(&client.value), "client", clients.keys())
-    }
-
-    fn workload(&mut self, workload: &Placed<String>) -> Option<Caller> {
-        let workloads = &self.known.entities.workloads;
-        let known = workloads.contains_key(&workload.value);
-        self.declared(workload, known, "workload", workloads.keys()).map(Caller::Workload)
-    }
-
-    fn declared<'n>(
-        &mut self,
-        name: &Placed<String>,
-        known: bool,
-        what: &str,
-        all: impl Iterator<Item = &'n String>,
-    ) -> Option<String> {
-        if !known {
-            let problem = Problem::new(
-                self.reader.place(name.at),
-                format!("{what} `{}` is declared nowhere", name.value),
-            );
-            let problem = problem.suggest(&name.value, all.map(String::as_str));
-            let help = if what == "workload" {
-                "declare it in `entities/*.yaml`, or write `stranger` for one that is meant to be unknown"
-            } else {
-                "declare it in `entities/*.yaml`"
-            };
-            self.reader.push(problem.help(help));
-        }
-        known.then(|| name.value.clone())
-    }
-
-    fn stranger(&mut self, stranger: &Placed<String>) -> Option<Caller> {
-        if self.known.entities.workloads.contains_key(&stranger.value) {
-            let message = format!("workload `{}` is declared, so it is no stranger", stranger.value);
-            self.reader.wrong(stranger.at, message, "write `workload`");
-            return None;
-        }
-        // One of another trust domain is worth a test too: its certificate may be genuine all the same.
-        match SpiffeId::parse(&stranger.value, &self.known.palisade.trust_domains) {
-            Ok(_) | Err(SpiffeError::TrustDomainUnknown { .. }) => {
-                Some(Caller::Workload(stranger.value.clone()))
-            }
-            Err(error @ SpiffeError::Malformed) => {
-                self.reader.wrong(
-                    stranger.at,
-                    format!("`{}` is {error}", stranger.value),
-                    "without one no certificate names it",
-                );
-                None
-            }
-        }
-    }
-
-    fn spiffe_id(&mut self, workload: &Placed<String>) -> Option<String> {
-        match SpiffeId::parse(&workload.value, &self.known.palisade.trust_domains) {
-            Ok(_) => Some(workload.value.clone()),
-            Err(error) => {
-                let message = format!("workload `{}`: {error}", workload.value);
-                self.reader.wrong(workload.at, message, "its certificate would not be believed");
                 None
             }
         }
@@ -349,55 +268,6 @@ impl Checking<'_, '_> {
             self.reader.wrong(text.at, message, help);
         }
         good
-    }
-
-    fn expectation(&mut self, rules: &ExpectRules) -> Option<Expectation> {
-        let ExpectRules { decision, reason, policies } = rules;
-        let allowed = *decision == Expected::Allow;
-        let reason = match reason {
-            None => None,
-            Some(reason) if allowed => {
-                let help = "remove it: an allowed request has policies, and no reason code";
-                self.reader.wrong(reason.at, "`reason` beside `decision: allow`", help);
-                return None;
-            }
-            Some(reason) => Some(self.reason(reason)?),
-        };
-        let policies = match policies {
-            None => None,
-            Some(policies) => {
-                let known: Vec<_> = policies.iter().filter_map(|policy| self.policy(policy)).collect();
-                let mut ids: Vec<String> = (known.len() == policies.len()).then_some(known)?;
-                ids.sort();
-                ids.dedup();
-                Some(ids)
-            }
-        };
-        Some(Expectation { allowed, reason, policies })
-    }
-
-    fn reason(&mut self, reason: &Placed<String>) -> Option<Reason> {
-        let found = Reason::from_code(&reason.value);
-        if found.is_none() {
-            let message = format!("`{}` is not a reason code", reason.value);
-            let problem = Problem::new(self.reader.place(reason.at), message)
-                .suggest(&reason.value, Reason::ALL.iter().map(|reason| reason.code()))
-                .help("the codes are those of the replies; the README lists them");
-            self.reader.push(problem);
-        }
-        found
-    }
-
-    fn policy(&mut self, policy: &Placed<String>) -> Option<String> {
-        let found = self.known.policies.get(&policy.value);
-        if found.is_none() {
-            let message = format!("there is no policy `{}`", policy.value);
-            let problem = Problem::new(self.reader.place(policy.at), message)
-                .suggest(&policy.value, self.known.policies.iter().map(String::as_str))
-                .help("policies are named by their `@id`");
-            self.reader.push(problem);
-        }
-        found.cloned()
     }
 }
 

@@ -77,6 +77,18 @@ record! {
         optional reason: Option<Placed<String>>,
         /// All policies that determine the decision, by `@id`, in any order; `[]`: none permits. Absent: any.
         optional policies: Option<Vec<Placed<String>>>,
+        /// What would be decided if the shadow policies counted. Absent: not looked at.
+        optional shadow: Option<Placed<ShadowRules>>,
+    }
+}
+
+record! {
+    /// `expect.shadow`.
+    pub struct ShadowRules {
+        /// What the caller would get.
+        required decision: Expected,
+        /// All policies that would determine it. Absent: any.
+        optional policies: Option<Vec<Placed<String>>>,
     }
 }
 

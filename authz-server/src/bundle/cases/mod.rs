@@ -4,10 +4,12 @@
 //! INVARIANT: a `Case` names only what the bundle has, and is a request that an HTTP client could send: a test that
 //! cannot fail because of a misspelled name does not load.
 
+mod callers;
 mod checked;
+mod expected;
 pub mod format;
 
-pub(super) use checked::{Known, read_all};
+pub(super) use checked::{Known, check_all, read_all};
 
 use super::Place;
 use palisade_core::reason::Reason;
@@ -25,6 +27,7 @@ pub struct CaseFile {
 pub struct Case {
     /// Unique in its file; a case out of a table has its caller and its request behind its name.
     pub name: String,
+    /// Of its name; of its request where it is one of several.
     pub place: Place,
     pub caller: Caller,
     pub request: CaseRequest,
@@ -64,6 +67,15 @@ pub struct Expectation {
     pub reason: Option<Reason>,
     /// Sorted. `None`: any.
     pub policies: Option<Vec<String>>,
+    pub shadow: Option<ShadowExpectation>,
+}
+
+/// What would come out if the shadow policies counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShadowExpectation {
+    pub allowed: bool,
+    /// Sorted. `None`: any.
+    pub policies: Option<Vec<String>>,
 }
 
 impl fmt::Display for Caller {
@@ -79,6 +91,6 @@ impl fmt::Display for Caller {
 
 impl fmt::Display for CaseRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}{}", self.method, self.host, self.path)
+        write!(f, "{} {} at {}", self.method, self.path, self.host)
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! One form for machines (`--json`), one for a terminal (`report`), one line for logs (`Display`).
 
-use serde::Serialize;
+use super::lints::Lint;
+use serde::{Serialize, Serializer};
 use std::fmt;
+use std::path::Path;
 
 mod place;
 mod report;
 
+pub(crate) use place::Lines;
 pub use place::Place;
 
 /// How grave a problem is.
@@ -23,12 +26,16 @@ pub enum Severity {
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
+    /// Boxed, because problems travel in results.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: Box<Place>,
     pub severity: Severity,
     /// The name of the lint that found it; errors have none, because they cannot be allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub lint: Option<&'static str>,
+    pub lint: Option<Lint>,
+    /// The policy, operation, service, group or caller that a lint is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     pub message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
@@ -40,9 +47,10 @@ pub struct Problem {
 impl Problem {
     pub fn new(place: Place, message: impl Into<String>) -> Problem {
         Problem {
-            place,
+            place: Box::new(place),
             severity: Severity::Error,
             lint: None,
+            subject: None,
             message: message.into(),
             help: None,
             suggestion: None,
@@ -50,8 +58,14 @@ impl Problem {
     }
 
     /// Something that is allowed and rarely meant.
-    pub fn lint(place: Place, lint: &'static str, message: impl Into<String>) -> Problem {
+    pub fn lint(place: Place, lint: Lint, message: impl Into<String>) -> Problem {
         Problem { severity: Severity::Warning, lint: Some(lint), ..Problem::new(place, message) }
+    }
+
+    /// Names what a lint is about, as `lints.allow` does.
+    pub fn subject(mut self, subject: &str) -> Problem {
+        self.subject = Some(subject.to_owned());
+        self
     }
 
     pub fn help(mut self, help: impl Into<String>) -> Problem {
@@ -75,6 +89,12 @@ fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> 
         .filter(|(edits, _)| *edits <= edits_max)
         .min()
         .map(|(_, candidate)| candidate)
+}
+
+impl Serialize for Lint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
 }
 
 impl fmt::Display for Problem {
@@ -130,6 +150,26 @@ impl Problems {
         found.sort();
         found.dedup();
         found
+    }
+
+    /// How many there are of a severity, each counted once.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.sorted().iter().filter(|problem| problem.severity == severity).count()
+    }
+
+    /// The same with places as somebody in the directory's parent names them, so that a terminal can open them.
+    pub fn in_directory(&self, directory: &Path) -> Problems {
+        let within = |problem: &Problem| {
+            let mut problem = problem.clone();
+            problem.place.file = directory.join(&problem.place.file).display().to_string();
+            problem
+        };
+        Problems { found: self.found.iter().map(within).collect() }
+    }
+
+    /// Takes away the findings of some lints.
+    pub fn without(&mut self, lints: &[Lint]) {
+        self.found.retain(|problem| problem.lint.is_none_or(|lint| !lints.contains(&lint)));
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {

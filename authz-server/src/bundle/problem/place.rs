@@ -8,7 +8,7 @@ use std::ops::Range;
 const EXCERPT_BYTES_MAX: usize = 100;
 
 /// A place in a bundle. Lines and columns count from 1, columns in characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Place {
     pub file: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -20,7 +20,7 @@ pub struct Place {
 }
 
 /// The line of a place, or what is around it in a long one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Excerpt {
     pub text: String,
     /// Which bytes of `text` are meant; none where `from` is `to`.
@@ -57,6 +57,34 @@ impl Place {
             column: Some(on_line.chars().count() as u64 + 1),
             excerpt: Some(excerpt(on_line, rest, marked)),
         }
+    }
+}
+
+/// The lines of a text, for whoever needs places of thousands of things in it.
+#[derive(Debug)]
+pub(crate) struct Lines<'t> {
+    file: &'t str,
+    text: &'t str,
+    /// Where each line begins.
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    pub(crate) fn of(file: &'t str, text: &'t str) -> Lines<'t> {
+        let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        Lines { file, text, starts: std::iter::once(0).chain(newlines).collect() }
+    }
+
+    /// The same as `Place::of_range`, without reading the text from its beginning.
+    pub(crate) fn place(&self, range: Range<usize>) -> Place {
+        let line = self.starts.partition_point(|start| *start <= range.start).saturating_sub(1);
+        let start = self.starts.get(line).copied().unwrap_or_default();
+        let end = self.starts.get(line + 1).copied().unwrap_or(self.text.len());
+        let on_line = self.text.get(start..end).unwrap_or_default();
+        let mut place =
+            Place::of_range(self.file, on_line, range.start - start..range.end.saturating_sub(start));
+        place.line = Some(line as u64 + 1);
+        place
     }
 }
 
@@ -97,7 +125,20 @@ impl fmt::Display for Place {
 
 #[cfg(test)]
 mod tests {
-    use super::Place;
+    use super::{Lines, Place};
+
+    #[test]
+    fn both_ways_to_a_place_lead_to_the_same() {
+        for text in ["", "a", "a\n", "ab\ncä d\n", "\r\n\nx: [1,\n 2]\n"] {
+            let lines = Lines::of("f", text);
+            for start in 0..text.len() {
+                for end in start..=text.len() {
+                    let found = lines.place(start..end);
+                    assert_eq!(found, Place::of_range("f", text, start..end), "{text:?} {start}..{end}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn offsets_become_lines_and_columns() {

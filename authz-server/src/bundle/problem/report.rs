@@ -21,7 +21,7 @@ impl Problem {
         };
         let mut title = level.primary_title(self.message.as_str());
         if let Some(lint) = self.lint {
-            title = title.id(lint);
+            title = title.id(lint.word());
         }
         let mut group = match (&self.place.excerpt, self.place.line, self.place.column) {
             (Some(excerpt), Some(line), Some(_)) => title.element(

@@ -1,4 +1,5 @@
-//! The corpus of broken bundles: each case is edits to the sound bundle and the report that its author then reads.
+//! The corpora of bundles: each case is edits to the sound bundle, and the report that its author then reads, or what
+//! changed from the sound one.
 //!
 //! ```text
 //! # A comment.
@@ -11,6 +12,7 @@
 //! ! size desk.cedar 40000000         a file of so many zero bytes
 //! ! repeat desk.cedar 9 text         the text so many times, at the end of the file
 //! ! link services/loop ..            a symbolic link
+//! ! socket desk.cedar                something that is neither a file nor a folder
 //! < error: unknown key `ownr`        the report, line by line
 //! ```
 //!
@@ -18,7 +20,8 @@
 //! is not meant to be put there.
 
 use super::{Bundle, workspace};
-use crate::bundle::{Problem, Problems};
+use crate::bundle::diff::Difference;
+use crate::bundle::{Checked, Problem, Problems, Severity};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,9 +35,12 @@ pub(super) struct Scene(TempDir);
 
 impl Scene {
     pub(super) fn sound() -> Scene {
+        Scene::copy(&workspace().join("tests/bundles/sound"))
+    }
+
+    pub(super) fn copy(base: &Path) -> Scene {
         let scene = Scene(tempfile::tempdir().unwrap());
-        let base = workspace().join("tests/bundles/sound");
-        for path in files_below(&base) {
+        for path in files_below(base) {
             scene.write(&path, &fs::read(base.join(&path)).unwrap());
         }
         scene
@@ -81,6 +87,7 @@ impl Scene {
             Edit::Repeat { path, times, text } => {
                 self.write(path, (self.read(path) + &text.repeat(*times)).as_bytes());
             }
+            Edit::Socket { path } => drop(std::os::unix::net::UnixListener::bind(self.made(path)).unwrap()),
             Edit::Link { path, target } => std::os::unix::fs::symlink(target, self.made(path)).unwrap(),
         }
     }
@@ -120,6 +127,7 @@ enum Edit {
     Bytes { path: String, bytes: Vec<u8> },
     Size { path: String, bytes: u64 },
     Repeat { path: String, times: usize, text: String },
+    Socket { path: String },
     Link { path: String, target: String },
 }
 
@@ -129,7 +137,7 @@ fn parse(file: &str, text: &str) -> Vec<Case> {
     for (number, line) in text.lines().enumerate() {
         let wrong = || format!("{file}:{}: cannot be read: `{line}`", number + 1);
         if let Some(name) = line.strip_prefix("case ") {
-            cases.push(Case { name: name.to_owned(), mends: true, ..Case::default() });
+            cases.push(Case { name: name.to_owned(), mends: true, before: number + 1, ..Case::default() });
             continue;
         }
         if line.is_empty() || line.starts_with('#') {
@@ -186,61 +194,70 @@ fn edit(text: &str) -> Option<Edit> {
             let (times, text) = rest.split_once(' ')?;
             Edit::Repeat { path, times: times.parse().ok()?, text: text.replace("\\n", "\n") }
         }
+        "socket" => Edit::Socket { path },
         "link" => Edit::Link { path, target: rest.to_owned() },
         _ => return None,
     })
 }
 
 /// What the author of the bundle reads.
-fn report(problems: &Problems) -> String {
-    let mut report = problems.report(false);
-    if !report.is_empty() {
-        report.push('\n');
+fn report(checked: &Checked) -> String {
+    let mut parts: Vec<String> = checked.notes.iter().map(|note| format!("note: {note}\n")).collect();
+    if !checked.problems.is_empty() {
+        parts.insert(0, checked.problems.report(false) + "\n");
     }
-    report
-}
-
-fn problems(scene: &Scene) -> Problems {
-    Bundle::load(scene.path()).err().unwrap_or_default()
+    parts.join("\n")
 }
 
 /// The one check of a case: its report is the expected one, and what is suggested mends.
 fn check(case: &Case) -> (String, Vec<String>) {
     let scene = Scene::sound();
     case.edits.iter().for_each(|edit| scene.apply(edit));
-    let found = problems(&scene);
+    let checked = Bundle::check(scene.path());
     let mut wrong = Vec::new();
-    for problem in found.sorted() {
+    for problem in checked.problems.sorted() {
         if let Some(suggestion) = problem.suggestion.as_deref().filter(|_| case.mends)
-            && !mends(&scene, problem, suggestion)
+            && mended(&scene, problem, suggestion) >= errors(&checked.problems)
         {
             wrong.push(format!("`{suggestion}` does not mend: {problem}"));
         }
     }
-    (report(&found), wrong)
+    (report(&checked), wrong)
 }
 
-/// Puts the suggestion in the place of what is marked, and looks whether the problem is gone.
-fn mends(scene: &Scene, problem: &Problem, suggestion: &str) -> bool {
+fn errors(problems: &Problems) -> usize {
+    problems.count(Severity::Error)
+}
+
+/// Puts the suggestion in the place of what is marked, and counts the errors that are left.
+fn mended(scene: &Scene, problem: &Problem, suggestion: &str) -> usize {
     let place = &problem.place;
+    let checked = || errors(&Bundle::check(scene.path()).problems);
     let (Some(line), Some(column), Some(excerpt)) = (place.line, place.column, &place.excerpt) else {
-        return false;
+        // A file whose name is wrong.
+        let (wrong, right) = (scene.path().join(&place.file), scene.path().join(suggestion));
+        fs::rename(&wrong, &right).unwrap();
+        let left = checked();
+        fs::rename(&right, &wrong).unwrap();
+        return left;
     };
     let text = scene.read(&place.file);
     let line_start: usize = text.split_inclusive('\n').take(line as usize - 1).map(str::len).sum();
-    let before: usize = text[line_start..].chars().take(column as usize - 1).map(char::len_utf8).sum();
-    let (start, marked) = (line_start + before, &excerpt.text[excerpt.from..excerpt.to]);
-    assert!(text[start..].starts_with(marked), "the excerpt is not what stands at {place}");
-    let mended = format!("{}{suggestion}{}", &text[..start], &text[start + marked.len()..]);
-    scene.write(&place.file, mended.as_bytes());
-    let left = problems(scene);
+    let (above, below) = text.split_at(line_start);
+    let column_start: usize = below.chars().take(column as usize - 1).map(char::len_utf8).sum();
+    let (left, rest) = below.split_at(column_start);
+    let marked = excerpt.text.get(excerpt.from..excerpt.to).unwrap();
+    let rest = rest.strip_prefix(marked).unwrap_or_else(|| panic!("{place} is not where the excerpt stands"));
+    let new = [above, left, suggestion, rest].concat();
+    scene.write(&place.file, new.as_bytes());
+    let left = checked();
     scene.write(&place.file, text.as_bytes());
-    left.iter().all(|other| other.message != problem.message || other.place != problem.place)
+    left
 }
 
-#[test]
-fn every_broken_bundle_has_its_report() {
-    let folder = workspace().join("tests/bundles/broken");
+/// Runs all cases of a folder through one check, and compares or writes what they find. How many there were.
+fn run(folder: &str, check: impl Fn(&Case) -> (String, Vec<String>)) -> usize {
+    let folder = workspace().join("tests/bundles").join(folder);
     let bless = std::env::var_os(BLESS).is_some();
     let (mut count, mut wrong) = (0, Vec::new());
     for file in files_below(&folder) {
@@ -250,8 +267,8 @@ fn every_broken_bundle_has_its_report() {
         // From the end, so that the lines of those before keep their numbers.
         for case in cases.iter().rev() {
             count += 1;
-            let (found, not_mended) = check(case);
-            wrong.extend(not_mended.into_iter().map(|text| format!("{file}: {}: {text}", case.name)));
+            let (found, failures) = check(case);
+            wrong.extend(failures.into_iter().map(|text| format!("{file}: {}: {text}", case.name)));
             let marked = found.lines().map(|line| format!("< {line}").trim_end().to_owned());
             if bless {
                 lines.splice(case.before..case.before + case.lines, marked);
@@ -265,5 +282,37 @@ fn every_broken_bundle_has_its_report() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    count
+}
+
+#[test]
+fn every_broken_bundle_has_its_report() {
+    let count = run("broken", check);
     assert!(count >= 80, "{count} broken bundles: the corpus has shrunk");
+}
+
+/// What changed from the sound bundle to the edited one, which holds no error.
+fn changes(case: &Case) -> (String, Vec<String>) {
+    let (sound, scene) = (Scene::sound(), Scene::sound());
+    case.edits.iter().for_each(|edit| scene.apply(edit));
+    let load =
+        |scene: &Scene| Bundle::load(scene.path()).unwrap_or_else(|wrong| panic!("{}: {wrong}", case.name));
+    let (before, after) = (load(&sound), load(&scene));
+    let difference = Difference::of(&before, &after);
+    // The digests follow every byte of the sound bundle, which is not what the cases are about.
+    let text = difference.text(false).lines().skip(1).collect::<Vec<_>>().join("\n").trim().to_owned() + "\n";
+    let back = Difference::of(&after, &before);
+    let mut wrong = Vec::new();
+    let pairs = |difference: &Difference| -> usize {
+        difference.access.iter().map(|change| change.callers.len() * change.operations.len()).sum()
+    };
+    if back.changes.len() != difference.changes.len() || pairs(&back) != pairs(&difference) {
+        wrong.push(format!("the way back is another one: {}", back.text(false)));
+    }
+    (text, wrong)
+}
+
+#[test]
+fn every_change_of_a_bundle_is_told() {
+    run("changed", changes);
 }

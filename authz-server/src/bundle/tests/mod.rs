@@ -3,6 +3,7 @@
 //! The broken ones are text: `tests/bundles/broken/*.txt`, each a few edits to the sound bundle beside them.
 
 mod corpus;
+mod mutations;
 
 use super::Bundle;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,11 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
+/// A bundle that nothing can be said against.
 fn load(directory: &Path) -> Bundle {
-    Bundle::load(directory).unwrap_or_else(|problems| panic!("{}", problems.report(false)))
+    let checked = Bundle::check(directory);
+    assert!(checked.problems.is_empty(), "{}", checked.problems.report(false));
+    checked.bundle.unwrap()
 }
 
 #[test]

@@ -1,0 +1,150 @@
+//! The JSON form as it stands on disk, and what a reader makes of other forms.
+
+use super::*;
+
+pub(crate) fn decision(decision_id: &str) -> Entry {
+    Entry::Decision(Decision {
+        decision_id: decision_id.to_owned(),
+        at_ms: 1_760_000_000_123,
+        service: "orders".to_owned(),
+        operation: "createOrder".to_owned(),
+        class: "write".to_owned(),
+        method: "POST".to_owned(),
+        host: "orders".to_owned(),
+        path: "/orders".to_owned(),
+        query_present: false,
+        request_id: None,
+        principal: r#"Client::"web""#.to_owned(),
+        proof: Proof::ApiKey,
+        workload: Some("spiffe://shop.example/ns/shop/sa/web".to_owned()),
+        decision: Conclusion::Allow,
+        reason: "allowed".to_owned(),
+        policies: vec!["orders-create".to_owned()],
+        errors: Vec::new(),
+        bundle_digest: "ab".repeat(32),
+        epoch: Epoch { server: "server-1".to_owned(), counter: 7 },
+        handoff: "current".to_owned(),
+        latency_us: 412,
+        shadow: None,
+    })
+}
+
+pub(crate) fn outcome(call_id: Option<&str>) -> Entry {
+    Entry::Outcome(Outcome {
+        call_id: call_id.map(str::to_owned),
+        at_ms: 1_760_000_000_456,
+        status: 201,
+        details: "via_upstream".to_owned(),
+        flags: Vec::new(),
+        duration_us: 9_001,
+        request_bytes: 42,
+        response_bytes: 17,
+        upstream: Some("127.0.0.1:9000".to_owned()),
+        method: "POST".to_owned(),
+        host: "orders".to_owned(),
+        path: "/orders".to_owned(),
+        filter_reason: None,
+    })
+}
+
+pub(crate) fn admin(detail: &str) -> Entry {
+    Entry::Admin(Admin { at_ms: 1_760_000_000_000, event: AdminEvent::Start, detail: detail.to_owned() })
+}
+
+fn stored_text(entry: &Entry) -> String {
+    String::from_utf8(entry.encode().unwrap().bytes().to_vec()).unwrap()
+}
+
+fn decoded(entry: &Entry) -> Entry {
+    let stored = entry.encode().unwrap();
+    Entry::decode(stored.kind(), stored.version(), stored.bytes()).unwrap()
+}
+
+#[test]
+fn the_stored_form_of_each_kind_is_fixed() {
+    assert_eq!(
+        stored_text(&decision("018f0000-0000-7000-8000-000000000001")),
+        concat!(
+            r#"{"decision_id":"018f0000-0000-7000-8000-000000000001","at_ms":1760000000123,"service":"orders","#,
+            r#""operation":"createOrder","class":"write","method":"POST","host":"orders","path":"/orders","#,
+            r#""query_present":false,"principal":"Client::\"web\"","proof":"api_key","#,
+            r#""workload":"spiffe://shop.example/ns/shop/sa/web","decision":"allow","reason":"allowed","#,
+            r#""policies":["orders-create"],"errors":[],"#,
+            r#""bundle_digest":"abababababababababababababababababababababababababababababababab","#,
+            r#""epoch":{"server":"server-1","counter":7},"handoff":"current","latency_us":412}"#,
+        )
+    );
+    assert_eq!(
+        stored_text(&outcome(Some("018f0000-0000-7000-8000-000000000001"))),
+        concat!(
+            r#"{"call_id":"018f0000-0000-7000-8000-000000000001","at_ms":1760000000456,"status":201,"#,
+            r#""details":"via_upstream","flags":[],"duration_us":9001,"request_bytes":42,"response_bytes":17,"#,
+            r#""upstream":"127.0.0.1:9000","method":"POST","host":"orders","path":"/orders"}"#,
+        )
+    );
+    assert_eq!(
+        stored_text(&admin("serving")),
+        r#"{"at_ms":1760000000000,"event":"start","detail":"serving"}"#
+    );
+}
+
+#[test]
+fn each_kind_reads_back_as_it_was_recorded() {
+    for entry in [decision("id"), outcome(None), outcome(Some("id")), admin("a \"quoted\" détail\n")] {
+        assert_eq!(decoded(&entry), entry);
+    }
+}
+
+#[test]
+fn a_query_is_never_stored() {
+    for path in ["/orders?token=secret", "/orders#secret", "/orders?a#secret", "/orders#a?secret"] {
+        let Entry::Decision(decision) = decision("id") else { panic!("not a decision") };
+        let Entry::Outcome(outcome) = outcome(None) else { panic!("not an outcome") };
+        for entry in [
+            Entry::Decision(Decision { path: path.to_owned(), ..decision.clone() }),
+            Entry::Outcome(Outcome { path: path.to_owned(), ..outcome.clone() }),
+        ] {
+            let text = stored_text(&entry);
+            assert!(!text.contains("secret") && text.contains(r#""path":"/orders""#), "{path}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_field_added_within_the_version_is_ignored() {
+    let stored = br#"{"at_ms":1,"event":"stop","detail":"","added":{"later":true}}"#;
+    let expected = Entry::Admin(Admin { at_ms: 1, event: AdminEvent::Stop, detail: String::new() });
+    assert_eq!(Entry::decode(Kind::Admin, 1, stored), Ok(expected));
+}
+
+#[test]
+fn content_that_is_not_what_the_version_promises_is_refused() {
+    for (stored, complaint) in [
+        (&br#"{"at_ms":1,"event":"stop"}"#[..], "missing field `detail`"),
+        (br#"{"at_ms":1,"event":"dance","detail":""}"#, "unknown variant `dance`"),
+        (br#"{"at_ms":1,"at_ms":2,"event":"stop","detail":""}"#, "duplicate field `at_ms`"),
+        (br#"{"at_ms":-1,"event":"stop","detail":""}"#, "invalid value"),
+        (br#"{"at_ms":1,"event":"stop","detail":""} "x""#, "trailing characters"),
+        (b"", "EOF"),
+    ] {
+        let message = Entry::decode(Kind::Admin, 1, stored).unwrap_err().to_string();
+        assert!(message.contains("version 1 of admin entries"), "{message}");
+        assert!(message.contains(complaint), "{message}");
+    }
+}
+
+#[test]
+fn an_unknown_version_is_refused_with_a_clear_message() {
+    let message = Entry::decode(Kind::Decision, 2, b"{}").unwrap_err().to_string();
+    assert!(message.starts_with("version `2` of decision entries is unknown to this palisade"), "{message}");
+}
+
+#[test]
+fn an_entry_over_the_limit_is_refused() {
+    let empty = stored_text(&admin("")).len();
+    let fits = admin(&"x".repeat(crate::ENTRY_BYTES_MAX - empty));
+    assert_eq!(fits.encode().unwrap().bytes().len(), crate::ENTRY_BYTES_MAX);
+    let bytes = crate::ENTRY_BYTES_MAX + 1;
+    let too_long = admin(&"x".repeat(bytes - empty));
+    assert_eq!(too_long.encode(), Err(AppendError::TooLarge { bytes }));
+}

@@ -1,0 +1,95 @@
+//! Lints: what is allowed in a bundle and rarely meant. Each has a name, a place, a reason, and a way to allow it.
+//!
+//! INVARIANT: lints judge only bundles without errors, and their work grows with what is written, never with policies
+//! times operations times callers.
+
+mod allowed;
+mod callers;
+mod contracts;
+mod places;
+mod policies;
+mod reach;
+
+pub use allowed::{Allowance, LintSettings};
+
+use super::Bundle;
+use super::landscape::Landscape;
+use super::parsed::Parsed;
+use super::problem::{Place, Problem, Problems};
+use super::record::choice;
+use places::Places;
+
+choice! {
+    /// The name of a lint.
+    pub enum Lint: "the name of a lint" {
+        /// A permit without principal, action and resource lets everybody do everything, also what is added later.
+        PermitWithoutScope = "permit-without-scope",
+        /// A policy whose scope holds no caller or no operation says something that never counts.
+        PolicyNeverApplies = "policy-never-applies",
+        /// A permit under a forbid that always wins permits nothing.
+        PermitAlwaysForbidden = "permit-always-forbidden",
+        /// Two policies that say the same: whoever changes one will believe that it counts.
+        SamePolicyTwice = "same-policy-twice",
+        /// A write that nobody must prove an identity for is the first thing that is abused.
+        AnyoneMayWrite = "anyone-may-write",
+        /// A service without any permit is only a name that answers no.
+        ServiceNobodyMayCall = "service-nobody-may-call",
+        /// An operation that no policy speaks of is refused to everybody: perhaps a policy was forgotten.
+        OperationNobodyMayCall = "operation-nobody-may-call",
+        /// A policy may name a group without members, and nobody notices that it holds for no one.
+        EmptyGroup = "empty-group",
+        /// A group that no policy names gives its members nothing.
+        UnusedGroup = "unused-group",
+        /// A caller whom no policy permits anything is either forgotten or left over.
+        CallerWithoutPermit = "caller-without-permit",
+        /// A change that counts as a read is permitted, recorded and answered under failure like a read.
+        ChangeAsRead = "change-as-read",
+        /// Which of two paths takes a request is decided by their literals from left to right; readers may expect another.
+        AmbiguousRoutes = "ambiguous-routes",
+        /// `nullable` speaks of the `type` beside it; where there is none, `null` is what it was without it.
+        NullableWithoutType = "nullable-without-type",
+        /// An `enum` names all values, and `nullable` adds none to it: `null` stays refused.
+        NullableEnum = "nullable-enum",
+        /// A default that the schema itself refuses is a mistake in one of the two.
+        DefaultRefused = "default-refused",
+        /// A required name that is nearly a property's, and none, is probably misspelt.
+        RequiredUndeclared = "required-undeclared",
+        /// A rule for texts on a number, or the like, is kept by every value.
+        RuleWithoutEffect = "rule-without-effect",
+        /// Rules for fields are kept by every value that is no object: a list, a text.
+        PropertiesWithoutType = "properties-without-type",
+        /// OpenAPI lets no parameter describe `accept`, `content-type` or `authorization`.
+        HeaderIgnored = "header-ignored",
+        /// Paths that differ in upper and lower case only are one path to some services.
+        PathCase = "path-case",
+        /// What is allowed and found nowhere hides what is found there later.
+        AllowedForNothing = "allowed-for-nothing",
+    }
+}
+
+/// Looks at a sound bundle, and leaves out what its `lints.allow` allows.
+pub(super) fn look(bundle: &Bundle, documents: &Parsed<'_>, problems: &mut Problems) {
+    let landscape = Landscape::of(bundle);
+    let places = Places::of(documents);
+    let mut found = Found::default();
+    policies::look(&landscape, &mut found);
+    reach::look(&landscape, &places, &mut found);
+    callers::look(&landscape, &mut found);
+    contracts::look(&landscape, &places, &mut found);
+    found.problems.extend(bundle.models.iter().flat_map(|model| model.habits.iter().cloned()));
+    problems.extend(allowed::without_allowed(found.problems, &bundle.palisade.lints, &places));
+}
+
+/// What lints have found.
+#[derive(Debug, Default)]
+struct Found {
+    problems: Vec<Problem>,
+}
+
+impl Found {
+    /// The subject is what `lints.allow` names to allow this one finding.
+    fn warn(&mut self, lint: Lint, subject: &str, place: Place, message: String, help: impl Into<String>) {
+        let problem = Problem::lint(place, lint, message).subject(subject).help(help);
+        self.problems.push(problem);
+    }
+}

@@ -1,0 +1,161 @@
+//! One question to the policies, and their answer.
+//!
+//! INVARIANT: an answer is `Allow` only when Cedar allows and no policy errored; Cedar itself skips what errs.
+
+use super::entities::uid;
+use super::names;
+use super::{Answer, Policies, Question};
+use crate::bundle::{ContextField, ContextPart, OperationContext};
+use crate::identity::Identity;
+use crate::value::Value;
+use cedar_policy::{
+    Authorizer, Context, Decision, EntityTypeName, EntityUid, PolicySet, Request, RestrictedExpression,
+};
+use std::str::FromStr as _;
+
+/// The types of callers and services, parsed once.
+#[derive(Debug)]
+pub(super) struct Types {
+    workload: EntityTypeName,
+    client: EntityTypeName,
+    anonymous: EntityTypeName,
+    service: EntityTypeName,
+    action: EntityTypeName,
+}
+
+impl Types {
+    pub(super) fn new() -> Result<Types, String> {
+        let parse = |name: &str| EntityTypeName::from_str(name).map_err(|error| error.to_string());
+        Ok(Types {
+            workload: parse(names::WORKLOAD)?,
+            client: parse(names::CLIENT)?,
+            anonymous: parse(names::ANONYMOUS)?,
+            service: parse(names::SERVICE)?,
+            action: parse(names::ACTION)?,
+        })
+    }
+
+    pub(super) fn action(&self, name: &str) -> EntityUid {
+        uid(&self.action, name)
+    }
+}
+
+impl Policies {
+    /// What the policies that count say, and what would be said if the shadows counted, too.
+    pub fn answer(&self, question: Question<'_>) -> (Answer, Option<Answer>) {
+        match self.request(question) {
+            Ok(request) => {
+                let shadow = self.with_shadows.as_ref().map(|set| self.ask(&request, set));
+                (self.ask(&request, &self.enforced), shadow)
+            }
+            Err(error) => (Answer::Error { policies: Vec::new(), errors: vec![error] }, None),
+        }
+    }
+
+    fn ask(&self, request: &Request, set: &PolicySet) -> Answer {
+        let response = Authorizer::new().is_authorized(request, set, &self.entities);
+        let mut policies: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
+        policies.sort();
+        let mut errors: Vec<String> = response.diagnostics().errors().map(ToString::to_string).collect();
+        if !errors.is_empty() {
+            errors.sort();
+            return Answer::Error { policies, errors };
+        }
+        match response.decision() {
+            Decision::Allow => Answer::Allow { policies },
+            Decision::Deny => Answer::Deny { policies },
+        }
+    }
+
+    fn request(&self, question: Question<'_>) -> Result<Request, String> {
+        let Question { caller, matched, .. } = question;
+        let (kind, id) = match &caller.identity {
+            Identity::Workload(id) => (&self.types.workload, id.as_str()),
+            Identity::Client(name) => (&self.types.client, name.as_str()),
+            Identity::Anonymous => (&self.types.anonymous, names::ANYBODY),
+        };
+        let principal = uid(kind, id);
+        let action = usize::try_from(matched.index.0).ok().and_then(|index| self.actions.get(index));
+        let action = action.ok_or("the operation has no action")?.clone();
+        let resource = uid(&self.types.service, &matched.service.name);
+        Request::new(principal, action, resource, context(question)?, Some(&self.schema))
+            .map_err(|error| super::entities::with_causes(&error))
+    }
+}
+
+fn context(question: Question<'_>) -> Result<Context, String> {
+    let Question { caller, matched, path, host, asks, values } = question;
+    let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
+    let request =
+        [("method", text(matched.operation.method.as_str())), ("host", text(host)), ("path", text(path))];
+    let mut pairs =
+        vec![("request".to_owned(), record(request.map(|(name, value)| (name.to_owned(), value)))?)];
+    pairs.extend(caller.through.as_ref().map(|workload| ("workload".to_owned(), text(workload.as_str()))));
+    if !asks.fields.is_empty() {
+        parts(asks, values, &mut pairs)?;
+    }
+    Context::from_pairs(pairs).map_err(|error| super::entities::with_causes(&error))
+}
+
+/// A field on the way down into its record, with its value.
+type Placed<'a> = (&'a [String], Option<&'a Value>);
+
+fn parts(
+    asks: &OperationContext,
+    values: &[Option<Value>],
+    pairs: &mut Vec<(String, RestrictedExpression)>,
+) -> Result<(), String> {
+    if asks.fields.len() != values.len() {
+        return Err("the request's values are not those that the operation declares".to_owned());
+    }
+    for part in ContextPart::ALL {
+        let all: Vec<(&ContextField, &Option<Value>)> = asks.fields.iter().zip(values).collect();
+        let fields: Vec<Placed<'_>> = all
+            .into_iter()
+            .filter(|(field, _)| field.part == part)
+            .map(|(field, value)| (field.keys.as_slice(), value.as_ref()))
+            .collect();
+        if !fields.is_empty() {
+            pairs.push((part.name().to_owned(), nested(&fields)?));
+        }
+    }
+    Ok(())
+}
+
+/// The same shape as the schema's: records on the way are always there.
+fn nested(fields: &[Placed<'_>]) -> Result<RestrictedExpression, String> {
+    let mut groups: Vec<(&str, Vec<Placed<'_>>)> = Vec::new();
+    for (keys, value) in fields {
+        let Some((first, rest)) = keys.split_first() else { continue };
+        match groups.last_mut() {
+            Some((name, group)) if *name == first => group.push((rest, *value)),
+            _ => groups.push((first, vec![(rest, *value)])),
+        }
+    }
+    let mut pairs = Vec::new();
+    for (name, group) in groups {
+        match group.as_slice() {
+            [([], None)] => {}
+            [([], Some(value))] => pairs.push((name.to_owned(), expression(value))),
+            inner => pairs.push((name.to_owned(), nested(inner)?)),
+        }
+    }
+    record(pairs)
+}
+
+fn record(
+    pairs: impl IntoIterator<Item = (String, RestrictedExpression)>,
+) -> Result<RestrictedExpression, String> {
+    RestrictedExpression::new_record(pairs).map_err(|error| error.to_string())
+}
+
+fn expression(value: &Value) -> RestrictedExpression {
+    match value {
+        Value::String(text) => RestrictedExpression::new_string(text.clone()),
+        Value::Long(number) => RestrictedExpression::new_long(*number),
+        Value::Bool(value) => RestrictedExpression::new_bool(*value),
+        Value::Decimal(text) => RestrictedExpression::new_decimal(text),
+        Value::Ip(text) => RestrictedExpression::new_ip(text),
+        Value::Set(items) => RestrictedExpression::new_set(items.iter().map(expression)),
+    }
+}
