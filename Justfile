@@ -34,6 +34,10 @@ bench-core:
 bench-ledger *args:
     cargo bench -p benches --bench ledger -- {{args}}
 
+# The audit trail over 200,000 and 2 million entries: questions, lag, cost of the index; fails where one is too slow
+audit-scale *args:
+    cargo bench -p benches --bench audit -- {{args}}
+
 # kill -9 under load, full size: no acknowledged entry may be lost
 kills count="10000":
     PALISADE_KILLS={{count}} cargo test --release -p tests --test e2e -- --nocapture survives_sigkill

@@ -3,6 +3,7 @@
 //! A request's way through here is `envoy` (wire) → `check` (pipeline) → `identity` → `cedar` → `ledger` → `envoy`.
 
 pub mod admin;
+pub mod audit;
 pub mod build;
 pub mod bundle;
 pub mod cedar;

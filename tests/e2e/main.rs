@@ -7,6 +7,7 @@
     reason = "what helps a test fails it like the test itself"
 )]
 
+mod audit;
 mod body_context;
 mod bundle_tests;
 mod bundles;

@@ -41,6 +41,12 @@ impl Entries {
     pub fn open_from(dir: &Path, index: u64) -> Result<Entries, ReadError> {
         Entries::on(&Disk, dir, index)
     }
+
+    /// Begins with an entry of which index and offset are known, without a look at those before it. Where that place is
+    /// no frame's, the walk fails as it does on a damaged one; where it is another entry's, that one is given.
+    pub fn open_at(dir: &Path, index: u64, offset: u64) -> Result<Entries, ReadError> {
+        Ok(Entries { walk: Walk::open_at(&Disk, dir, index, offset)?, failed: false })
+    }
 }
 
 impl<D: Files> Entries<D> {

@@ -79,6 +79,11 @@ impl<F: ReadAt> Scanner<F> {
         Scanner { file, path, sealed_at, offset, index: first_index, buffer: Vec::new(), start: 0, given: 0 }
     }
 
+    /// Goes on with the entry that is said to begin there.
+    pub(crate) fn skip_to(&mut self, index: u64, offset: u64) {
+        (self.index, self.offset) = (index, offset);
+    }
+
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }

@@ -42,6 +42,15 @@ impl<D: Files> Walk<D> {
         Ok(Walk { files: files.clone(), dir: dir.to_owned(), segment, scanner, later, next, torn_bytes: 0 })
     }
 
+    /// Begins with an entry that was read before, and that begins there in its segment: nothing before it is read.
+    pub(crate) fn open_at(files: &D, dir: &Path, index: u64, offset: u64) -> Result<Walk<D>, ReadError> {
+        let mut walk = Walk::open(files, dir, index)?;
+        if walk.next == index {
+            walk.scanner.skip_to(index, offset);
+        }
+        Ok(walk)
+    }
+
     /// The index of the next entry.
     pub(crate) fn index(&self) -> u64 {
         self.next

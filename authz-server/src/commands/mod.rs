@@ -1,5 +1,6 @@
 //! One file a subcommand. A command's result goes to standard output, everything else to standard error.
 
+pub mod audit;
 pub mod build;
 pub mod check;
 mod colours;
@@ -35,6 +36,8 @@ pub enum Cli {
     Build(build::Args),
     /// Show what became of a call, by the decision id that its caller was told
     Why(why::Args),
+    /// Find calls again: who called, what was asked for, what became of it
+    Audit(audit::Args),
     /// Look into a ledger, or check it
     #[command(subcommand)]
     Ledger(ledger::Command),
@@ -52,6 +55,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Cli::Schema(args) => schema::run(&args),
         Cli::Build(args) => build::run(args),
         Cli::Why(args) => why::run(&args),
+        Cli::Audit(args) => audit::run(&args),
         Cli::Ledger(command) => ledger::run(&command),
         Cli::ExecTied(args) => dev::run_exec_tied(&args),
     }

@@ -9,6 +9,7 @@ pub mod service;
 pub use listen::{ListenAddress, Peers, ServerTls};
 
 use crate::admin;
+use crate::audit::Indexer;
 use crate::bundle::CONTEXT_BODY_BYTES_MAX;
 use crate::check::Decider;
 use crate::envoy::{AccessLogServiceServer, AuthorizationServer, Gateway};
@@ -117,6 +118,8 @@ pub async fn serve(
         fail(format!("cannot listen on `{}` for administration: {error}", settings.admin))
     })?;
     let admin_address = admin_listener.local_addr().map_err(fail)?;
+    // Dropped when serving ends, however it ends, and before the ledger is closed.
+    let indexer = Indexer::start(&settings.state, service.ledger());
     let readiness = admin::Readiness::default();
     let admin_task = tokio::spawn(admin::serve(admin_listener, service.clone(), readiness.clone()));
     if recovery.truncated_bytes > 0 {
@@ -190,6 +193,7 @@ pub async fn serve(
     hangup_task.abort();
     reloads.stop(RELOAD_ENDS).await;
     admin_task.abort();
+    drop(indexer);
     stop_recording(service).await
 }
 

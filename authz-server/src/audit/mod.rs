@@ -1,0 +1,37 @@
+//! The audit trail: calls found again in the ledger, by what a person asks for. A table of contents.
+//!
+//! A question's way through here is `pattern` and `when` (what was typed) → `filter` → `index` (positions) → `read`
+//! (entries from the ledger, judged again) → `table` or JSON. `follow` shows calls as they are recorded, `background`
+//! keeps the index near the ledger's end while the server runs, `trail` joins all of it, and `source` is the seam to
+//! the ledger.
+//!
+//! INVARIANT: the ledger is the truth. The index says where to look, and never what is there.
+
+mod background;
+mod call;
+mod filter;
+mod follow;
+mod index;
+mod pattern;
+mod policies;
+mod read;
+mod source;
+mod suggest;
+mod table;
+#[cfg(test)]
+mod tests;
+mod trail;
+mod when;
+
+pub use background::Indexer;
+pub use call::{Call, Verdict};
+pub use filter::{Filter, IdPart, Status};
+pub use follow::Follow;
+pub use pattern::Pattern;
+pub use policies::{KeptBundle, policy_object};
+pub use table::{Counts, Table, json_line, visible};
+pub use trail::{AuditError, CountBy, Found, Note, Trail, Why};
+pub use when::{Zone, duration, parse_duration_us};
+
+/// The folder of the index inside of the state directory.
+pub const INDEX_DIRECTORY: &str = "index";

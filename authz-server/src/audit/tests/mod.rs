@@ -1,0 +1,6 @@
+//! The trail from end to end, over ledgers that the real writer wrote.
+
+mod differential;
+mod lives;
+pub(super) mod sample;
+mod shown;
