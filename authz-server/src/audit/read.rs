@@ -37,17 +37,15 @@ fn entries(
     let mut source: Option<Source> = None;
     for (position, entry) in &mut entries {
         let anchor = index.anchor(*position)?;
-        let at_anchor = match source.take() {
-            Some(mut source) => source.seek(*position, anchor).map(|()| source),
-            None => Source::open(ledger, Some(anchor))
-                .and_then(|mut source| source.seek(*position, anchor).map(|()| source)),
+        let reading = match &mut source {
+            Some(reading) => reading,
+            None => source.insert(Source::open(ledger, Some(anchor))?),
         };
-        let mut reading = at_anchor?;
+        reading.seek(*position, anchor)?;
         *entry = reading.step()?.filter(|recorded| recorded.index == *position);
         if entry.is_none() {
             return Err(IndexError::Damaged(format!("the ledger has no entry {position}")));
         }
-        source = Some(reading);
     }
     Ok(entries.into_iter().filter_map(|(position, entry)| Some((position, entry?))).collect())
 }

@@ -22,14 +22,15 @@ const ID_WIDTH_MIN: usize = 18;
 const GAP: &str = "  ";
 const BAR_WIDTH: usize = 24;
 
-/// Calls in lines of columns that are as wide as the first of them need.
+/// Calls in lines of columns that are as wide as those before and those at hand need.
 #[derive(Debug)]
 pub struct Table {
     zone: Zone,
     is_coloured: bool,
     /// Of the terminal; without one nothing is cut.
     width: Option<usize>,
-    columns: Option<Vec<usize>>,
+    /// How wide the columns would be with room enough; empty before the first line.
+    needed: Vec<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,22 +58,24 @@ const COLUMNS: [Column; 8] = [
 
 impl Table {
     pub fn new(zone: Zone, width: Option<usize>, is_coloured: bool) -> Table {
-        Table { zone, is_coloured, width, columns: None }
+        Table { zone, is_coloured, width, needed: Vec::new() }
     }
 
     /// Writes a line for each call, and the names of the columns before the first one.
     pub fn write(&mut self, calls: &[Call], out: &mut dyn Write) -> io::Result<()> {
         let rows: Vec<Vec<String>> =
             calls.iter().map(|call| COLUMNS.map(|column| self.cell(column, call)).into()).collect();
-        let columns = match &self.columns {
-            Some(columns) => columns.clone(),
-            None => {
-                let names = COLUMNS.map(|column| self.name(column)).to_vec();
-                let columns = fit(widths(&names, &rows), self.width);
-                writeln!(out, "{}", self.line(&names, &columns, None))?;
-                self.columns.insert(columns).clone()
-            }
-        };
+        let names = COLUMNS.map(|column| self.name(column));
+        let is_first = self.needed.is_empty();
+        self.needed.resize(COLUMNS.len(), 0);
+        for (index, needed) in self.needed.iter_mut().enumerate() {
+            let cells = names.get(index).into_iter().chain(rows.iter().filter_map(|row| row.get(index)));
+            *needed = cells.map(|cell| cell.width()).fold(*needed, usize::max);
+        }
+        let columns = fit(self.needed.clone(), self.width);
+        if is_first {
+            writeln!(out, "{}", self.line(&names, &columns, None))?;
+        }
         for (call, row) in calls.iter().zip(&rows) {
             writeln!(out, "{}", self.line(row, &columns, Some(call.shape().verdict)))?;
         }
@@ -153,14 +156,6 @@ fn colour(verdict: Verdict) -> &'static str {
         Verdict::Reject => "\x1b[33m",
         Verdict::None => "\x1b[35m",
     }
-}
-
-fn widths(names: &[String], rows: &[Vec<String>]) -> Vec<usize> {
-    let widest = |index: usize, name: &String| {
-        let cells = rows.iter().filter_map(|row| row.get(index));
-        cells.map(|cell| cell.width()).fold(name.width(), usize::max)
-    };
-    names.iter().enumerate().map(|(index, name)| widest(index, name)).collect()
 }
 
 /// Cuts the widest of the texts, and the id at last, until a line has room.

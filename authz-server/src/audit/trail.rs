@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::call::{Call, Shape};
 use super::filter::{Filter, IdPart};
-use super::index::{By, Hit, Index, IndexError, Order};
+use super::index::{Asked, By, Hit, Index, IndexError, Order};
 use super::when::Zone;
 use super::{INDEX_DIRECTORY, read, suggest};
 use crate::ledger::{Outcome, ReadError, Recorded};
@@ -20,7 +20,7 @@ use crate::state::LEDGER_DIRECTORY;
 const BATCH: usize = 4096;
 
 /// Calls that are read and shown at once.
-const CALLS_AT_ONCE: u64 = 256;
+const CALLS_AT_ONCE: u64 = 2048;
 
 /// How long the index may be written before a person is told.
 const SILENT: Duration = Duration::from_millis(700);
@@ -257,7 +257,7 @@ impl Trail {
                 let calls = self.ask(note, |index, ledger| {
                     let asked = index.ask(filter)?;
                     let hits = index.find(&asked, from..end, Order::OldestFirst, CALLS_AT_ONCE)?;
-                    read_matching(index, ledger, filter, &hits)
+                    read_matching(index, ledger, &asked, &hits)
                 })?;
                 let Some(last) = calls.last() else { return Ok(shown) };
                 from = last.position().saturating_add(1);
@@ -278,7 +278,7 @@ impl Trail {
                     true => hits.to_vec(),
                     false => current(index, filter, hits)?,
                 };
-                read_matching(index, ledger, filter, &hits)
+                read_matching(index, ledger, &index.ask(filter)?, &hits)
             })?;
             shown += calls.len() as u64;
             show(&calls).map_err(AuditError::Output)?;
@@ -330,7 +330,7 @@ impl Trail {
         self.ask(note, |index, ledger| {
             let hits = index.by_id(id, CANDIDATES_MAX)?;
             let filter = Filter { id: Some(id.clone()), ..Filter::default() };
-            let mut calls = read_matching(index, ledger, &filter, &hits)?;
+            let mut calls = read_matching(index, ledger, &index.ask(&filter)?, &hits)?;
             if calls.len() > 1 {
                 return Ok(Found::Many(calls));
             }
@@ -393,12 +393,11 @@ fn keys_of(by: CountBy, shape: Option<&Shape>) -> Vec<String> {
 fn read_matching(
     index: &Index,
     ledger: &Path,
-    filter: &Filter,
+    asked: &Asked<'_>,
     hits: &[Hit],
 ) -> Result<Vec<Call>, IndexError> {
     let calls = read::calls(index, ledger, hits)?;
-    let shapes = index.shapes()?.into_iter().map(|known| (known.id, known.shape)).collect();
-    let is_sound = |(hit, call): (&Hit, &Call)| hit.tells_of(call, &shapes) && filter.matches(call);
+    let is_sound = |(hit, call): (&Hit, &Call)| hit.tells_of(call, asked) && asked.filter().matches(call);
     match hits.iter().zip(&calls).find(|pair| !is_sound(*pair)) {
         None => Ok(calls),
         Some((hit, _)) => Err(IndexError::Damaged(format!("entry {} is not what it says", hit.call))),

@@ -266,7 +266,9 @@ fn explain_nothing(filter: &Filter, trail: &mut Trail) -> Result<(), Ended> {
     for line in &unknown {
         eprintln!("{line}");
     }
-    if unknown.is_empty() {
+    if *filter == Filter::default() {
+        eprintln!("the ledger has no call yet");
+    } else if unknown.is_empty() {
         eprintln!("no call is all of that");
     }
     Ok(())

@@ -12,6 +12,7 @@
 //! INVARIANT: nothing here is on a decision's path, and nothing here writes outside of the index's own directory.
 
 mod feed;
+mod plan;
 mod query;
 mod schema;
 #[cfg(test)]
@@ -29,7 +30,8 @@ use rusqlite::{Connection, ErrorCode, ffi};
 use crate::ledger::ReadError;
 use feed::Feed;
 pub(super) use feed::Progress;
-pub(super) use query::{By, Hit, Order};
+pub(super) use plan::{Asked, By, Order};
+pub(super) use query::Hit;
 
 const FILE: &str = "calls.sqlite";
 const LOCK_FILE: &str = "LOCK";

@@ -1,18 +1,20 @@
-//! Questions to the index. Each is answered by one of few statements, and which one is chosen by what is known of how
-//! many calls have the shapes that are asked for.
+//! Questions to the index, and their answers: positions, and what the index believes of what stands there.
 //!
-//! INVARIANT: every plan gives the same calls in the same order; they differ in time alone.
+//! INVARIANT: nothing is taken from a row but numbers; whatever is not a number that can be is damage.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::feed::{id_key, signed, unsigned};
+use super::feed::{signed, unsigned};
+#[cfg(test)]
+use super::plan::Plan;
+use super::plan::{Asked, By, Order, Wanted, id_range};
 use super::schema::BLOCK;
 use super::{Index, IndexError};
 use crate::audit::call::{Call, Shape, Verdict};
-use crate::audit::filter::{Filter, IdPart, Status};
+use crate::audit::filter::{Filter, IdPart};
 use crate::audit::source::Anchor;
 
 /// Where a call stands in the ledger, and what the index believes of it.
@@ -39,84 +41,27 @@ impl Hit {
     }
 
     /// Whether the index believes of the call what the ledger says of it.
-    pub(in crate::audit) fn tells_of(&self, call: &Call, shapes: &HashMap<i64, Shape>) -> bool {
+    pub(in crate::audit) fn tells_of(&self, call: &Call, asked: &Asked<'_>) -> bool {
         let ended = call.outcome().map(|outcome| &outcome.entry);
         self.call == call.position()
             && self.at_ms == signed(call.at_ms())
-            && shapes.get(&self.shape) == Some(&call.shape())
+            && asked.known.get(&self.shape) == Some(&call.shape())
             && self.ended == ended.map(|ended| (i64::from(ended.status), signed(ended.duration_us)))
     }
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::audit) enum Order {
-    OldestFirst,
-    NewestFirst,
-}
-
-/// What calls are counted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::audit) enum By {
-    Shape,
-    Status,
-    /// Pieces of time that are as long as this.
-    Time {
-        ms: u64,
-    },
-}
-
-/// To look a call up costs about as much as to walk over this many.
-const WALK_SHARE: u64 = 4;
 
 /// A shape, and how many calls have it.
 #[derive(Clone, Debug)]
 pub(in crate::audit) struct KnownShape {
     pub(in crate::audit) id: i64,
-    calls: u64,
+    pub(super) calls: u64,
     pub(in crate::audit) shape: Shape,
-}
-
-/// A filter, as far as it can be looked up before the calls are.
-#[derive(Debug)]
-pub(in crate::audit) struct Asked<'f> {
-    filter: &'f Filter,
-    /// What has a chance to match; `None` if the filter does not ask for anything that shapes tell.
-    shapes: Option<Vec<KnownShape>>,
-    /// Between which positions the calls of the asked time are.
-    range: Range<u64>,
-    calls: u64,
-}
-
-/// How the calls are come by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plan {
-    /// Call after call, in their order.
-    Walk,
-    /// The calls of each shape, put into their order afterwards.
-    ByShape,
-    /// Outcome after outcome, in the order of their calls.
-    ByOutcome,
-    ById,
-    /// The index of shapes from end to end; calls are in the order of shapes.
-    AllShapes,
-}
-
-/// Which rows a statement gives.
-#[derive(Clone, Copy, Debug)]
-enum Wanted {
-    Hits(Order),
-    Counts(By),
 }
 
 impl Index {
     /// Looks up what a filter asks for.
     pub(in crate::audit) fn ask<'f>(&self, filter: &'f Filter) -> Result<Asked<'f>, IndexError> {
-        let known = self.shapes()?;
-        let calls = known.iter().map(|known| known.calls).sum();
-        let shapes = filter
-            .has_shape()
-            .then(|| known.into_iter().filter(|known| filter.matches_shape(&known.shape)).collect());
-        Ok(Asked { filter, shapes, range: self.range_of(filter)?, calls })
+        Ok(Asked::new(filter, self.shapes()?, self.range_of(filter)?))
     }
 
     /// The next calls that match, beginning at one end of `range`.
@@ -252,8 +197,8 @@ impl Index {
         let Some(shapes) = &asked.shapes else { return Ok(()) };
         self.connection.execute("DELETE FROM temp.chosen", [])?;
         let mut insert = self.connection.prepare_cached("INSERT INTO temp.chosen (shape) VALUES (?1)")?;
-        for known in shapes {
-            insert.execute([known.id])?;
+        for shape in shapes {
+            insert.execute([shape])?;
         }
         Ok(())
     }
@@ -272,157 +217,6 @@ impl Index {
         }
         Ok((plan, lines.join("\n")))
     }
-}
-
-impl Asked<'_> {
-    /// Whether nothing can match, whatever calls there are.
-    fn is_hopeless(&self) -> bool {
-        self.shapes.as_ref().is_some_and(Vec::is_empty)
-    }
-
-    #[cfg(test)]
-    pub(super) fn range(&self) -> Range<u64> {
-        self.range.clone()
-    }
-
-    pub(super) fn plan(&self, limit: u64) -> Plan {
-        if self.filter.id.is_some() {
-            return Plan::ById;
-        }
-        let Some(shapes) = &self.shapes else { return self.in_order() };
-        let matching: u64 = shapes.iter().map(|known| known.calls).sum();
-        // A walk sees `calls / matching` calls for each that matches, and ends with the limit; the other way sees all
-        // that match.
-        let walked = u128::from(limit.min(matching)) * u128::from(self.calls);
-        if u128::from(matching) * u128::from(matching) <= walked { Plan::ByShape } else { self.in_order() }
-    }
-
-    fn plan_of_count(&self, by: By) -> Plan {
-        let Filter { since_ms, until_ms, slow_us, status, id, .. } = self.filter;
-        if id.is_some() {
-            return Plan::ById;
-        }
-        // What is not asked for is not looked up: the index of shapes alone tells position and shape.
-        let is_covered = by == By::Shape
-            && since_ms.is_none()
-            && until_ms.is_none()
-            && slow_us.is_none()
-            && status.is_none();
-        let matching = self.shapes.as_ref().map(|shapes| shapes.iter().map(|known| known.calls).sum::<u64>());
-        match matching {
-            None if is_covered => Plan::AllShapes,
-            Some(_) if is_covered => Plan::ByShape,
-            Some(matching) if matching <= self.calls / WALK_SHARE => Plan::ByShape,
-            None | Some(_) => self.in_order(),
-        }
-    }
-
-    fn in_order(&self) -> Plan {
-        let by_outcome =
-            self.filter.slow_us.is_some() || matches!(self.filter.status, Some(Status::Between(..)));
-        if by_outcome { Plan::ByOutcome } else { Plan::Walk }
-    }
-
-    fn sql(&self, plan: Plan, wanted: Wanted) -> String {
-        let joined = "LEFT JOIN outcome AS o ON o.call = c.position";
-        let from = match plan {
-            Plan::Walk => format!("call AS c NOT INDEXED {joined}"),
-            Plan::ByShape => format!("temp.chosen CROSS JOIN call AS c INDEXED BY call_by_shape {joined}"),
-            Plan::AllShapes => format!("call AS c INDEXED BY call_by_shape {joined}"),
-            Plan::ByOutcome => {
-                "outcome AS o NOT INDEXED CROSS JOIN call AS c ON c.position = o.call".to_owned()
-            }
-            Plan::ById => format!("call_id AS i CROSS JOIN call AS c ON c.position = i.call {joined}"),
-        };
-        let position = if plan == Plan::ByOutcome { "o.call" } else { "c.position" };
-        let Filter { since_ms, until_ms, slow_us, status, .. } = self.filter;
-        let shapes = self.shapes.as_ref().map(|_| match plan {
-            Plan::ByShape => "c.shape = chosen.shape",
-            Plan::Walk | Plan::ByOutcome | Plan::ById | Plan::AllShapes => {
-                "c.shape IN (SELECT shape FROM temp.chosen)"
-            }
-        });
-        let conditions = [
-            Some(format!("{position} >= :first AND {position} < :end")),
-            shapes.map(str::to_owned),
-            since_ms.map(|_| "c.at_ms >= :since_ms".to_owned()),
-            until_ms.map(|_| "c.at_ms < :until_ms".to_owned()),
-            slow_us.map(|_| "o.duration_us >= :slow_us".to_owned()),
-            status.map(|status| match status {
-                Status::Between(..) => "o.status BETWEEN :status AND :status_last".to_owned(),
-                Status::Unknown => "o.call IS NULL".to_owned(),
-            }),
-            (plan == Plan::ById).then(|| "i.id BETWEEN :id AND :id_last".to_owned()),
-        ];
-        let conditions = conditions.into_iter().flatten().collect::<Vec<_>>().join(" AND ");
-        match wanted {
-            Wanted::Hits(order) => {
-                let order = if order == Order::NewestFirst { "DESC" } else { "ASC" };
-                format!(
-                    "SELECT {position}, o.position, c.at_ms, c.shape, o.status, o.duration_us FROM {from} WHERE {conditions} ORDER BY {position} {order} \
-                     LIMIT :limit"
-                )
-            }
-            Wanted::Counts(by) => {
-                let key = match by {
-                    By::Shape => "c.shape".to_owned(),
-                    By::Status => "o.status".to_owned(),
-                    By::Time { ms } => format!("c.at_ms / {}", ms.max(1)),
-                };
-                format!("SELECT {key}, count(*) FROM {from} WHERE {conditions} GROUP BY 1")
-            }
-        }
-    }
-
-    /// What the statement of this filter has names for.
-    fn parameters(&self, range: &Range<u64>, limit: Option<u64>) -> Parameters {
-        let Filter { since_ms, until_ms, slow_us, status, id, .. } = self.filter;
-        let mut parameters = Parameters(Vec::new());
-        parameters.add(":first", signed(range.start));
-        parameters.add(":end", signed(range.end));
-        let numbers =
-            [(":limit", &limit), (":since_ms", since_ms), (":until_ms", until_ms), (":slow_us", slow_us)];
-        for (name, number) in numbers {
-            number.iter().for_each(|number| parameters.add(name, signed(*number)));
-        }
-        if let Some(Status::Between(first, last)) = status {
-            parameters.add(":status", *first);
-            parameters.add(":status_last", *last);
-        }
-        if let Some(id) = id {
-            let (first, last) = id_range(id);
-            parameters.add(":id", first);
-            parameters.add(":id_last", last);
-        }
-        parameters
-    }
-}
-
-/// Values with their names, as the statement wants them.
-struct Parameters(Vec<(&'static str, Box<dyn rusqlite::ToSql>)>);
-
-impl Parameters {
-    fn add(&mut self, name: &'static str, value: impl rusqlite::ToSql + 'static) {
-        self.0.push((name, Box::new(value)));
-    }
-
-    fn bound(&self) -> Vec<(&'static str, &dyn rusqlite::ToSql)> {
-        self.0.iter().map(|(name, value)| (*name, value.as_ref())).collect()
-    }
-}
-
-/// The first and the last id that begin so.
-fn id_range(id: &IdPart) -> (Vec<u8>, Vec<u8>) {
-    if id.is_whole() {
-        let key = id_key(id.text());
-        return (key.clone(), key);
-    }
-    let filled = |with: &str| {
-        let digits = id.digits();
-        let rest = with.repeat(32_usize.saturating_sub(digits.len()));
-        hex::decode(digits + &rest).unwrap_or_default()
-    };
-    (filled("0"), filled("f"))
 }
 
 pub(super) fn verdict(code: i64) -> Result<Verdict, IndexError> {

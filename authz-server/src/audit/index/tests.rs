@@ -1,6 +1,6 @@
 //! Which way each question is answered, asserted on SQLite's own plan instead of on time.
 
-use super::query::Plan;
+use super::plan::Plan;
 use super::*;
 use crate::audit::tests::sample::{self, NOON_MS};
 use crate::audit::{Filter, Pattern, Verdict};
@@ -72,7 +72,7 @@ fn no_question_is_answered_by_looking_at_calls_that_need_not_be_looked_at() {
     // A time is a range of positions before anything is looked at.
     let hour =
         Filter { since_ms: Some(NOON_MS + 10_000), until_ms: Some(NOON_MS + 10_100), ..Filter::default() };
-    let range = index.ask(&hour).unwrap().range();
+    let range = index.ask(&hour).unwrap().range;
     assert!(range.contains(&20_000) && range.end - range.start <= 200 + 2 * schema::BLOCK, "{range:?}");
 }
 

@@ -198,19 +198,23 @@ fn until(mut condition: impl FnMut() -> bool) {
 fn a_row_that_contradicts_the_ledger_is_found_out_by_the_entry() {
     let (state, _) = state();
     let (expected, _) = answers(state.path());
-    for lie in [
+    for (lie, is_rebuilt) in [
         "UPDATE call SET shape = (SELECT max(id) FROM shape)",
         "UPDATE call SET at_ms = at_ms + 1000000",
         "UPDATE outcome SET status = 404",
         "UPDATE outcome SET position = position + 2",
         "UPDATE call_id SET call = (SELECT max(position) FROM call)",
-        "UPDATE block SET byte_offset = byte_offset + 1 WHERE first > 0",
         "UPDATE shape SET policies = '[' WHERE id = 1",
-    ] {
+    ]
+    .map(|lie| (lie, true))
+    .into_iter()
+    // Where a place is wrong, the entry is looked for from the beginning of its segment.
+    .chain([("UPDATE block SET byte_offset = byte_offset + 1 WHERE first > 0", false)])
+    {
         Connection::open(index_file(state.path())).unwrap().execute_batch(lie).unwrap();
         let (found, notes) = answers(state.path());
         assert!(found == expected, "{lie}: {notes:?}");
-        assert!(notes.iter().any(|note| note.starts_with("Rebuilding")), "{lie}: {notes:?}");
+        assert_eq!(notes.iter().any(|note| note.starts_with("Rebuilding")), is_rebuilt, "{lie}: {notes:?}");
     }
 }
 
