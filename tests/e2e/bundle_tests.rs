@@ -191,6 +191,7 @@ impl Stage {
             && foretold.reason().is_none_or(|reason| reason.code() == recorded.reason)
             && recorded.policies == foretold.policies
             && recorded.errors == foretold.errors
+            && shadow_agrees(foretold, recorded)
             && Some(operation) == foretold.operation;
         if agrees { Ok(()) } else { Err(format!("foretold: {foretold:?}\n    recorded: {recorded:?}")) }
     }
@@ -216,6 +217,18 @@ impl Stage {
             }
             (Some(_), true) => Err("gRPC over TLS cannot be sent here".to_owned()),
         }
+    }
+}
+
+/// A shadow is recorded where it would have decided otherwise.
+fn shadow_agrees(foretold: &Answer, recorded: &Decision) -> bool {
+    let foretold = foretold.shadow.as_ref().filter(|shadow| shadow.decision != foretold.decision);
+    match (foretold, &recorded.shadow) {
+        (None, None) => true,
+        (Some(foretold), Some(recorded)) => {
+            foretold.policies == recorded.policies && foretold.errors == recorded.errors
+        }
+        _ => false,
     }
 }
 

@@ -89,6 +89,11 @@ fn it_ends_with_what_came_of_it() {
     assert_eq!(broken["problems"][0]["suggestion"], "web");
     fs::remove_dir_all(scene.bundle().join("tests")).expect("remove the tests");
     assert_eq!(scene.code(&[]), Some(2), "no tests are not passed tests");
+    fs::remove_dir_all(scene.bundle()).expect("remove the bundle");
+    let missing = scene.run(&[]);
+    let said = String::from_utf8_lossy(&missing.stderr);
+    assert!(said.contains(&format!("--> {}\n", scene.bundle().display())), "{said}");
+    assert_eq!(missing.status.code(), Some(2));
 }
 
 #[test]

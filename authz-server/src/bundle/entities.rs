@@ -17,6 +17,14 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Clone, Default)]
 pub struct Attributes(pub(crate) Option<Node>);
 
+impl Attributes {
+    fn written(&self, file: &File) -> BTreeMap<String, String> {
+        let entries = self.0.as_ref().and_then(Node::as_map).unwrap_or_default();
+        let text = |node: &Node| file.text.get(node.at.range()).unwrap_or_default().trim_end().to_owned();
+        entries.iter().map(|(key, value)| (key.text.clone(), text(value))).collect()
+    }
+}
+
 impl Read for Attributes {
     const EXPECTED: &'static str = "a map";
 
@@ -49,6 +57,8 @@ pub struct EntityDeclarations {
 pub struct Declared {
     /// What it is in, directly.
     pub parents: Vec<EntityName>,
+    /// The values of its attributes, as they were written.
+    pub attributes: BTreeMap<String, String>,
     pub place: Place,
 }
 
@@ -204,7 +214,8 @@ pub(super) fn check(
         }
         check_name(source, palisade, services.as_deref(), problems);
         let parents = source.parents.iter().map(|(parent, _)| parent.clone()).collect();
-        let declared = Declared { parents, place: source.place.clone() };
+        let attributes = source.attributes.written(source.file);
+        let declared = Declared { parents, attributes, place: source.place.clone() };
         all.of_kind_mut(&source.name.kind).insert(source.name.id.clone(), declared);
     }
     for source in sources {

@@ -4,7 +4,7 @@
 
 use super::entities::Attributes;
 use super::lints::LintSettings;
-use super::record::{Named, Placed, Reader, choice, record};
+use super::record::{Named, Placed, Reader, Tried, choice, record};
 use std::collections::BTreeMap;
 
 /// The version of the directory layout that this build reads.
@@ -57,11 +57,11 @@ record! {
     /// `services/<name>/service.yaml`: what the contract does not say of a service.
     pub struct ServiceFile {
         /// Names by which callers reach the service, without port.
-        required hosts: Vec<Placed<String>>,
+        required hosts: Tried<Placed<Vec<Placed<String>>>>,
         /// Which workload it is, for Istio's selectors.
-        required workload: Workload,
+        required workload: Tried<Workload>,
         /// Who is asked about it.
-        required owner: String,
+        required owner: Tried<String>,
         /// What stands before all paths of the contract, for example `/v1`; `/` for nothing. Absent: what the contract's
         /// `servers` say.
         optional base_path: Option<Placed<String>>,

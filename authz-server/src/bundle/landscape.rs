@@ -71,6 +71,11 @@ impl<'b> Landscape<'b> {
         }
     }
 
+    pub(crate) fn operation(&self, service: &str, operation: &str) -> Option<Matched<'b>> {
+        let index = self.by_operation.get(&format!("{service}.{operation}"))?;
+        self.operations.get(*index).copied()
+    }
+
     pub(crate) fn policies(&self) -> impl Iterator<Item = &'b PolicySummary> {
         self.bundle.policies.all()
     }

@@ -46,6 +46,8 @@ use palisade_core::contract::{BundleDigest, Contract, Matched};
 use palisade_core::routes::OperationIndex;
 use parsed::Parsed;
 use record::Read as _;
+use service::ServicesRead;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -77,6 +79,8 @@ pub struct Bundle {
     pub models: Vec<Arc<openapi::Model>>,
     pub entities: EntityDeclarations,
     pub policies: Policies,
+    /// What extends the generated Cedar schema, by path.
+    pub fragments: BTreeMap<String, String>,
     /// The tests that came with it, by file.
     pub cases: Vec<CaseFile>,
 }
@@ -157,6 +161,10 @@ impl Bundle {
             return checked;
         }
         checked.bundle = read_bundle(files.digest(), &documents, cedar, &mut checked);
+        if let Some(bundle) = &mut checked.bundle {
+            let fragments = files.with_role(Role::SchemaFragments);
+            bundle.fragments = fragments.map(|file| (file.path.clone(), file.text.clone())).collect();
+        }
         if let Some(bundle) = &checked.bundle {
             look(bundle, &documents, &mut checked.problems);
         }
@@ -175,10 +183,10 @@ fn read_bundle(
     let all_files_have_roles = !problems.has_errors();
     let palisade = read_palisade(documents, problems);
     let mut wrong_services = Problems::default();
-    let services = service::read_all(documents, &mut wrong_services);
+    let ServicesRead { services, operations_hold } = service::read_all(documents, &mut wrong_services);
     let services_hold = !wrong_services.has_errors();
     problems.extend(wrong_services);
-    let names = services_hold.then(|| services.iter().map(|read| read.settings.name.as_str()).collect());
+    let names = operations_hold.then(|| services.iter().map(|read| read.settings.name.as_str()).collect());
     let mut wrong_entities = Problems::default();
     let sources = entities::read_all(documents, &mut wrong_entities);
     let entities = entities::check(&sources, palisade.as_ref(), names, &mut wrong_entities);
@@ -199,7 +207,7 @@ fn read_bundle(
         models.push(Arc::new(read.model));
     }
     let contract = match Contract::assemble(digest, identity_headers, contracts) {
-        Ok(contract) if services_hold => contract,
+        Ok(contract) if operations_hold => contract,
         Ok(_) => {
             cedar.check_names(problems);
             checked.notes.push(
@@ -221,7 +229,8 @@ fn read_bundle(
         palisade: palisade.as_ref(),
     };
     let policies = problems.keep(Policies::load(world, cedar));
-    let (Some(palisade), Some(policies), true) = (palisade, policies, entities_hold) else {
+    let all_hold = entities_hold && services_hold;
+    let (Some(palisade), Some(policies), true) = (palisade, policies, all_hold) else {
         checked.notes.push("names in tests were not looked up: what they may name has errors");
         return None;
     };
@@ -240,6 +249,7 @@ fn read_bundle(
         models,
         entities,
         policies,
+        fragments: BTreeMap::new(),
         cases,
     })
 }

@@ -25,11 +25,6 @@ impl<'f> Reader<'f> {
         Place::of_range(&self.file.path, &self.file.text, at.range())
     }
 
-    /// The file as a whole.
-    pub(crate) fn file_place(&self) -> Place {
-        Place::file(&self.file.path)
-    }
-
     pub(crate) fn wrong(&mut self, at: Span, message: impl Into<String>, help: impl Into<String>) {
         let problem = Problem::new(self.place(at), message).help(help);
         self.problems.push(problem);
@@ -120,6 +115,26 @@ impl<T: Read> Read for Placed<T> {
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         Some(Placed { value: T::read(node, reader)?, at: node.at })
+    }
+
+    fn record() -> Option<&'static RecordKeys> {
+        T::record()
+    }
+}
+
+/// A value without which the rest of its record can still be used. `None`: what is wrong with it was reported.
+#[derive(Debug, Clone)]
+pub struct Tried<T>(pub(crate) Option<T>);
+
+impl<T: Read> Read for Tried<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Tried(T::read(node, reader)))
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Tried(None))
     }
 
     fn record() -> Option<&'static RecordKeys> {

@@ -10,7 +10,7 @@ use super::record::{Named, Placed, Read as _, Reader};
 use palisade_core::canary;
 use palisade_core::contract::{Operation, OperationClass, Service};
 use palisade_core::limits::BODY_BYTES_MAX;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Names that a service cannot have, because the Cedar schema uses them for groups of actions.
 const RESERVED: [&str; 4] = ["read", "write", "delete", canary::SERVICE];
@@ -23,17 +23,29 @@ pub struct ServiceSettings {
     pub owner: String,
 }
 
+/// All services of a bundle.
+#[derive(Debug)]
+pub(super) struct ServicesRead {
+    pub(super) services: Vec<ServiceRead>,
+    /// Whether all operations are what their authors wrote, so that policies can be judged by them. An owner who is
+    /// missing does not matter to that.
+    pub(super) operations_hold: bool,
+}
+
 /// One service of a bundle: its contract, its settings, and what policies may ask of each operation.
 #[derive(Debug)]
 pub(super) struct ServiceRead {
     pub(super) settings: ServiceSettings,
+    /// Each host with its place.
+    hosts: Vec<(String, Place)>,
+    operations_hold: bool,
     pub(super) service: Service,
     /// In the order of the service's operations.
     pub(super) contexts: Vec<OperationContext>,
     pub(super) model: Model,
 }
 
-pub(super) fn read_all(files: &Parsed<'_>, problems: &mut Problems) -> Vec<ServiceRead> {
+pub(super) fn read_all(files: &Parsed<'_>, problems: &mut Problems) -> ServicesRead {
     let mut folders: BTreeMap<&str, (Option<&Document<'_>>, Vec<&Document<'_>>)> = BTreeMap::new();
     for document in files.with_role(Role::Service) {
         folders.entry(folder(&document.file.path)).or_default().0 = Some(document);
@@ -48,6 +60,7 @@ pub(super) fn read_all(files: &Parsed<'_>, problems: &mut Problems) -> Vec<Servi
         );
     }
     let mut services = Vec::new();
+    let count = folders.len();
     for (name, parts) in folders {
         let missing = |file: &str| {
             Problem::new(
@@ -65,7 +78,36 @@ pub(super) fn read_all(files: &Parsed<'_>, problems: &mut Problems) -> Vec<Servi
             ),
         }
     }
-    services
+    check_hosts(&mut services, problems);
+    let operations_hold = services.len() == count && services.iter().all(|service| service.operations_hold);
+    ServicesRead { services, operations_hold }
+}
+
+/// A host belongs to one service, and once. One that does not is reported and left out, so that the rest can be judged.
+fn check_hosts(services: &mut [ServiceRead], problems: &mut Problems) {
+    let mut known: HashMap<String, (String, Place)> = HashMap::new();
+    for service in services {
+        let name = service.settings.name.clone();
+        let mut kept = Vec::new();
+        for (host, place) in std::mem::take(&mut service.hosts) {
+            if host == canary::HOST {
+                let problem = Problem::new(place, format!("host `{host}` belongs to the canary"));
+                problems.push(problem.help("requests to it show that the proxy is whole; choose another name"));
+            } else if let Some((other, first)) = known.get(&host) {
+                let message = if *other == name {
+                    format!("host `{host}` is written twice")
+                } else {
+                    format!("host `{host}` belongs to service `{other}` already")
+                };
+                let help = format!("the other one is at {first}; a request is for one service");
+                problems.push(Problem::new(place, message).help(help));
+            } else {
+                kept.push(host.as_str().into());
+                known.insert(host, (name.clone(), place));
+            }
+        }
+        service.service.hosts = kept;
+    }
 }
 
 pub(super) fn read(
@@ -86,12 +128,27 @@ pub(super) fn read(
     // Beside a contract that could not be read as a whole, an operation that is missing may be one that is wrong.
     let whole = !wrong.has_errors();
     problems.extend(wrong);
+    let rules_hold = whole && rules_hold(service, &reader);
     let joined = match (settings, model) {
-        (Some(settings), Some(model)) => Some(join(name, settings, model, whole, &mut reader)),
+        (Some(settings), Some(model)) => {
+            let mut joined = join(name, settings, model, whole, &mut reader);
+            joined.operations_hold &= rules_hold;
+            Some(joined)
+        }
         _ => None,
     };
     problems.extend(reader.problems);
     joined
+}
+
+/// Whether the rules by operation could be read, whatever is wrong with the keys beside them.
+fn rules_hold(service: &Document<'_>, reader: &Reader<'_>) -> bool {
+    let Some(rules) = service.root.find("operations") else {
+        return reader.problems.iter().all(|problem| problem.suggestion.as_deref() != Some("operations"));
+    };
+    let mut again = Reader::new(service.file);
+    let read = Named::<OperationRules>::read(rules, &mut again);
+    read.is_some() && !again.problems.has_errors()
 }
 
 fn folder(path: &str) -> &str {
@@ -106,24 +163,27 @@ fn join(
     reader: &mut Reader<'_>,
 ) -> ServiceRead {
     let mut operations = openapi::operations(&model);
-    if RESERVED.contains(&name) || !is_name(name) {
+    let named = !RESERVED.contains(&name) && is_name(name);
+    if !named {
         let place = Place::directory(&format!("services/{name}"));
         let message = format!("`{name}` cannot be the name of a service");
         let help = "expected lower-case letters, digits and hyphens, and none of `read`, `write`, `delete`, `palisade-canary`";
         reader.push(Problem::new(place, message).help(help));
     }
-    if settings.hosts.is_empty() {
-        let place = reader.file_place();
-        let help = "name at least one host by which callers reach the service";
-        reader.push(Problem::new(place, "`hosts` is empty").help(help));
+    if let Some(Placed { value: hosts, at }) = &settings.hosts.0
+        && hosts.is_empty()
+    {
+        reader.wrong(*at, "`hosts` is empty", "name at least one host by which callers reach the service");
     }
-    for host in settings.hosts.iter().filter(|host| !is_host(&host.value)) {
+    let hosts = settings.hosts.0.unwrap_or_default().value;
+    for host in hosts.iter().filter(|host| !is_host(&host.value)) {
         reader.wrong(
             host.at,
             format!("`{}` is not a host", host.value),
             "expected a name in lower case without port, such as `orders.shop.svc.cluster.local`",
         );
     }
+    let judged = reader.problems.clone();
     for (key, rules) in &settings.operations.0 {
         match operations.iter_mut().find(|operation| *operation.name == *key.text) {
             Some(operation) => apply(operation, rules, reader),
@@ -138,14 +198,19 @@ fn join(
             }
         }
     }
-    let hosts = settings.hosts.iter().map(|host| host.value.as_str().into()).collect();
     let contexts = contexts(&model, &operations, &settings.operations, reader);
+    let placed = hosts.iter().map(|host| (host.value.clone(), reader.place(host.at))).collect();
+    let hosts = hosts.iter().map(|host| host.value.as_str().into()).collect();
+    // Where one of these is missing, that was reported, and no bundle is made of the rest.
+    let nothing = Workload { namespace: String::new(), labels: BTreeMap::new() };
     ServiceRead {
         settings: ServiceSettings {
             name: name.to_owned(),
-            workload: settings.workload,
-            owner: settings.owner,
+            workload: settings.workload.0.unwrap_or(nothing),
+            owner: settings.owner.0.unwrap_or_default(),
         },
+        hosts: placed,
+        operations_hold: named && reader.problems == judged,
         service: Service { name: name.into(), hosts, operations },
         contexts,
         model,

@@ -8,8 +8,8 @@ use super::needs::{Needed, Needs};
 use super::places::problem_at;
 use super::policies::Named;
 use super::schema::Writer;
-use crate::bundle::{Place, Problem, Problems};
-use cedar_policy::{PolicySet, Schema, ValidationMode, Validator};
+use crate::bundle::{Lint, Place, Problem, Problems, Severity};
+use cedar_policy::{PolicySet, Schema, ValidationMode, ValidationWarning, Validator};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -134,8 +134,20 @@ impl Found {
             let Some(home) = homes.get(id) else { continue };
             let message = message(home, &warning.to_string());
             let problem = problem_at(home.source, warning, message);
-            self.warnings.push(Problem { severity: crate::bundle::Severity::Warning, ..problem });
+            let (severity, lint) = (Severity::Warning, Some(lint(warning)));
+            self.warnings.push(Problem { severity, lint, ..problem }.subject(id));
         }
+    }
+}
+
+/// The name under which a warning can be allowed.
+fn lint(warning: &ValidationWarning) -> Lint {
+    match warning {
+        ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_) => {
+            Lint::PolicyNeverApplies
+        }
+        // Letters that look like others, and whatever Cedar learns to warn of.
+        _ => Lint::MisleadingText,
     }
 }
 

@@ -55,7 +55,7 @@ fn load(directory: &Path) -> Option<Bundle> {
     match Bundle::load(directory) {
         Ok(bundle) => Some(bundle),
         Err(problems) => {
-            eprintln!("{}", problems.in_directory(directory).report(colours::on_stderr()));
+            eprintln!("{}", colours::problems(&problems, directory));
             eprintln!("palisade diff: `{}` is not a sound bundle", directory.display());
             None
         }

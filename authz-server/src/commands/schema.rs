@@ -19,7 +19,7 @@ pub fn run(args: &Args) -> ExitCode {
     let bundle = match Bundle::load(&args.bundle) {
         Ok(bundle) => bundle,
         Err(problems) => {
-            eprintln!("{}", problems.report(colours::on_stderr()));
+            eprintln!("{}", colours::problems(&problems, &args.bundle));
             return ExitCode::FAILURE;
         }
     };

@@ -105,11 +105,13 @@ fn conclude(args: &Args, report: Report<'_>) -> ExitCode {
 }
 
 fn broken(args: &Args, problems: &Problems) -> ExitCode {
-    let problems = problems.in_directory(&args.bundle);
     if args.json {
+        // A directory that is not there is named by its own path.
+        let within = args.bundle.is_dir().then(|| problems.in_directory(&args.bundle));
+        let problems = within.as_ref().unwrap_or(problems);
         print(&format!("{}\n", serde_json::json!({"problems": problems.sorted()})));
     } else {
-        eprintln!("{}\n", problems.report(colours::on_stderr()));
+        eprintln!("{}\n", colours::problems(problems, &args.bundle));
     }
     nothing_ran(&"the bundle does not load, so that nothing was run")
 }

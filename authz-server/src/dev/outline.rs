@@ -50,7 +50,7 @@ impl fmt::Display for OutlineError {
             ),
             OutlineError::Problems { path, problems } => {
                 write!(f, "the bundle `{}` is refused:", path.display())?;
-                problems.to_string().lines().try_for_each(|line| write!(f, "\n    {line}"))
+                write!(f, "\n\n{}", problems.in_directory(path).report(false))
             }
         }
     }

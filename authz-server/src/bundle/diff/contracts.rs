@@ -1,18 +1,27 @@
 //! Changes of services, of their operations and of what requests must be like.
 
+use super::validation::{self, Facts};
 use super::{Area, Direction, Found, Kind};
-use crate::bundle::context::{ContextField, OperationContext};
+use crate::bundle::context::{ContextField, OperationContext, ValueKind};
 use crate::bundle::landscape::{Landscape, full_name};
+use crate::bundle::openapi::{Model, Operation};
 use crate::bundle::{Bundle, ServiceSettings};
 use palisade_core::contract::{BodyRule, Matched, OperationClass};
 use palisade_core::routes::Segment;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// An operation with what policies may ask of its requests.
+/// An operation with what policies may ask of its requests, and what its contract says of them.
 #[derive(Debug, Clone, Copy)]
 struct Described<'b> {
     matched: Matched<'b>,
     context: Option<&'b OperationContext>,
+    declared: Option<(&'b Model, &'b Operation)>,
+}
+
+impl Described<'_> {
+    fn facts(&self) -> Facts {
+        self.declared.map(|(model, operation)| model.facts(operation)).unwrap_or_default()
+    }
 }
 
 pub(super) fn compare(before: &Bundle, after: &Bundle, found: &mut Found) {
@@ -35,6 +44,7 @@ pub(super) fn compare(before: &Bundle, after: &Bundle, found: &mut Found) {
         let known = found.changes.len();
         operation(found, name, old.matched, new.matched);
         context(found, name, old.context, new.context);
+        validation::compare(found, name, &old.facts(), &new.facts());
         // Nothing that is compiled into the contract may change without a word.
         if found.changes.len() == known && old.matched.operation != new.matched.operation {
             found.change(Area::Validation, Kind::Changed, name).what("rules");
@@ -61,11 +71,16 @@ fn hosts(bundle: &Bundle) -> BTreeMap<String, BTreeSet<&str>> {
 
 fn operations(bundle: &Bundle) -> BTreeMap<String, Described<'_>> {
     let landscape = Landscape::of(bundle);
+    let names = bundle.services.iter().map(|service| service.name.as_str());
+    let models: HashMap<&str, &Model> = names.zip(bundle.models.iter().map(AsRef::as_ref)).collect();
     let operations = landscape.operations.iter();
     operations
         .map(|matched| {
             let index = usize::try_from(matched.index.0).unwrap_or(usize::MAX);
-            (full_name(*matched), Described { matched: *matched, context: bundle.contexts.get(index) })
+            let declared = models.get(matched.service.name.as_ref()).copied();
+            let declared = declared.and_then(|model| Some((model, model.operation(&matched.operation.name)?)));
+            let context = bundle.contexts.get(index);
+            (full_name(*matched), Described { matched: *matched, context, declared })
         })
         .collect()
 }
@@ -140,6 +155,18 @@ fn body_rules(found: &mut Found, name: &str, old: &BodyRule, new: &BodyRule) {
     }
 }
 
+/// As it stands in the schema.
+fn kind(kind: &ValueKind) -> String {
+    match kind {
+        ValueKind::String => "String".to_owned(),
+        ValueKind::Long => "Long".to_owned(),
+        ValueKind::Bool => "Bool".to_owned(),
+        ValueKind::Decimal => "decimal".to_owned(),
+        ValueKind::Ip => "ipaddr".to_owned(),
+        ValueKind::Set(of) => format!("Set<{}>", self::kind(of)),
+    }
+}
+
 /// What policies may ask of the operation's requests.
 fn context(found: &mut Found, name: &str, old: Option<&OperationContext>, new: Option<&OperationContext>) {
     let fields = |context: Option<&OperationContext>| -> BTreeMap<String, ContextField> {
@@ -151,7 +178,7 @@ fn context(found: &mut Found, name: &str, old: Option<&OperationContext>, new: O
     let (old, new) = (fields(old), fields(new));
     for (key, field) in &old {
         if !new.contains_key(key) {
-            found.change(Area::Validation, Kind::Removed, name).what(key).before(format!("{:?}", field.kind));
+            found.change(Area::Validation, Kind::Removed, name).what(key).before(kind(&field.kind));
         }
     }
     for (key, field) in &new {
@@ -160,11 +187,11 @@ fn context(found: &mut Found, name: &str, old: Option<&OperationContext>, new: O
                 found
                     .change(Area::Validation, Kind::Added, name)
                     .what(key)
-                    .after(format!("{:?}", field.kind));
+                    .after(kind(&field.kind));
             }
             Some(known) => {
                 let shown = |field: &ContextField| {
-                    format!("{:?}, {}", field.kind, if field.required { "required" } else { "optional" })
+                    format!("{}, {}", kind(&field.kind), if field.required { "required" } else { "optional" })
                 };
                 found.part(Area::Validation, name, key, shown(known), shown(field));
             }

@@ -1,22 +1,29 @@
 //! Changes of groups and callers, and of the tests that came with a bundle.
 
 use super::{Area, Found, Kind};
-use crate::bundle::entities::{Declared, EntityDeclarations};
+use crate::bundle::entities::{Declared, EntityDeclarations, shown};
 use crate::bundle::{Bundle, Case};
-use std::collections::BTreeMap;
+use crate::cedar::EntityName;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn compare(before: &Bundle, after: &Bundle, found: &mut Found) {
-    let in_groups = |groups: &Vec<String>| match groups.as_slice() {
+    let shown = |declared: &&Declared| match parents(declared).as_slice() {
         [] => String::new(),
-        groups => format!("in {}", groups.join(", ")),
+        parents => format!("in {}", parents.join(", ")),
     };
-    let (old, new) = (memberships(&before.entities), memberships(&after.entities));
-    found.named(Area::Entities, &old, &new, in_groups, |found, name, old, new| {
-        for group in old.iter().filter(|group| !new.contains(group)) {
-            found.change(Area::Entities, Kind::Removed, name).what("group").before(group.clone());
+    let (old, new) = (all(&before.entities), all(&after.entities));
+    found.named(Area::Entities, &old, &new, shown, |found, name, old, new| {
+        let (was, is) = (parents(old), parents(new));
+        for gone in was.iter().filter(|parent| !is.contains(parent)) {
+            found.change(Area::Entities, Kind::Removed, name).what("member of").before(gone.clone());
         }
-        for group in new.iter().filter(|group| !old.contains(group)) {
-            found.change(Area::Entities, Kind::Added, name).what("group").after(group.clone());
+        for added in is.iter().filter(|parent| !was.contains(parent)) {
+            found.change(Area::Entities, Kind::Added, name).what("member of").after(added.clone());
+        }
+        let attributes: BTreeSet<&String> = old.attributes.keys().chain(new.attributes.keys()).collect();
+        for attribute in attributes {
+            let value = |declared: &Declared| declared.attributes.get(attribute).cloned().unwrap_or_default();
+            found.part(Area::Entities, name, attribute, value(old), value(new));
         }
     });
     let nothing = |_: &Case| String::new();
@@ -27,8 +34,8 @@ pub(super) fn compare(before: &Bundle, after: &Bundle, found: &mut Found) {
     });
 }
 
-/// The groups of each entity, by what it is and is called.
-fn memberships(entities: &EntityDeclarations) -> BTreeMap<String, Vec<String>> {
+/// Each entity, by what it is and is called.
+fn all(entities: &EntityDeclarations) -> BTreeMap<String, &Declared> {
     let named = [
         ("group", &entities.groups),
         ("role", &entities.roles),
@@ -38,19 +45,19 @@ fn memberships(entities: &EntityDeclarations) -> BTreeMap<String, Vec<String>> {
         ("service", &entities.services),
     ];
     let others = entities.others.iter().map(|(kind, declared)| (kind.as_str(), declared));
-    let groups = |declared: &Declared| {
-        let mut groups: Vec<_> = declared.parents.iter().map(|parent| parent.id.clone()).collect();
-        groups.sort();
-        groups.dedup();
-        groups
+    let of_kind = |(what, declared)| {
+        let declared: &BTreeMap<String, Declared> = declared;
+        declared.iter().map(move |(name, declared)| (format!("{what} {name}"), declared))
     };
-    named
-        .into_iter()
-        .chain(others)
-        .flat_map(|(what, declared)| {
-            declared.iter().map(move |(name, declared)| (format!("{what} {name}"), groups(declared)))
-        })
-        .collect()
+    named.into_iter().chain(others).flat_map(of_kind).collect()
+}
+
+fn parents(declared: &Declared) -> Vec<String> {
+    let word = |name: &EntityName| shown(name).replace('`', "");
+    let mut parents: Vec<_> = declared.parents.iter().map(word).collect();
+    parents.sort();
+    parents.dedup();
+    parents
 }
 
 fn cases(bundle: &Bundle) -> BTreeMap<String, Case> {

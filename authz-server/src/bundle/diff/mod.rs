@@ -9,6 +9,7 @@ mod entities;
 mod policies;
 mod render;
 mod settings;
+mod validation;
 
 pub use access::{Access, AccessChange};
 
@@ -40,6 +41,7 @@ pub enum Area {
     Services,
     Operations,
     Validation,
+    Schema,
     Policies,
     Entities,
     Tests,

@@ -6,6 +6,9 @@ use std::fmt::Write as _;
 /// How many names of a list are written out.
 const NAMES_MAX: usize = 8;
 
+/// How many changes of one thing are written out.
+const CHANGES_MAX: usize = 20;
+
 /// Colours of a terminal, or none.
 #[derive(Debug, Clone, Copy)]
 struct Paint(bool);
@@ -40,6 +43,7 @@ impl Area {
             Area::Services => "services",
             Area::Operations => "operations",
             Area::Validation => "validation",
+            Area::Schema => "schema fragments",
             Area::Policies => "policies",
             Area::Entities => "callers and groups",
             Area::Tests => "tests",
@@ -54,11 +58,15 @@ impl Difference {
         let mut out =
             format!("bundle {} → {}\n", short(&self.before.to_string()), short(&self.after.to_string()));
         let mut area = None;
-        for change in &self.changes {
-            if area.replace(change.area) != Some(change.area) {
-                line(&mut out, &format!("\n{}", paint.title(change.area.title())));
+        for changes in self.by_subject() {
+            let Some(first) = changes.first() else { continue };
+            if area.replace(first.area) != Some(first.area) {
+                line(&mut out, &format!("\n{}", paint.title(first.area.title())));
             }
-            write_change(&mut out, change, paint);
+            changes.iter().take(CHANGES_MAX).for_each(|change| write_change(&mut out, change, paint));
+            if let Some(more) = more(changes) {
+                line(&mut out, &format!("    {more}"));
+            }
         }
         if !self.access.is_empty() {
             line(&mut out, &format!("\n{}", paint.title("who may do what")));
@@ -85,22 +93,14 @@ impl Difference {
         );
         line(&mut out, &format!("\n{}", self.summary()));
         let mut area = None;
-        for change in &self.changes {
-            if area.replace(change.area) != Some(change.area) {
-                line(&mut out, &format!("\n### {}\n", capital(change.area.title())));
+        for changes in self.by_subject() {
+            let Some(first) = changes.first() else { continue };
+            if area.replace(first.area) != Some(first.area) {
+                line(&mut out, &format!("\n### {}\n", capital(first.area.title())));
             }
-            line(
-                &mut out,
-                &format!(
-                    "- {} `{}`{}{}",
-                    verb(change.kind),
-                    change.subject,
-                    details(change, "`"),
-                    warned(change.danger.as_deref())
-                ),
-            );
-            if is_policy_text(change) {
-                let _written = write!(out, "\n  ```diff\n{}  ```\n", indented(&text_lines(change), "  "));
+            changes.iter().take(CHANGES_MAX).for_each(|change| write_item(&mut out, change));
+            if let Some(more) = more(changes) {
+                line(&mut out, &format!("- {more}"));
             }
         }
         if !self.access.is_empty() {
@@ -113,6 +113,11 @@ impl Difference {
             line(&mut out, &format!("\n> {note}"));
         }
         out
+    }
+
+    /// Changes of one thing beside each other; they are sorted so.
+    fn by_subject(&self) -> impl Iterator<Item = &[Change]> {
+        self.changes.chunk_by(|one, other| (one.area, &one.subject) == (other.area, &other.subject))
     }
 
     fn summary(&self) -> String {
@@ -150,6 +155,22 @@ impl AccessChange {
             (_, policies) => format!(", by {}", listed(policies)),
         };
         format!("{}: {}: {change}{by}", listed(&self.callers), listed(&self.operations))
+    }
+}
+
+/// What is left out of many changes of one thing.
+fn more(changes: &[Change]) -> Option<String> {
+    let more = changes.len().checked_sub(CHANGES_MAX).filter(|more| *more > 0)?;
+    Some(format!("… and {more} more of this: `--json` has all of them"))
+}
+
+fn write_item(out: &mut String, change: &Change) {
+    let (verb, details) = (verb(change.kind), details(change, "`"));
+    let danger = warned(change.danger.as_deref());
+    line(out, &format!("- {verb} `{}`{details}{danger}", change.subject));
+    if is_policy_text(change) {
+        let text = indented(&text_lines(change), "  ");
+        line(out, &format!("\n  ```diff\n{text}  ```"));
     }
 }
 

@@ -1,11 +1,18 @@
-//! Changes of `palisade.yaml`.
+//! Changes of `palisade.yaml`, and of what extends the schema.
 
 use super::{Area, Found, Kind};
 use crate::bundle::Bundle;
 use crate::bundle::format::Palisade;
+use crate::bundle::statement::words;
 use std::collections::BTreeSet;
 
 pub(super) fn compare(before: &Bundle, after: &Bundle, found: &mut Found) {
+    let nothing = |_: &String| String::new();
+    found.named(Area::Schema, &before.fragments, &after.fragments, nothing, |found, path, old, new| {
+        if words(old) != words(new) {
+            found.change(Area::Schema, Kind::Changed, path);
+        }
+    });
     let (before, after) = (&before.palisade, &after.palisade);
     let domains = |palisade: &Palisade| -> BTreeSet<String> {
         palisade.trust_domains.iter().map(|domain| domain.value.clone()).collect()

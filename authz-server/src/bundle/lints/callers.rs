@@ -1,7 +1,7 @@
 //! Lints of groups and callers that nothing is about.
 
 use super::{Found, Lint};
-use crate::bundle::entities::Declared;
+use crate::bundle::entities::{Declared, shown};
 use crate::bundle::landscape::{Caller, Landscape};
 use crate::bundle::statement::words;
 use crate::cedar::{EntityName, EntityScope};
@@ -10,20 +10,21 @@ use std::collections::HashSet;
 pub(super) fn look(landscape: &Landscape<'_>, found: &mut Found) {
     let entities = &landscape.bundle.entities;
     let named = named_in_policies(landscape);
-    // Groups of which no member, and no group above, is named anywhere.
-    for (name, group) in &entities.groups {
-        let this = EntityName { kind: "Group".to_owned(), id: name.clone() };
-        if landscape.members(&this).next().is_none() {
-            let message = format!("group `{name}` has no members");
-            let help = "put clients, workloads or other groups into it, or remove it";
-            found.warn(Lint::EmptyGroup, name, group.place.clone(), message, help);
-            continue;
-        }
-        let above = landscape.above(&this);
-        if !above.iter().any(|name| named.contains(name)) {
-            let message = format!("no policy speaks of group `{name}`, nor of a group that it is in");
-            let help = "name it in a policy, or remove it";
-            found.warn(Lint::UnusedGroup, name, group.place.clone(), message, help);
+    let kinds = [("Group", &entities.groups), ("Role", &entities.roles), ("Tier", &entities.tiers)];
+    let used: HashSet<&EntityName> = entities.services.values().flat_map(|service| &service.parents).collect();
+    for (kind, declared) in kinds {
+        for (name, group) in declared {
+            let this = EntityName { kind: kind.to_owned(), id: name.clone() };
+            let what = shown(&this);
+            if landscape.members(&this).next().is_none() && !holds_services(landscape, &used, &this) {
+                let message = format!("{what} has no members");
+                let help = "put somebody into it, or remove it";
+                found.warn(Lint::EmptyGroup, name, group.place.clone(), message, help);
+            } else if !landscape.above(&this).iter().any(|name| named.contains(name)) {
+                let message = format!("no policy speaks of {what}, nor of anything that it is in");
+                let help = "name it in a policy, or remove it";
+                found.warn(Lint::UnusedGroup, name, group.place.clone(), message, help);
+            }
         }
     }
     let permitted = Permitted::of(landscape);
@@ -40,6 +41,11 @@ pub(super) fn look(landscape: &Landscape<'_>, found: &mut Found) {
             found.warn(Lint::CallerWithoutPermit, name, place.clone(), message, help);
         }
     }
+}
+
+/// Whether a service is in it, also by way of something else.
+fn holds_services(landscape: &Landscape<'_>, used: &HashSet<&EntityName>, name: &EntityName) -> bool {
+    used.iter().any(|parent| landscape.above(parent).contains(name))
 }
 
 /// Entities whose name stands in the scope or in the text of a policy.

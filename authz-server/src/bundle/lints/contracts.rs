@@ -3,7 +3,9 @@
 use super::places::Places;
 use super::{Found, Lint};
 use crate::bundle::landscape::{Landscape, full_name};
+use crate::bundle::openapi::{Model, Operation};
 use palisade_core::contract::{Matched, OperationClass};
+use palisade_core::media;
 use palisade_core::method::Method;
 use palisade_core::routes::Segment;
 use std::collections::BTreeMap;
@@ -19,6 +21,41 @@ pub(super) fn look(landscape: &Landscape<'_>, places: &Places<'_>, found: &mut F
     }
     for rivals in rivals.into_values() {
         ambiguous(&rivals, places, found);
+    }
+    let bundle = landscape.bundle;
+    for (settings, model) in bundle.services.iter().zip(&bundle.models) {
+        for operation in &model.operations {
+            if let Some(matched) = landscape.operation(&settings.name, &operation.id) {
+                body_not_judged(model, operation, matched, places, found);
+            }
+        }
+    }
+}
+
+/// A change whose body no schema describes. An upgrade says by itself that nothing of it is judged.
+fn body_not_judged(
+    model: &Model,
+    operation: &Operation,
+    matched: Matched<'_>,
+    places: &Places<'_>,
+    found: &mut Found,
+) {
+    if matched.operation.class == OperationClass::Read {
+        return;
+    }
+    let open: Vec<String> = operation
+        .body
+        .iter()
+        .flat_map(|body| &body.media)
+        .filter(|media| !media::is_json(&media.essence) || model.schema(media.schema).is_any())
+        .map(|media| format!("`{}`", media.essence))
+        .collect();
+    if !open.is_empty() {
+        let name = full_name(matched);
+        let message = format!("nothing judges what is in a body of `{name}`: {}", open.join(" or "));
+        let help = "of JSON, a schema can be judged; of anything else the head and the size are";
+        let place = places.operation(&matched.service.name, &operation.id);
+        found.warn(Lint::BodyNotJudged, &name, place, message, help);
     }
 }
 

@@ -26,6 +26,8 @@ choice! {
         PermitWithoutScope = "permit-without-scope",
         /// A policy whose scope holds no caller or no operation says something that never counts.
         PolicyNeverApplies = "policy-never-applies",
+        /// Letters that look like others make a policy say something else than is read.
+        MisleadingText = "misleading-text",
         /// A permit under a forbid that always wins permits nothing.
         PermitAlwaysForbidden = "permit-always-forbidden",
         /// Two policies that say the same: whoever changes one will believe that it counts.
@@ -44,6 +46,8 @@ choice! {
         CallerWithoutPermit = "caller-without-permit",
         /// A change that counts as a read is permitted, recorded and answered under failure like a read.
         ChangeAsRead = "change-as-read",
+        /// What is in such a body is for the service alone to judge: the contract says nothing of it that could be checked.
+        BodyNotJudged = "body-not-judged",
         /// Which of two paths takes a request is decided by their literals from left to right; readers may expect another.
         AmbiguousRoutes = "ambiguous-routes",
         /// `nullable` speaks of the `type` beside it; where there is none, `null` is what it was without it.
@@ -77,6 +81,7 @@ pub(super) fn look(bundle: &Bundle, documents: &Parsed<'_>, problems: &mut Probl
     callers::look(&landscape, &mut found);
     contracts::look(&landscape, &places, &mut found);
     found.problems.extend(bundle.models.iter().flat_map(|model| model.habits.iter().cloned()));
+    found.cedar(bundle.policies.warnings());
     problems.extend(allowed::without_allowed(found.problems, &bundle.palisade.lints, &places));
 }
 
@@ -87,6 +92,16 @@ struct Found {
 }
 
 impl Found {
+    /// What Cedar warns of, where it was not found already.
+    fn cedar(&mut self, warnings: &Problems) {
+        for warning in warnings.sorted() {
+            let same = |known: &Problem| (known.lint, &known.subject) == (warning.lint, &warning.subject);
+            if !self.problems.iter().any(same) {
+                self.problems.push(warning.clone());
+            }
+        }
+    }
+
     /// The subject is what `lints.allow` names to allow this one finding.
     fn warn(&mut self, lint: Lint, subject: &str, place: Place, message: String, help: impl Into<String>) {
         let problem = Problem::lint(place, lint, message).subject(subject).help(help);

@@ -38,8 +38,12 @@ impl Scene {
         Scene::copy(&workspace().join("tests/bundles/sound"))
     }
 
+    pub(super) fn empty() -> Scene {
+        Scene(tempfile::tempdir().unwrap())
+    }
+
     pub(super) fn copy(base: &Path) -> Scene {
-        let scene = Scene(tempfile::tempdir().unwrap());
+        let scene = Scene::empty();
         for path in files_below(base) {
             scene.write(&path, &fs::read(base.join(&path)).unwrap());
         }

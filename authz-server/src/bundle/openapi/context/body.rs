@@ -1,6 +1,6 @@
 //! Fields of JSON bodies that `service.yaml` names by pointers.
 
-use super::kind::{alternatives, kind_of};
+use super::kind::{STEPS_MAX, alternatives, kind_of};
 use crate::bundle::context::{ContextField, ContextPart, ListStyle, ValueKind};
 use crate::bundle::openapi::model::{Model, Operation, SchemaId, TypeSet};
 use crate::bundle::problem::Problem;
@@ -139,9 +139,12 @@ fn find(model: &Model, roots: &[SchemaId], keys: &[String]) -> Result<Field, Str
         required &= is_object_always(model, &at, depth)?;
         let mut found = Lookup::default();
         let mut everywhere = true;
+        let mut steps = STEPS_MAX;
         for schema in &at {
             let mut one = Lookup::default();
-            look(model, *schema, key, &mut one, DEPTH_MAX);
+            if look(model, *schema, key, &mut one, DEPTH_MAX, &mut steps).is_none() {
+                return Err(Stray::Other("its schema has too many alternatives".to_owned()));
+            }
             everywhere &= one.required;
             found.schemas.extend(one.schemas);
             found.known.extend(one.known);
@@ -182,28 +185,37 @@ struct Lookup {
     known: BTreeSet<String>,
 }
 
-/// Looks for a property in a schema and in all that apply to the same value.
-fn look(model: &Model, id: SchemaId, key: &str, found: &mut Lookup, depth: usize) {
-    let Some(depth) = depth.checked_sub(1) else { return };
+/// Looks for a property in a schema and in all that apply to the same value. `None`: there are too many.
+fn look(
+    model: &Model,
+    id: SchemaId,
+    key: &str,
+    found: &mut Lookup,
+    depth: usize,
+    steps: &mut usize,
+) -> Option<()> {
+    let depth = depth.checked_sub(1)?;
+    *steps = steps.checked_sub(1)?;
     let schema = model.schema(id);
     if let Some(object) = &schema.object {
         found.schemas.extend(object.property(key));
         found.required |= object.requires(key);
         found.known.extend(object.properties.iter().map(|(name, _)| name.to_string()));
     }
-    let Some(combined) = &schema.combined else { return };
+    let Some(combined) = &schema.combined else { return Some(()) };
     for branch in &combined.all_of {
-        look(model, *branch, key, found, depth);
+        look(model, *branch, key, found, depth, steps)?;
     }
     for choices in [&combined.one_of, &combined.any_of].into_iter().flatten() {
         let mut everywhere = !choices.is_empty();
         for choice in choices {
             let mut one = Lookup::default();
-            look(model, *choice, key, &mut one, depth);
+            look(model, *choice, key, &mut one, depth, steps)?;
             everywhere &= one.required;
             found.schemas.extend(one.schemas);
             found.known.extend(one.known);
         }
         found.required |= everywhere;
     }
+    Some(())
 }

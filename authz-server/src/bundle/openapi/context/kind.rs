@@ -9,6 +9,9 @@ const ALTERNATIVES_MAX: usize = 64;
 /// Deeper than people combine schemas.
 const DEPTH_MAX: usize = 32;
 
+/// Schemas that are looked at for one value: they may be combined so that each doubles the way.
+pub(super) const STEPS_MAX: usize = 4_096;
+
 /// Cedar's decimals.
 const PLACES_MAX: u32 = 4;
 
@@ -100,39 +103,48 @@ fn single(model: &Model, facets: &Facets<'_>, lists: bool) -> Result<Option<Valu
 /// What the values of a schema may be: one entry for each way through its `oneOf` and `anyOf`.
 pub(super) fn alternatives(model: &Model, schema: SchemaId) -> Result<Vec<Facets<'_>>, String> {
     let all = Facets { types: TypeSet::ANY, format: None, places: None, items: None };
-    narrow(model, schema, all, DEPTH_MAX).ok_or_else(|| "its schema has too many alternatives".to_owned())
+    let mut walk = Walk { model, steps: STEPS_MAX };
+    walk.narrow(schema, all, DEPTH_MAX).ok_or_else(|| "its schema has too many alternatives".to_owned())
 }
 
-fn narrow<'m>(model: &'m Model, id: SchemaId, facets: Facets<'m>, depth: usize) -> Option<Vec<Facets<'m>>> {
-    let depth = depth.checked_sub(1)?;
-    let schema = model.schema(id);
-    let mut ways = vec![facets.with(schema)];
-    let Some(combined) = &schema.combined else { return Some(ways) };
-    for branch in &combined.all_of {
-        ways = through(model, &ways, &[*branch], depth)?;
-    }
-    for choices in [&combined.one_of, &combined.any_of].into_iter().flatten() {
-        ways = through(model, &ways, choices, depth)?;
-    }
-    Some(ways)
-}
-
-fn through<'m>(
+struct Walk<'m> {
     model: &'m Model,
-    ways: &[Facets<'m>],
-    choices: &[SchemaId],
-    depth: usize,
-) -> Option<Vec<Facets<'m>>> {
-    let mut all = Vec::new();
-    for way in ways {
-        for choice in choices {
-            all.extend(narrow(model, *choice, way.clone(), depth)?);
-            if all.len() > ALTERNATIVES_MAX {
-                return None;
+    steps: usize,
+}
+
+impl<'m> Walk<'m> {
+    fn narrow(&mut self, id: SchemaId, facets: Facets<'m>, depth: usize) -> Option<Vec<Facets<'m>>> {
+        let depth = depth.checked_sub(1)?;
+        self.steps = self.steps.checked_sub(1)?;
+        let schema = self.model.schema(id);
+        let mut ways = vec![facets.with(schema)];
+        let Some(combined) = &schema.combined else { return Some(ways) };
+        for branch in &combined.all_of {
+            ways = self.through(&ways, &[*branch], depth)?;
+        }
+        for choices in [&combined.one_of, &combined.any_of].into_iter().flatten() {
+            ways = self.through(&ways, choices, depth)?;
+        }
+        Some(ways)
+    }
+
+    fn through(
+        &mut self,
+        ways: &[Facets<'m>],
+        choices: &[SchemaId],
+        depth: usize,
+    ) -> Option<Vec<Facets<'m>>> {
+        let mut all = Vec::new();
+        for way in ways {
+            for choice in choices {
+                all.extend(self.narrow(*choice, way.clone(), depth)?);
+                if all.len() > ALTERNATIVES_MAX {
+                    return None;
+                }
             }
         }
+        Some(all)
     }
-    Some(all)
 }
 
 impl<'m> Facets<'m> {

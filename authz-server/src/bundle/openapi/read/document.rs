@@ -79,7 +79,7 @@ impl<'d> Reading<'d> {
         }
         let security = self.requirements(fields);
         let bases = Bases { fixed: base.is_some(), document: self.base_of(base, fields) };
-        let mut paths: Vec<_> = self.named(fields.find("paths"), "the paths").collect();
+        let mut paths: Vec<_> = self.patterned(fields.find("paths"), "the paths").collect();
         paths.sort_by(|(one, _), (other, _)| one.text.cmp(&other.text));
         let mut operations = Vec::new();
         let mut found = 0;

@@ -194,14 +194,18 @@ impl<'d> Reading<'d> {
         }
     }
 
-    /// The entries of a map, without extensions.
-    fn named(
+    /// The entries of a map in which each key is a name that the author chose, `x-request-id` among them.
+    fn named(&mut self, node: Option<&'d Node>, what: &str) -> &'d [(Key, Node)] {
+        node.and_then(|node| self.map(node, what)).unwrap_or_default()
+    }
+
+    /// The entries of a map in which extensions stand beside keys of a form that is no extension's: paths, statuses.
+    fn patterned(
         &mut self,
         node: Option<&'d Node>,
         what: &str,
     ) -> impl Iterator<Item = &'d (Key, Node)> + use<'d> {
-        let entries = node.and_then(|node| self.map(node, what)).unwrap_or_default();
-        entries.iter().filter(|(key, _)| !is_extension(&key.text))
+        self.named(node, what).iter().filter(|(key, _)| !is_extension(&key.text))
     }
 
     fn list(&mut self, node: &'d Node) -> Option<&'d [Node]> {

@@ -162,7 +162,7 @@ impl<'d> Reading<'d> {
 
     fn responses(&mut self, fields: Fields<'d>) -> Vec<(Status, Arc<Response>)> {
         let mut responses = Vec::new();
-        for (key, node) in self.named(fields.find("responses"), "the responses") {
+        for (key, node) in self.patterned(fields.find("responses"), "the responses") {
             let status = self.status(key);
             let response = self.follow(node, Kind::Response).and_then(|node| self.response(node));
             responses.extend(status.zip(response));

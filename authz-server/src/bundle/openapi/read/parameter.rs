@@ -4,6 +4,8 @@ use super::{Fields, Reading, keys};
 use crate::bundle::openapi::model::{Parameter, ParameterForm, ParameterPart, Style};
 use crate::bundle::problem::Problem;
 use crate::bundle::yaml::{Node, Span};
+use palisade_core::path::Target;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::sync::Arc;
 
 /// A header without its name, which is the key that it stands under.
@@ -81,6 +83,15 @@ impl<'d> Reading<'d> {
             return None;
         };
         let name = self.text(node)?;
+        if part == Some(ParameterPart::Query) {
+            let query = format!("/?{}=", utf8_percent_encode(name, NON_ALPHANUMERIC));
+            if let Err(reason) = Target::parse(query.as_bytes()) {
+                let message =
+                    format!("no request can have the query parameter `{name}`: {}", reason.explains());
+                self.wrong(node.at, message, "rename it, or serve the operation without Palisade");
+                return None;
+            }
+        }
         if part != Some(ParameterPart::Header) && !name.is_empty() {
             return Some(name.into());
         }

@@ -47,9 +47,8 @@ impl<'d> Reading<'d> {
         (rules != ObjectRules::default()).then(|| Box::new(rules))
     }
 
-    /// The entries of a map whose keys are the author's, extensions among them: a property may be called `x-id`.
     fn entries(&mut self, fields: Fields<'d>, key: &str) -> &'d [(Key, Node)] {
-        fields.find(key).and_then(|node| self.map(node, &format!("`{key}`"))).unwrap_or_default()
+        self.named(fields.find(key), &format!("`{key}`"))
     }
 
     fn schemas_by_name(&mut self, fields: Fields<'d>, key: &str) -> Box<[(Box<str>, SchemaId)]> {

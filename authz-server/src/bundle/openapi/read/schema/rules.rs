@@ -46,6 +46,10 @@ impl<'d> Reading<'d> {
                 self.wrong(node.at, "OpenAPI 3.0 has no lists of types", help);
                 TypeSet::NONE
             }
+            Value::List(items) if items.is_empty() => {
+                self.wrong(node.at, "`type` is empty", "no value could be sent; name those that can");
+                TypeSet::ANY
+            }
             Value::List(items) => {
                 items.iter().fold(TypeSet::NONE, |types, item| types.union(self.one_type(item)))
             }
