@@ -293,5 +293,9 @@ fn entry() -> Entry {
         handoff: "current".to_owned(),
         latency_us: 83,
         shadow: None,
+        verdict: None,
+        attempt: None,
+        request_digest: None,
+        asked: None,
     })
 }

@@ -295,6 +295,10 @@ fn decision(id: &str, at_ms: u64) -> Decision {
         handoff: "current".to_owned(),
         latency_us: 83,
         shadow: None,
+        verdict: None,
+        attempt: None,
+        request_digest: None,
+        asked: None,
     }
 }
 

@@ -45,7 +45,7 @@ fn recorded(rig: &Rig) -> BTreeMap<String, usize> {
             .into_iter()
             .filter_map(|entry| match entry {
                 palisade::ledger::Entry::Decision(decision) => Some(decision),
-                palisade::ledger::Entry::Outcome(_) | palisade::ledger::Entry::Admin(_) => None,
+                _ => None,
             })
             .collect();
         (decisions.len() == made).then_some(decisions)

@@ -10,6 +10,7 @@
 //!
 //! INVARIANT: no query is ever stored; it may carry secrets, and whoever fills an entry may have forgotten it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -25,6 +26,7 @@ use crate::frame::{FrameError, Kind, Stored};
 )]
 pub enum Entry {
     Decision(Decision),
+    Refusal(Refusal),
     Outcome(Outcome),
     Admin(Admin),
 }
@@ -70,6 +72,91 @@ pub struct Decision {
     /// What would have been decided if the shadow policies counted; only where that is something else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadow>,
+    /// What the filter concluded, as its handoff vouches for it; absent where no handoff did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Passed>,
+    /// Which try of its caller this is, by the word of the proxies before; 1 proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// A keyed digest of method, authority, path, query and the body that the server saw, in hexadecimal: equal requests
+    /// join, and whoever has the key can show that one was this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_digest: Option<String>,
+    /// What the policies were asked beside caller, operation, host and path. Absent where they were not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
+}
+
+/// The filter's verdict `pass`, and what it found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Passed {
+    /// The body was held until the filter had judged it.
+    pub body_judged: bool,
+    pub grpc: bool,
+    pub upgrade: bool,
+}
+
+/// The values of a request that policies could ask for, by name, each as JSON: numbers as numbers, lists as lists,
+/// decimals and addresses as texts. What the request did not have is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub path: BTreeMap<String, serde_json::Value>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub query: BTreeMap<String, serde_json::Value>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub header: BTreeMap<String, serde_json::Value>,
+    /// By JSON pointer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub body: BTreeMap<String, serde_json::Value>,
+    /// What the bundle masks, by part and name as in `query.token`: a keyed digest of the value, or null where it was
+    /// dropped.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub masked: BTreeMap<String, Option<String>>,
+    /// Those of `masked` that policies of this operation read: the decision cannot be made again from this entry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_replayable: Vec<String>,
+}
+
+/// What the filter itself concluded against a request, by its own report. The server was not asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The call id, a UUID in its usual text form.
+    pub call_id: String,
+    /// Since the Unix epoch, by the clock of the filter.
+    pub at_ms: u64,
+    pub verdict: Verdict,
+    /// The stable code that the caller is told.
+    pub reason: String,
+    /// Empty, like `operation`, where no contract claims the request or its head could not be read.
+    pub service: String,
+    pub operation: String,
+    pub method: String,
+    pub host: String,
+    /// Whatever follows a `?` or `#` is left out when stored.
+    #[serde(serialize_with = "without_query")]
+    pub path: String,
+    /// The identity in the peer's certificate, as the proxy verified it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// Which try of its caller this is, by the word of the proxies before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// In hexadecimal.
+    pub bundle_digest: String,
+    /// The VM of the filter that reports, and the report's number there, counted from 0: a number that is missing was lost.
+    pub vm: String,
+    pub sequence: u64,
+}
+
+/// The filter's conclusion against a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It breaks a rule.
+    Reject,
+    /// It is one too many.
+    Shed,
 }
 
 /// A decision that was not made.
@@ -145,7 +232,7 @@ pub struct Admin {
     pub detail: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AdminEvent {
     Start,
@@ -164,12 +251,41 @@ pub enum AdminEvent {
     EntriesDeleted {
         before: u64,
     },
+    /// So many reports of one VM of a filter, from this number on, will never come.
+    ReportsLost {
+        vm: String,
+        from: u64,
+        count: u64,
+    },
+    /// Of the calls that the entries from `from` to before `to` tell of, so many have no outcome.
+    OutcomesMissing {
+        from: u64,
+        to: u64,
+        count: u64,
+    },
+    /// One caller has far more of something than it usually has.
+    Spike(Spike),
+}
+
+/// More than usual of something that should be rare, by one caller.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Spike {
+    /// `bad_request`, `unauthorised_write` or `denial`.
+    pub kind: String,
+    pub caller: String,
+    pub service: String,
+    pub operation: String,
+    /// How many there were in the window, and how many there usually are.
+    pub count: u64,
+    pub usual: u64,
+    pub window_s: u64,
 }
 
 impl Entry {
     pub fn kind(&self) -> Kind {
         match self {
             Entry::Decision(_) => Kind::Decision,
+            Entry::Refusal(_) => Kind::Refusal,
             Entry::Outcome(_) => Kind::Outcome,
             Entry::Admin(_) => Kind::Admin,
         }
@@ -187,6 +303,7 @@ impl Entry {
     pub(crate) fn write_to(&self, into: &mut Vec<u8>) -> Result<(), AppendError> {
         let written = match self {
             Entry::Decision(decision) => serde_json::to_writer(into, decision),
+            Entry::Refusal(refusal) => serde_json::to_writer(into, refusal),
             Entry::Outcome(outcome) => serde_json::to_writer(into, outcome),
             Entry::Admin(admin) => serde_json::to_writer(into, admin),
         };
@@ -200,6 +317,7 @@ impl Entry {
         }
         let entry = match kind {
             Kind::Decision => serde_json::from_slice(stored).map(Entry::Decision),
+            Kind::Refusal => serde_json::from_slice(stored).map(Entry::Refusal),
             Kind::Outcome => serde_json::from_slice(stored).map(Entry::Outcome),
             Kind::Admin => serde_json::from_slice(stored).map(Entry::Admin),
         };

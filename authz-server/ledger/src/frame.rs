@@ -30,23 +30,25 @@ pub enum Kind {
     Decision,
     Outcome,
     Admin,
+    Refusal,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 3] = [Kind::Decision, Kind::Outcome, Kind::Admin];
+    pub const ALL: [Kind; 4] = [Kind::Decision, Kind::Outcome, Kind::Admin, Kind::Refusal];
 
     pub fn code(self) -> u8 {
         match self {
             Kind::Decision => 1,
             Kind::Outcome => 2,
             Kind::Admin => 3,
+            Kind::Refusal => 4,
         }
     }
 
     /// The newest version of this kind's encoding, which is what gets written; versions count from 1.
     pub fn version(self) -> u8 {
         match self {
-            Kind::Decision | Kind::Outcome | Kind::Admin => 1,
+            Kind::Decision | Kind::Outcome | Kind::Admin | Kind::Refusal => 1,
         }
     }
 
@@ -55,6 +57,7 @@ impl Kind {
             Kind::Decision => "decision",
             Kind::Outcome => "outcome",
             Kind::Admin => "admin",
+            Kind::Refusal => "refusal",
         }
     }
 

@@ -36,7 +36,10 @@ mod walk;
 mod writer;
 
 pub use checkpoint::{Checkpoint, VerifierKey};
-pub use entry::{Admin, AdminEvent, Conclusion, Decision, Entry, EntryError, Epoch, Outcome, Proof, Shadow};
+pub use entry::{
+    Admin, AdminEvent, Asked, Conclusion, Decision, Entry, EntryError, Epoch, Outcome, Passed, Proof,
+    Refusal, Shadow, Spike, Verdict,
+};
 pub use error::{
     AppendError, ChainError, CheckpointError, Corruption, FileError, FormatError, KeyError, LedgerError,
     ReadError,

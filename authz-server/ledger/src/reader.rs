@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::entry::{Decision, Entry, Outcome};
+use crate::entry::{Decision, Entry, Outcome, Refusal};
 use crate::error::ReadError;
 use crate::file::{Disk, Files};
 use crate::limits::POLL_ENTRIES_MAX;
@@ -87,12 +87,14 @@ impl<D: Files> Iterator for Entries<D> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     pub decision: Option<Recorded<Decision>>,
+    /// What the filter itself said to it.
+    pub refusal: Option<Recorded<Refusal>>,
     pub outcomes: Vec<Recorded<Outcome>>,
 }
 
 /// Looks for a call by its decision id, through the whole ledger. `None` if nothing was recorded of it.
 pub fn find(dir: &Path, decision_id: &str) -> Result<Option<Found>, ReadError> {
-    let mut found = Found { decision: None, outcomes: Vec::new() };
+    let mut found = Found { decision: None, refusal: None, outcomes: Vec::new() };
     for recorded in Entries::open(dir)? {
         let Recorded { index, offset, leaf_hash, entry } = recorded?;
         match entry {
@@ -103,10 +105,15 @@ pub fn find(dir: &Path, decision_id: &str) -> Result<Option<Found>, ReadError> {
             Entry::Outcome(entry) if entry.call_id.as_deref() == Some(decision_id) => {
                 found.outcomes.push(Recorded { index, offset, leaf_hash, entry });
             }
-            Entry::Decision(_) | Entry::Outcome(_) | Entry::Admin(_) => {}
+            Entry::Refusal(entry) if entry.call_id == decision_id => {
+                // A report that was repeated is the same one.
+                found.refusal.get_or_insert(Recorded { index, offset, leaf_hash, entry });
+            }
+            Entry::Decision(_) | Entry::Refusal(_) | Entry::Outcome(_) | Entry::Admin(_) => {}
         }
     }
-    Ok((found.decision.is_some() || !found.outcomes.is_empty()).then_some(found))
+    let known = found.decision.is_some() || found.refusal.is_some() || !found.outcomes.is_empty();
+    Ok(known.then_some(found))
 }
 
 /// A live tail: gives what was recorded since the last poll.

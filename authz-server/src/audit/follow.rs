@@ -68,7 +68,7 @@ impl Follow {
                 Entry::Outcome(entry) => {
                     shown.extend(self.end(trail, note, Recorded { index, offset, leaf_hash, entry })?);
                 }
-                Entry::Admin(_) => {}
+                Entry::Refusal(_) | Entry::Admin(_) => {}
             }
         }
         while let Some((_, held)) = self.held.first_key_value()

@@ -63,7 +63,7 @@ fn assemble(hit: &Hit, entries: &BTreeMap<u64, Recorded>) -> Result<Call, IndexE
         Some(Entry::Outcome(_)) if hit.outcome == Some(hit.call) => {
             Ok(Call::Undecided { outcome: outcome(hit.call, entries)? })
         }
-        Some(Entry::Outcome(_) | Entry::Admin(_)) | None => Err(misplaced(hit.call)),
+        Some(Entry::Outcome(_) | Entry::Refusal(_) | Entry::Admin(_)) | None => Err(misplaced(hit.call)),
     }
 }
 

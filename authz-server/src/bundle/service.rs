@@ -92,7 +92,8 @@ fn check_hosts(services: &mut [ServiceRead], problems: &mut Problems) {
         for (host, place) in std::mem::take(&mut service.hosts) {
             if host == canary::HOST {
                 let problem = Problem::new(place, format!("host `{host}` belongs to the canary"));
-                problems.push(problem.help("requests to it show that the proxy is whole; choose another name"));
+                problems
+                    .push(problem.help("requests to it show that the proxy is whole; choose another name"));
             } else if let Some((other, first)) = known.get(&host) {
                 let message = if *other == name {
                     format!("host `{host}` is written twice")

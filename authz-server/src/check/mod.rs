@@ -146,6 +146,10 @@ impl Decider {
             handoff: String::new(),
             latency_us: 0,
             shadow: None,
+            verdict: None,
+            attempt: None,
+            request_digest: None,
+            asked: None,
         }
     }
 }

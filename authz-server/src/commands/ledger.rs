@@ -221,6 +221,7 @@ fn show(dir: &Path, from: u64) -> ExitCode {
         };
         let (kind, value) = match &recorded.entry {
             Entry::Decision(decision) => ("decision", serde_json::to_value(decision)),
+            Entry::Refusal(refusal) => ("refusal", serde_json::to_value(refusal)),
             Entry::Outcome(outcome) => ("outcome", serde_json::to_value(outcome)),
             Entry::Admin(admin) => ("admin", serde_json::to_value(admin)),
         };

@@ -88,7 +88,7 @@ impl Line {
         match entry {
             Entry::Decision(decision) => Some(Line::of_decision(decision)),
             Entry::Outcome(outcome) => Line::of_refusal(outcome),
-            Entry::Admin(_) => None,
+            Entry::Refusal(_) | Entry::Admin(_) => None,
         }
     }
 
@@ -195,6 +195,10 @@ mod tests {
             handoff: "current".to_owned(),
             latency_us: 1294,
             shadow: None,
+            verdict: None,
+            attempt: None,
+            request_digest: None,
+            asked: None,
         }
     }
 

@@ -26,6 +26,10 @@ pub(crate) fn decision(decision_id: &str) -> Entry {
         handoff: "current".to_owned(),
         latency_us: 412,
         shadow: None,
+        verdict: None,
+        attempt: None,
+        request_digest: None,
+        asked: None,
     })
 }
 

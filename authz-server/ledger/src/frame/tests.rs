@@ -40,7 +40,7 @@ fn the_bytes_of_a_frame_are_fixed() {
 #[test]
 fn the_codes_of_kinds_are_fixed() {
     let codes = Kind::ALL.map(|kind| (kind.code(), kind.name(), kind.version()));
-    assert_eq!(codes, [(1, "decision", 1), (2, "outcome", 1), (3, "admin", 1)]);
+    assert_eq!(codes, [(1, "decision", 1), (2, "outcome", 1), (3, "admin", 1), (4, "refusal", 1)]);
 }
 
 #[test]

@@ -136,7 +136,7 @@ impl Feed {
         match &recorded.entry {
             Entry::Decision(decision) => self.add_decision(batch, position, decision)?,
             Entry::Outcome(outcome) => self.add_outcome(batch, position, outcome)?,
-            Entry::Admin(_) => {}
+            Entry::Refusal(_) | Entry::Admin(_) => {}
         }
         self.done = recorded.index.saturating_add(1);
         self.last_leaf = Some(recorded.leaf_hash);

@@ -71,7 +71,7 @@ fn walk(entries: &[Entry]) -> Vec<Walked> {
                     first_outcome.entry(id.as_str()).or_insert((position, outcome));
                 }
             }
-            Entry::Admin(_) => {}
+            Entry::Refusal(_) | Entry::Admin(_) => {}
         }
     }
     let mut calls = Vec::new();
@@ -94,7 +94,7 @@ fn walk(entries: &[Entry]) -> Vec<Walked> {
                     calls.push(Walked { position, decision: None, outcome, has_its_id: true });
                 }
             }
-            Entry::Admin(_) => {}
+            Entry::Refusal(_) | Entry::Admin(_) => {}
         }
     }
     calls

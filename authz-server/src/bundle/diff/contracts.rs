@@ -78,7 +78,8 @@ fn operations(bundle: &Bundle) -> BTreeMap<String, Described<'_>> {
         .map(|matched| {
             let index = usize::try_from(matched.index.0).unwrap_or(usize::MAX);
             let declared = models.get(matched.service.name.as_ref()).copied();
-            let declared = declared.and_then(|model| Some((model, model.operation(&matched.operation.name)?)));
+            let declared =
+                declared.and_then(|model| Some((model, model.operation(&matched.operation.name)?)));
             let context = bundle.contexts.get(index);
             (full_name(*matched), Described { matched: *matched, context, declared })
         })
@@ -184,10 +185,7 @@ fn context(found: &mut Found, name: &str, old: Option<&OperationContext>, new: O
     for (key, field) in &new {
         match old.get(key) {
             None => {
-                found
-                    .change(Area::Validation, Kind::Added, name)
-                    .what(key)
-                    .after(kind(&field.kind));
+                found.change(Area::Validation, Kind::Added, name).what(key).after(kind(&field.kind));
             }
             Some(known) => {
                 let shown = |field: &ContextField| {

@@ -36,7 +36,7 @@ pub(super) fn compare(found: &mut Found, name: &str, before: &Facts, after: &Fac
         match before.get(at) {
             None => {
                 let tightened = is == NOTHING || parts(is).contains(&"required");
-            let direction = tightened.then_some(Direction::Tightened);
+                let direction = tightened.then_some(Direction::Tightened);
                 let said = found.change(Area::Validation, Kind::Added, name).what(at);
                 said.after(is.clone()).direction(direction);
             }
@@ -161,7 +161,10 @@ impl<'t> Rule<'t> {
 
 /// The range among these that is about the same thing.
 fn partner<'t>(parts: &[&'t str], about: &str) -> Option<&'t str> {
-    parts.iter().copied().find(|part| matches!(Rule::of(part), Rule::Range { about: other, .. } if other == about))
+    parts
+        .iter()
+        .copied()
+        .find(|part| matches!(Rule::of(part), Rule::Range { about: other, .. } if other == about))
 }
 
 fn ranges(before: &str, after: &str) -> Option<Direction> {
@@ -189,7 +192,8 @@ mod tests {
 
     #[test]
     fn a_direction_is_told_only_where_all_parts_lead_the_same_way() {
-        let check = |before, after, expected| assert_eq!(direction(before, after), expected, "{before} → {after}");
+        let check =
+            |before, after, expected| assert_eq!(direction(before, after), expected, "{before} → {after}");
         let (tightened, loosened) = (Some(Direction::Tightened), Some(Direction::Loosened));
         check("integer, 1 to 100, optional", "integer, 1 to 50, optional", tightened);
         check("integer, 1 to 100, optional", "integer, from 1, optional", loosened);

@@ -11,7 +11,8 @@ pub(super) fn look(landscape: &Landscape<'_>, found: &mut Found) {
     let entities = &landscape.bundle.entities;
     let named = named_in_policies(landscape);
     let kinds = [("Group", &entities.groups), ("Role", &entities.roles), ("Tier", &entities.tiers)];
-    let used: HashSet<&EntityName> = entities.services.values().flat_map(|service| &service.parents).collect();
+    let used: HashSet<&EntityName> =
+        entities.services.values().flat_map(|service| &service.parents).collect();
     for (kind, declared) in kinds {
         for (name, group) in declared {
             let this = EntityName { kind: kind.to_owned(), id: name.clone() };
