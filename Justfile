@@ -42,6 +42,10 @@ audit-scale *args:
 kills count="10000":
     PALISADE_KILLS={{count}} cargo test --release -p tests --test e2e -- --nocapture survives_sigkill
 
+# Half an hour of mixed calls: memory stays flat, every call is recorded
+soak seconds="1800":
+    PALISADE_SOAK_S={{seconds}} cargo test --release -p tests --test e2e -- --nocapture soak::
+
 # Reloads under load, full size: no request fails, no decision mixes two bundles, memory stays flat
 reloads count="10000":
     PALISADE_RELOADS={{count}} cargo test --release -p tests --test e2e -- --nocapture reload::storm

@@ -30,5 +30,6 @@ mod reload;
 mod scale;
 mod server_links;
 mod skew;
+mod soak;
 mod test_command;
 mod tidy;
