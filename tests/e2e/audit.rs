@@ -313,6 +313,7 @@ fn outcome(id: &str, at_ms: u64) -> Outcome {
         request_bytes: 120,
         response_bytes: 300,
         upstream: Some("orders".to_owned()),
+        upstream_host: Some("10.0.0.7:8080".to_owned()),
         method: "GET".to_owned(),
         host: "orders".to_owned(),
         path: "/orders/o-1".to_owned(),

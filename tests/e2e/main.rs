@@ -23,6 +23,7 @@ mod grpc;
 mod handoff;
 mod identity;
 mod istio;
+mod kills;
 mod ledger_faults;
 mod outage;
 mod outcomes;

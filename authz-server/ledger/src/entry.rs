@@ -210,8 +210,12 @@ pub struct Outcome {
     pub duration_us: u64,
     pub request_bytes: u64,
     pub response_bytes: u64,
+    /// The proxy's name for the service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
+    /// The address that the call was sent to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream_host: Option<String>,
     pub method: String,
     pub host: String,
     /// Whatever follows a `?` or `#` is left out when stored.

@@ -43,7 +43,8 @@ pub(crate) fn outcome(call_id: Option<&str>) -> Entry {
         duration_us: 9_001,
         request_bytes: 42,
         response_bytes: 17,
-        upstream: Some("127.0.0.1:9000".to_owned()),
+        upstream: Some("service-orders".to_owned()),
+        upstream_host: Some("127.0.0.1:9000".to_owned()),
         method: "POST".to_owned(),
         host: "orders".to_owned(),
         path: "/orders".to_owned(),
@@ -83,7 +84,8 @@ fn the_stored_form_of_each_kind_is_fixed() {
         concat!(
             r#"{"call_id":"018f0000-0000-7000-8000-000000000001","at_ms":1760000000456,"status":201,"#,
             r#""details":"via_upstream","flags":[],"duration_us":9001,"request_bytes":42,"response_bytes":17,"#,
-            r#""upstream":"127.0.0.1:9000","method":"POST","host":"orders","path":"/orders"}"#,
+            r#""upstream":"service-orders","upstream_host":"127.0.0.1:9000","method":"POST","host":"orders","#,
+            r#""path":"/orders"}"#,
         )
     );
     assert_eq!(
