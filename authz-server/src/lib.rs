@@ -10,6 +10,7 @@ pub mod cedar;
 pub mod check;
 pub mod commands;
 pub mod dev;
+pub mod digests;
 pub mod envoy;
 pub mod identity;
 pub mod ledger;
