@@ -15,6 +15,7 @@ pub mod envoy;
 pub mod identity;
 pub mod ledger;
 pub mod reload;
+pub mod replay;
 pub mod secrets;
 pub mod serve;
 pub mod state;
