@@ -78,6 +78,10 @@ ledger-recovery entries="2000000":
 ledger-faults places="60":
     PALISADE_FAULTS={{places}} cargo test --release --workspace --test e2e -- --nocapture ledger_faults
 
+# Recorded decisions made again from their entries, full size: every one comes out as it was
+replays count="1000000":
+    PALISADE_REPLAYS={{count}} cargo test --release -p palisade --lib -- --nocapture replay::tests::what_was_decided
+
 # Known vulnerabilities; needs the advisory database
 advisories:
     cargo deny check advisories

@@ -106,13 +106,13 @@ fn a_write_is_synced_before_its_decision_is_sent() {
 
 /// Lines of the trace at which the entry was written, a sync after that returned, and the decision left.
 #[derive(Debug, Default)]
-struct Order {
-    written: Option<usize>,
-    synced: Option<usize>,
-    reply: Option<usize>,
+pub(crate) struct Order {
+    pub(crate) written: Option<usize>,
+    pub(crate) synced: Option<usize>,
+    pub(crate) reply: Option<usize>,
 }
 
-fn order_of(trace: &str, id: &str) -> Order {
+pub(crate) fn order_of(trace: &str, id: &str) -> Order {
     let mut order = Order::default();
     for (number, line) in trace.lines().enumerate() {
         let to_socket = line.contains("<TCP") || line.contains("<UNIX") || line.contains("<socket:");

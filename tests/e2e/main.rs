@@ -17,6 +17,7 @@ mod core_in_wasm;
 mod corpora;
 mod drills;
 mod durability;
+mod entries;
 mod facts;
 mod full_disk;
 mod grpc;

@@ -131,6 +131,9 @@ pub async fn serve(
         record(&service, AdminEvent::KeyCreated, format!("checkpoints are signed by {}", key.verifier))
             .await?;
     }
+    if let Some(key) = &state.digest_key_created {
+        record(&service, AdminEvent::KeyCreated, key.detail()).await?;
+    }
     record(
         &service,
         AdminEvent::Start,
@@ -229,6 +232,14 @@ fn open(settings: &Settings) -> Result<Opened, ServeError> {
              where the ledger will be verified"
         );
     }
+    if let Some(key) = &state.digest_key_created {
+        tracing::warn!(
+            path = %key.path.display(),
+            detail = key.detail(),
+            "a key was made for the digests in the ledger: whoever has it can try values until one fits, so keep it on this \
+             machine; with a copy elsewhere digests go on joining when the machine is lost"
+        );
+    }
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(|error| fail(format!("the system gives no randomness: {error}")))?;
     let reloads = reload::prepare().map_err(|error| fail(format!("files cannot be watched: {error}")))?;
@@ -242,6 +253,7 @@ fn open(settings: &Settings) -> Result<Opened, ServeError> {
         api_keys: begun.api_keys.map(Arc::new),
         epoch: state.epoch.clone(),
         previous: state.previous.clone(),
+        digests: state.digests.clone(),
     };
     let link = (reloads.orders(), Status::begin(started));
     let service = Service::new(decider, link, ledger, Arc::new(metrics), seed);
