@@ -8,6 +8,7 @@ use crate::reload::ReloadMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use std::collections::BTreeSet;
@@ -44,6 +45,8 @@ pub struct Metrics {
     not_recorded: Counter,
     outcomes: Counter,
     outcomes_not_recorded: Counter,
+    outcomes_missing: Counter,
+    index_entries: Gauge,
     workloads: Mutex<BTreeSet<String>>,
     pub reloads: ReloadMetrics,
 }
@@ -86,6 +89,17 @@ impl Default for Metrics {
             "outcomes_not_recorded",
             "Entries of the access log that could not be stored",
         );
+        let outcomes_missing = counter(
+            &mut registry,
+            "outcomes_missing",
+            "Calls whose end the access log never told, as far as they were entered into the ledger",
+        );
+        let index_entries = Gauge::default();
+        registry.register(
+            "index_entries",
+            "Entries of the ledger that can be found by the index",
+            index_entries.clone(),
+        );
         // 50 µs to 1.6 s: from a decision without a sync to far beyond the proxy's patience.
         let latency_seconds = Histogram::new(exponential_buckets(0.000_05, 2.0, 16));
         registry.register(
@@ -104,6 +118,8 @@ impl Default for Metrics {
             not_recorded,
             outcomes,
             outcomes_not_recorded,
+            outcomes_missing,
+            index_entries,
             workloads: Mutex::default(),
             reloads,
         }
@@ -156,6 +172,14 @@ impl Metrics {
         } else {
             self.outcomes_not_recorded.inc()
         };
+    }
+
+    pub fn outcomes_missing(&self, count: u64) {
+        self.outcomes_missing.inc_by(count);
+    }
+
+    pub fn indexed(&self, entries: u64) {
+        self.index_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 
     /// The text that Prometheus scrapes.

@@ -19,6 +19,7 @@ mod drills;
 mod durability;
 mod facts;
 mod full_disk;
+mod gaps;
 mod grpc;
 mod handoff;
 mod identity;

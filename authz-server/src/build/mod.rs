@@ -25,7 +25,7 @@ mod yaml;
 pub use error::{BuildError, WiringProblem};
 pub use filters::{CALL_ID_STATE, EXT_AUTHZ_FILTER, PALISADE_FILTER, SECRET_VARIABLE};
 pub use rendered::{BOOTSTRAP_FILE, CONTRACT_FILE, EXTENSION_FILE, File, Rendered};
-pub(crate) use settings::CHECK_TIMEOUT_MS;
+pub(crate) use settings::{CALL_LASTS_MAX, CHECK_TIMEOUT_MS};
 pub use wiring::{
     Address, AddressError, MutualTls, Server, ServerLink, Target, Upstream, UpstreamProtocol, Wiring,
 };

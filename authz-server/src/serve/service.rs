@@ -90,7 +90,7 @@ impl Service {
         &self.ledger
     }
 
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
