@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod reload;
 pub mod secrets;
 pub mod serve;
+pub mod spikes;
 pub mod state;
 pub mod telemetry;
 pub mod testing;

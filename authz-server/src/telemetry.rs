@@ -5,6 +5,7 @@
 use crate::check::{Concluded, Decision};
 use crate::ledger::{Ledger, LedgerMetrics};
 use crate::reload::ReloadMetrics;
+use crate::spikes::Kind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -33,6 +34,11 @@ struct HandoffLabels {
     state: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SpikeLabels {
+    kind: String,
+}
+
 /// What the server counts.
 #[derive(Debug)]
 pub struct Metrics {
@@ -46,7 +52,9 @@ pub struct Metrics {
     outcomes: Counter,
     outcomes_not_recorded: Counter,
     outcomes_missing: Counter,
+    reports_lost: Counter,
     index_entries: Gauge,
+    spikes: Family<SpikeLabels, Counter>,
     workloads: Mutex<BTreeSet<String>>,
     pub reloads: ReloadMetrics,
 }
@@ -94,12 +102,23 @@ impl Default for Metrics {
             "outcomes_missing",
             "Calls whose end the access log never told, as far as they were entered into the ledger",
         );
+        let reports_lost = counter(
+            &mut registry,
+            "reports_lost",
+            "Reports of filters that will never come, as far as it is known",
+        );
         let index_entries = Gauge::default();
         registry.register(
             "index_entries",
             "Entries of the ledger that can be found by the index",
             index_entries.clone(),
         );
+        let spikes = Family::<SpikeLabels, Counter>::default();
+        registry.register("spikes", "Spikes that were told, by kind", spikes.clone());
+        for kind in Kind::ALL {
+            // A counter that begins with 1 has no increase.
+            drop(spikes.get_or_create(&SpikeLabels { kind: kind.name().to_owned() }));
+        }
         // 50 µs to 1.6 s: from a decision without a sync to far beyond the proxy's patience.
         let latency_seconds = Histogram::new(exponential_buckets(0.000_05, 2.0, 16));
         registry.register(
@@ -119,7 +138,9 @@ impl Default for Metrics {
             outcomes,
             outcomes_not_recorded,
             outcomes_missing,
+            reports_lost,
             index_entries,
+            spikes,
             workloads: Mutex::default(),
             reloads,
         }
@@ -178,8 +199,16 @@ impl Metrics {
         self.outcomes_missing.inc_by(count);
     }
 
+    pub fn reports_lost(&self, count: u64) {
+        self.reports_lost.inc_by(count);
+    }
+
     pub fn indexed(&self, entries: u64) {
         self.index_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    pub fn spike(&self, kind: &str) {
+        self.spikes.get_or_create(&SpikeLabels { kind: kind.to_owned() }).inc();
     }
 
     /// The text that Prometheus scrapes.

@@ -31,5 +31,6 @@ mod reload;
 mod scale;
 mod server_links;
 mod skew;
+mod spikes;
 mod test_command;
 mod tidy;
