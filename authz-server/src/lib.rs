@@ -18,6 +18,7 @@ pub mod reload;
 pub mod replay;
 pub mod secrets;
 pub mod serve;
+pub mod spikes;
 pub mod state;
 pub mod telemetry;
 pub mod testing;

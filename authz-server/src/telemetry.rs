@@ -5,9 +5,11 @@
 use crate::check::{Concluded, Decision};
 use crate::ledger::{Ledger, LedgerMetrics};
 use crate::reload::ReloadMetrics;
+use crate::spikes::Kind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use std::collections::BTreeSet;
@@ -32,6 +34,11 @@ struct HandoffLabels {
     state: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SpikeLabels {
+    kind: String,
+}
+
 /// What the server counts.
 #[derive(Debug)]
 pub struct Metrics {
@@ -44,6 +51,10 @@ pub struct Metrics {
     not_recorded: Counter,
     outcomes: Counter,
     outcomes_not_recorded: Counter,
+    outcomes_missing: Counter,
+    reports_lost: Counter,
+    index_entries: Gauge,
+    spikes: Family<SpikeLabels, Counter>,
     workloads: Mutex<BTreeSet<String>>,
     pub reloads: ReloadMetrics,
 }
@@ -86,6 +97,28 @@ impl Default for Metrics {
             "outcomes_not_recorded",
             "Entries of the access log that could not be stored",
         );
+        let outcomes_missing = counter(
+            &mut registry,
+            "outcomes_missing",
+            "Calls whose end the access log never told, as far as they were entered into the ledger",
+        );
+        let reports_lost = counter(
+            &mut registry,
+            "reports_lost",
+            "Reports of filters that will never come, as far as it is known",
+        );
+        let index_entries = Gauge::default();
+        registry.register(
+            "index_entries",
+            "Entries of the ledger that can be found by the index",
+            index_entries.clone(),
+        );
+        let spikes = Family::<SpikeLabels, Counter>::default();
+        registry.register("spikes", "Spikes that were told, by kind", spikes.clone());
+        for kind in Kind::ALL {
+            // A counter that begins with 1 has no increase.
+            drop(spikes.get_or_create(&SpikeLabels { kind: kind.name().to_owned() }));
+        }
         // 50 µs to 1.6 s: from a decision without a sync to far beyond the proxy's patience.
         let latency_seconds = Histogram::new(exponential_buckets(0.000_05, 2.0, 16));
         registry.register(
@@ -104,6 +137,10 @@ impl Default for Metrics {
             not_recorded,
             outcomes,
             outcomes_not_recorded,
+            outcomes_missing,
+            reports_lost,
+            index_entries,
+            spikes,
             workloads: Mutex::default(),
             reloads,
         }
@@ -156,6 +193,22 @@ impl Metrics {
         } else {
             self.outcomes_not_recorded.inc()
         };
+    }
+
+    pub fn outcomes_missing(&self, count: u64) {
+        self.outcomes_missing.inc_by(count);
+    }
+
+    pub fn reports_lost(&self, count: u64) {
+        self.reports_lost.inc_by(count);
+    }
+
+    pub fn indexed(&self, entries: u64) {
+        self.index_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    pub fn spike(&self, kind: &str) {
+        self.spikes.get_or_create(&SpikeLabels { kind: kind.to_owned() }).inc();
     }
 
     /// The text that Prometheus scrapes.

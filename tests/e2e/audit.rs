@@ -7,7 +7,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use palisade::ledger::{Conclusion, Decision, Entry, Epoch, Ledger, Outcome, Proof};
+use palisade::ledger::{
+    Asked, Conclusion, Decision, Entry, Epoch, Ledger, Outcome, Passed, Proof, Refusal, Shadow, Verdict,
+};
 use serde_json::Value;
 use tests::binaries;
 use tests::deadline::{eventually, poll};
@@ -35,6 +37,10 @@ fn found(arguments: &[&str], state: &Path) -> Vec<Value> {
         lines.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect();
     assert_eq!(output.status.code(), Some(if calls.is_empty() { 1 } else { 0 }), "{arguments:?}: {said}");
     calls
+}
+
+fn beginning(id: &str, characters: usize) -> &str {
+    id.get(..characters).expect("an id is longer")
 }
 
 fn texts(calls: &[Value], field: &str) -> Vec<String> {
@@ -76,7 +82,7 @@ fn every_call_is_found_by_who_what_and_why() {
     assert_eq!(ids(&["--reason", "policy_denied"]), [denied.as_str()]);
     assert_eq!(ids(&["--reason", "json_*", "--since", "10m"]), [refused.as_str()]);
     assert_eq!(ids(&["--decision", "reject"]), [refused.as_str()]);
-    assert_eq!(ids(&["--id", &denied[..23]]), [denied.as_str()]);
+    assert_eq!(ids(&["--id", beginning(&denied, 23)]), [denied.as_str()]);
     assert_eq!(ids(&["--who", client, "--limit", "1"]), [denied.as_str()], "the newest");
     assert_eq!(ids(&["--until", "yesterday"]), Vec::<String>::new());
     assert_eq!(ids(&["--slow", "1h"]), Vec::<String>::new());
@@ -143,8 +149,8 @@ fn why_shows_the_policies_of_the_very_bundle_and_of_no_other() {
     assert!(rejected.contains("REJECTED (json_syntax)") && rejected.contains("by  the filter"), "{rejected}");
 
     // An id may be cut off as long as it names one call.
-    assert_eq!(told(&read[..18]), allowed);
-    let several = run(&["why", &read[..8]], &state);
+    assert_eq!(told(beginning(&read, 18)), allowed);
+    let several = run(&["why", beginning(&read, 8)], &state);
     let said = String::from_utf8_lossy(&several.stderr).into_owned();
     assert_eq!(several.status.code(), Some(1), "{said}");
     assert!(said.contains("several decision ids begin with") && said.contains(&read), "{said}");
@@ -319,6 +325,152 @@ fn outcome(id: &str, at_ms: u64) -> Outcome {
         path: "/orders/o-1".to_owned(),
         filter_reason: None,
     }
+}
+
+/// A ledger with these entries.
+fn ledger_of(entries: &[Entry]) -> tempfile::TempDir {
+    let state = tempfile::tempdir().expect("a state directory");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let (ledger, _) = Ledger::open(&state.path().join("ledger")).expect("open the ledger");
+    for entry in entries {
+        runtime.block_on(ledger.append(entry)).expect("append");
+    }
+    runtime.block_on(ledger.close()).expect("close the ledger");
+    state
+}
+
+fn refusal(id: &str, verdict: Verdict) -> Refusal {
+    Refusal {
+        call_id: id.to_owned(),
+        at_ms: 1_795_255_200_000,
+        verdict,
+        reason: "json_syntax".to_owned(),
+        service: "orders".to_owned(),
+        operation: "createOrder".to_owned(),
+        method: "POST".to_owned(),
+        host: "orders".to_owned(),
+        path: "/orders".to_owned(),
+        peer: Some("spiffe://shop.example/ns/shop/sa/web".to_owned()),
+        attempt: Some(3),
+        bundle_digest: "28".repeat(32),
+        vm: "6b".repeat(8),
+        sequence: 7,
+    }
+}
+
+#[test]
+fn why_tells_what_policies_were_asked_and_what_was_masked() {
+    let id = "01a1fe3c-22e2-72bf-b97b-1a6e0801f315";
+    let asked = Asked {
+        query: [("limit".to_owned(), Value::from(10))].into(),
+        body: [("/item".to_owned(), Value::from("mug\u{1b}[2J"))].into(),
+        masked: [("query.token".to_owned(), Some("9a0b".to_owned())), ("body./card".to_owned(), None)].into(),
+        not_replayable: vec!["query.token".to_owned()],
+        ..Asked::default()
+    };
+    let shadow = Shadow { decision: Conclusion::Deny, policies: vec!["pages".to_owned()], errors: vec![] };
+    let full = Decision {
+        verdict: Some(Passed { body_judged: true, grpc: false, upgrade: false }),
+        attempt: Some(2),
+        request_digest: Some("5e".repeat(32)),
+        asked: Some(asked),
+        shadow: Some(shadow),
+        ..decision(id, 1_795_255_200_000)
+    };
+    let other = "01a1fe3c-22e2-72bf-b97b-1a6e0801f316";
+    let state = ledger_of(&[
+        Entry::Decision(full.clone()),
+        Entry::Outcome(outcome(id, 1_795_255_200_002)),
+        Entry::Decision(decision(other, 1_795_255_200_000)),
+    ]);
+    let told = String::from_utf8(run(&["why", id], state.path()).stdout).expect("text");
+    for part in [
+        "  filter  passed with its body judged\n",
+        " attempt  2\n",
+        &format!("  digest  {}\n", "5e".repeat(32)),
+        "   asked  query.limit = 10\n",
+        "body./item = \"mug\\u001b[2J\"\n",
+        "body./card is masked: nothing of it was kept\n",
+        "query.token is masked: only its digest 9a0b was kept\n",
+        "  replay  not possible from this entry: policies read query.token, which is masked\n",
+        "  shadow  with the shadow policies it would have been denied\n",
+        "    took  1.3 ms: 83 µs in the server until it was given to the ledger",
+        " entries  decision 0, outcome 1\n",
+    ] {
+        assert!(told.contains(part), "`{part}` in {told}");
+    }
+    let value: Value =
+        serde_json::from_slice(&run(&["why", id, "--json"], state.path()).stdout).expect("JSON");
+    assert_eq!(value["decision"]["entry"], serde_json::to_value(&full).expect("JSON"), "as it is");
+    let plain = String::from_utf8(run(&["why", other], state.path()).stdout).expect("text");
+    for absent in ["asked", "attempt", "digest", "replay", "shadow", "filter"] {
+        assert!(!plain.contains(&format!(" {absent}  ")), "`{absent}` in {plain}");
+    }
+}
+
+#[test]
+fn what_the_filter_reported_is_one_call_with_what_the_access_log_says() {
+    let [rejected, shed, decided] = [1, 2, 3].map(|n| format!("01a1fe3c-22e2-72bf-b97b-00000000000{n}"));
+    let at_ms = 1_795_255_200_000;
+    let state = ledger_of(&[
+        Entry::Outcome(Outcome { status: 400, ..outcome(&rejected, at_ms + 3) }),
+        Entry::Refusal(refusal(&rejected, Verdict::Reject)),
+        Entry::Refusal(refusal(&shed, Verdict::Shed)),
+        Entry::Decision(decision(&decided, at_ms)),
+        Entry::Refusal(refusal(&decided, Verdict::Reject)),
+        Entry::Refusal(refusal(&rejected, Verdict::Reject)),
+    ]);
+    for more in [&[][..], &["--from-ledger"]] {
+        let ids =
+            |arguments: &[&str]| texts(&found(&[&["audit"], arguments, more].concat(), state.path()), "id");
+        assert_eq!(ids(&[]), [rejected.as_str(), &shed, &decided]);
+        assert_eq!(ids(&["--decision", "reject"]), [rejected.as_str()]);
+        assert_eq!(ids(&["--decision", "shed", "--who", "*/sa/web"]), [shed.as_str()]);
+        assert_eq!(ids(&["--operation", "orders.createOrder", "--status", "400"]), [rejected.as_str()]);
+    }
+    let told = |id: &str| String::from_utf8(run(&["why", id], state.path()).stdout).expect("text");
+    for part in [
+        "REJECTED (json_syntax)",
+        "by  the filter, before the server was asked",
+        "who  spiffe://shop.example/ns/shop/sa/web (proven by the certificate of its connection)",
+        "what  orders.createOrder\n",
+        "attempt  3\n",
+        "report  number 7 of filter VM 6b6b6b6b6b6b6b6b\n",
+        "outcome  400",
+        "entries  refusal 1, outcome 0, refusal 5\n",
+    ] {
+        assert!(told(&rejected).contains(part), "`{part}` in {}", told(&rejected));
+    }
+    assert!(told(&shed).contains("SHED (json_syntax)"), "{}", told(&shed));
+    let both = told(&decided);
+    assert!(
+        both.contains("ALLOWED") && both.contains("reported that it refused the call all the same"),
+        "{both}"
+    );
+    let value: Value =
+        serde_json::from_slice(&run(&["why", &shed, "--json"], state.path()).stdout).expect("JSON");
+    assert_eq!(value["refusal"]["entry"]["verdict"], "shed");
+    assert_eq!(
+        (&value["decision"], &value["call"]["who"]),
+        (&Value::Null, &value["refusal"]["entry"]["peer"])
+    );
+}
+
+#[test]
+fn events_tell_what_happened_to_the_server() {
+    let rig = Rig::start(Target::Envoy, BundleUnderTest::Demo);
+    let state = rig.dir().join("state");
+    let starts = found(&["audit", "--events=start"], &state);
+    assert_eq!(texts(&starts, "event"), ["start"]);
+    let names = texts(&found(&["audit", "--events", "--since", "1h"], &state), "event");
+    assert!(names.contains(&"key_created".to_owned()) && names.contains(&"start".to_owned()), "{names:?}");
+    let output = run(&["audit", "--events=stop"], &state);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
+    assert!(said.contains("no such event; the ledger has: ") && said.contains("start"), "{said}");
+    let table = String::from_utf8(run(&["audit", "--events"], &state).stdout).expect("text");
+    assert!(table.starts_with("time (UTC)               event"), "{table}");
+    assert_eq!(run(&["audit", "--events", "--who", "web"], &state).status.code(), Some(2));
 }
 
 #[test]

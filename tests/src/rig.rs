@@ -105,6 +105,8 @@ pub struct Options {
     envoy_secret: Option<String>,
     /// Runs the server under strace.
     trace: Option<Trace>,
+    /// More of the server's command line.
+    server_args: Vec<String>,
     /// The rig is expected not to become ready; the test looks by itself.
     unready: bool,
 }
@@ -159,6 +161,12 @@ impl Options {
     #[must_use]
     pub fn trace_server(mut self, trace: Trace) -> Self {
         self.trace = Some(trace);
+        self
+    }
+
+    #[must_use]
+    pub fn server_args(mut self, args: &[&str]) -> Self {
+        self.server_args = args.iter().map(|arg| (*arg).to_owned()).collect();
         self
     }
 
@@ -224,7 +232,8 @@ impl Rig {
         let pki = options.tls.then(|| Pki::new(&dir.path().join("pki")));
         plan.tls = pki.as_ref().map(|pki| (pki.server(), pki.ca_file()));
         plan.build(&profile.services, &spies, options.edit);
-        let server = Process::start(plan.server_launch(options.trace.as_ref()), dir.path());
+        let server = plan.server_launch(options.trace.as_ref()).args(&options.server_args);
+        let server = Process::start(server, dir.path());
         let envoy_secret = options.envoy_secret.unwrap_or_else(|| secret.clone());
         let envoy = Process::start(plan.envoy_launch(&envoy_secret), dir.path());
         let values = profile.resolve(&keys);

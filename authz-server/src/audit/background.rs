@@ -34,9 +34,9 @@ pub struct Indexer {
 }
 
 impl Indexer {
-    /// Starts it for the ledger of a state directory. A machine that gives no thread has no index until a command
+    /// Starts it for the ledger of a state directory; `tell` is told how far it is. A machine that gives no thread has no index until a command
     /// makes one.
-    pub fn start(state: &Path, ledger: &Ledger) -> Indexer {
+    pub fn start(state: &Path, ledger: &Ledger, tell: impl Fn(u64) + Send + 'static) -> Indexer {
         let (stop, stopped) = mpsc::channel();
         let done = Arc::new(AtomicU64::new(0));
         let work = Work {
@@ -45,6 +45,7 @@ impl Indexer {
             ledger: ledger.clone(),
             stopped,
             done: Arc::clone(&done),
+            tell: Box::new(tell),
         };
         let thread = thread::Builder::new().name("index".to_owned()).spawn(move || work.run());
         if let Err(error) = &thread {
@@ -75,6 +76,7 @@ struct Work {
     ledger: Ledger,
     stopped: mpsc::Receiver<()>,
     done: Arc<AtomicU64>,
+    tell: Box<dyn Fn(u64) + Send>,
 }
 
 impl Work {
@@ -115,6 +117,7 @@ impl Work {
         match opened.advance(Some(self.ledger.entries()), BATCH) {
             Ok(progress) => {
                 self.done.store(progress.done, Ordering::Release);
+                (self.tell)(progress.done);
                 progress.stopped.map_or(Ok(progress.at_end), |error| Err(error.into()))
             }
             Err(IndexError::Damaged(why)) => rebuild(opened, &why).map(|()| false),

@@ -1,15 +1,15 @@
-//! A call, as far as the ledger tells: the decision on it, and how it ended. Pure.
+//! A call, as far as the ledger tells: what was concluded on it, and how it ended. Pure.
 //!
-//! The two are joined by the call id. A call that ended without a decision stands in the ledger by its outcome alone;
-//! if its decision is entered later, both are one call, in the place of the decision. Of several outcomes the first
-//! one counts.
+//! Entries are joined by the call id. The call stands in the place of its decision; without one in the place of the
+//! filter's own report of a refusal; without either in that of its outcome. What is entered later and says more takes
+//! the place over. Of several outcomes the first one counts, and so it does of a report that was repeated.
 //!
-//! INVARIANT: a decision is never left out for want of an outcome, nor an outcome for want of a decision.
+//! INVARIANT: an entry is never left out for want of another one.
 
 use serde_json::{Value, json};
 
 use super::when;
-use crate::ledger::{Conclusion, Decision, Outcome, Recorded};
+use crate::ledger::{self, Conclusion, Decision, Outcome, Recorded, Refusal};
 
 /// Who concluded what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum)]
@@ -18,20 +18,24 @@ pub enum Verdict {
     Allow,
     /// The server refused the call
     Deny,
-    /// The filter refused the call before the server was asked
+    /// The filter refused the call, because it breaks a rule
     Reject,
+    /// The filter refused the call, because it was one too many
+    Shed,
     /// The call ended without a decision
     None,
 }
 
 impl Verdict {
-    pub const ALL: [Verdict; 4] = [Verdict::Allow, Verdict::Deny, Verdict::Reject, Verdict::None];
+    pub const ALL: [Verdict; 5] =
+        [Verdict::Allow, Verdict::Deny, Verdict::Reject, Verdict::Shed, Verdict::None];
 
     pub fn name(self) -> &'static str {
         match self {
             Verdict::Allow => "allow",
             Verdict::Deny => "deny",
             Verdict::Reject => "reject",
+            Verdict::Shed => "shed",
             Verdict::None => "none",
         }
     }
@@ -43,16 +47,12 @@ impl Verdict {
             Verdict::Deny => 2,
             Verdict::Reject => 3,
             Verdict::None => 4,
+            Verdict::Shed => 5,
         }
     }
 
     pub(super) fn of_code(code: i64) -> Option<Verdict> {
         Verdict::ALL.into_iter().find(|verdict| verdict.code() == code)
-    }
-
-    /// Whether it stands for a decision of the server.
-    pub(super) fn is_decided(self) -> bool {
-        matches!(self, Verdict::Allow | Verdict::Deny)
     }
 }
 
@@ -89,7 +89,22 @@ impl Shape {
         }
     }
 
-    /// Of a call that has no decision.
+    pub(super) fn of_refusal(refusal: &Refusal) -> Shape {
+        Shape {
+            who: refusal.peer.clone().unwrap_or_default(),
+            service: refusal.service.clone(),
+            operation: refusal.operation.clone(),
+            verdict: match refusal.verdict {
+                ledger::Verdict::Reject => Verdict::Reject,
+                ledger::Verdict::Shed => Verdict::Shed,
+            },
+            reason: refusal.reason.clone(),
+            policies: Vec::new(),
+            shadow: None,
+        }
+    }
+
+    /// Of a call of which nothing else is known.
     pub(super) fn of_outcome(outcome: &Outcome) -> Shape {
         let (verdict, reason) = match &outcome.filter_reason {
             Some(reason) => (Verdict::Reject, reason.clone()),
@@ -114,15 +129,26 @@ impl Shape {
 /// What stands in the ledger about one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
-    Decided { decision: Recorded<Decision>, outcome: Option<Recorded<Outcome>> },
-    Undecided { outcome: Recorded<Outcome> },
+    Decided {
+        decision: Box<Recorded<Decision>>,
+        outcome: Option<Recorded<Outcome>>,
+    },
+    /// The filter reported that it refused the call.
+    Refused {
+        refusal: Box<Recorded<Refusal>>,
+        outcome: Option<Recorded<Outcome>>,
+    },
+    Undecided {
+        outcome: Recorded<Outcome>,
+    },
 }
 
 impl Call {
-    /// The place of its first entry that counts: the decision's, else the outcome's.
+    /// The place of the entry that stands for it.
     pub fn position(&self) -> u64 {
         match self {
             Call::Decided { decision, .. } => decision.index,
+            Call::Refused { refusal, .. } => refusal.index,
             Call::Undecided { outcome } => outcome.index,
         }
     }
@@ -130,6 +156,7 @@ impl Call {
     pub fn at_ms(&self) -> u64 {
         match self {
             Call::Decided { decision, .. } => decision.entry.at_ms,
+            Call::Refused { refusal, .. } => refusal.entry.at_ms,
             Call::Undecided { outcome } => outcome.entry.at_ms,
         }
     }
@@ -137,6 +164,7 @@ impl Call {
     pub fn id(&self) -> Option<&str> {
         match self {
             Call::Decided { decision, .. } => Some(&decision.entry.decision_id),
+            Call::Refused { refusal, .. } => Some(&refusal.entry.call_id),
             Call::Undecided { outcome } => outcome.entry.call_id.as_deref(),
         }
     }
@@ -144,13 +172,20 @@ impl Call {
     pub fn decision(&self) -> Option<&Recorded<Decision>> {
         match self {
             Call::Decided { decision, .. } => Some(decision),
-            Call::Undecided { .. } => None,
+            Call::Refused { .. } | Call::Undecided { .. } => None,
+        }
+    }
+
+    pub fn refusal(&self) -> Option<&Recorded<Refusal>> {
+        match self {
+            Call::Refused { refusal, .. } => Some(refusal),
+            Call::Decided { .. } | Call::Undecided { .. } => None,
         }
     }
 
     pub fn outcome(&self) -> Option<&Recorded<Outcome>> {
         match self {
-            Call::Decided { outcome, .. } => outcome.as_ref(),
+            Call::Decided { outcome, .. } | Call::Refused { outcome, .. } => outcome.as_ref(),
             Call::Undecided { outcome } => Some(outcome),
         }
     }
@@ -158,16 +193,21 @@ impl Call {
     pub(super) fn shape(&self) -> Shape {
         match self {
             Call::Decided { decision, .. } => Shape::of_decision(&decision.entry),
+            Call::Refused { refusal, .. } => Shape::of_refusal(&refusal.entry),
             Call::Undecided { outcome } => Shape::of_outcome(&outcome.entry),
         }
     }
 
-    /// Method and path, and the host before it.
+    /// Method, host and path.
     pub(super) fn request(&self) -> (&str, &str, &str) {
         match self {
             Call::Decided { decision, .. } => {
                 let decision = &decision.entry;
                 (&decision.method, &decision.host, &decision.path)
+            }
+            Call::Refused { refusal, .. } => {
+                let refusal = &refusal.entry;
+                (&refusal.method, &refusal.host, &refusal.path)
             }
             Call::Undecided { outcome } => {
                 let outcome = &outcome.entry;
@@ -180,7 +220,6 @@ impl Call {
     pub fn object(&self) -> Value {
         let shape = self.shape();
         let (method, host, path) = self.request();
-        let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let mut object = json!({
             "id": self.id(),
             "at": when::utc(self.at_ms()),
@@ -196,47 +235,64 @@ impl Call {
             "path": path,
             "policies": shape.policies,
         });
-        let decided = self.decision().map(|decision| {
-            let decision = &decision.entry;
-            json!({
-                "proof": decision.proof,
-                "workload": decision.workload,
-                "class": known(&decision.class),
-                "request_id": decision.request_id,
-                "errors": decision.errors,
-                "handoff": decision.handoff,
-                "bundle": decision.bundle_digest,
-                "epoch": decision.epoch,
-                "latency_us": decision.latency_us,
-                "shadow": decision.shadow,
-            })
-        });
-        let outcome = self.outcome().map(|outcome| {
-            let Recorded { index, entry, .. } = outcome;
-            json!({
-                "position": index,
-                "at_ms": entry.at_ms,
-                "status": entry.status,
-                "duration_us": entry.duration_us,
-                "flags": entry.flags,
-                "details": entry.details,
-                "request_bytes": entry.request_bytes,
-                "response_bytes": entry.response_bytes,
-                "upstream": entry.upstream,
-            })
-        });
+        let own = match self {
+            Call::Decided { decision, .. } => of_decision(&decision.entry),
+            Call::Refused { refusal, .. } => of_refusal(&refusal.entry),
+            Call::Undecided { .. } => Value::Null,
+        };
         if let Value::Object(fields) = &mut object {
-            fields.extend(
-                decided
-                    .and_then(|value| match value {
-                        Value::Object(fields) => Some(fields),
-                        _ => None,
-                    })
-                    .into_iter()
-                    .flatten(),
-            );
-            fields.insert("outcome".to_owned(), outcome.unwrap_or(Value::Null));
+            if let Value::Object(own) = own {
+                fields.extend(own);
+            }
+            fields.insert("outcome".to_owned(), self.outcome().map_or(Value::Null, of_outcome));
         }
         object
     }
+}
+
+fn known(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn of_decision(decision: &Decision) -> Value {
+    json!({
+        "proof": decision.proof,
+        "workload": decision.workload,
+        "class": known(&decision.class),
+        "request_id": decision.request_id,
+        "errors": decision.errors,
+        "handoff": decision.handoff,
+        "bundle": decision.bundle_digest,
+        "epoch": decision.epoch,
+        "latency_us": decision.latency_us,
+        "shadow": decision.shadow,
+        "verdict": decision.verdict,
+        "attempt": decision.attempt,
+        "request_digest": decision.request_digest,
+        "asked": decision.asked,
+    })
+}
+
+fn of_refusal(refusal: &Refusal) -> Value {
+    json!({
+        "bundle": refusal.bundle_digest,
+        "attempt": refusal.attempt,
+        "vm": refusal.vm,
+        "sequence": refusal.sequence,
+    })
+}
+
+fn of_outcome(outcome: &Recorded<Outcome>) -> Value {
+    let Recorded { index, entry, .. } = outcome;
+    json!({
+        "position": index,
+        "at_ms": entry.at_ms,
+        "status": entry.status,
+        "duration_us": entry.duration_us,
+        "flags": entry.flags,
+        "details": entry.details,
+        "request_bytes": entry.request_bytes,
+        "response_bytes": entry.response_bytes,
+        "upstream": entry.upstream,
+    })
 }

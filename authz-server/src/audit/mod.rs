@@ -1,16 +1,18 @@
 //! The audit trail: calls found again in the ledger, by what a person asks for. A table of contents.
 //!
 //! A question's way through here is `pattern` and `when` (what was typed) → `filter` → `index` (positions) → `read`
-//! (entries from the ledger, judged again) → `table` or JSON. `follow` shows calls as they are recorded, `background`
-//! keeps the index near the ledger's end while the server runs, `trail` joins all of it, and `source` is the seam to
-//! the ledger.
+//! (entries from the ledger, judged again) → `table` or JSON. `follow` shows calls as they are recorded, `event` what
+//! happened to the server, `background` keeps the index near the ledger's end while the server runs, `gaps` enters what
+//! the access log lost, `trail` joins all of it, and `source` is the seam to the ledger.
 //!
 //! INVARIANT: the ledger is the truth. The index says where to look, and never what is there.
 
 mod background;
 mod call;
+mod event;
 mod filter;
 mod follow;
+mod gaps;
 mod index;
 mod pattern;
 mod policies;
@@ -19,14 +21,16 @@ mod source;
 mod suggest;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trail;
 mod when;
 
 pub use background::Indexer;
 pub use call::{Call, Verdict};
+pub use event::Event;
 pub use filter::{Filter, IdPart, Status};
 pub use follow::Follow;
+pub use gaps::{OUTCOME_GRACE, OutcomeWatch};
 pub use pattern::Pattern;
 pub use policies::{KeptBundle, policy_object};
 pub use table::{Counts, Table, json_line, visible};

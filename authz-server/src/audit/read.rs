@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::call::Call;
+use super::event::Event;
 use super::index::{Hit, Index, IndexError};
 use super::source::Source;
-use crate::ledger::{Decision, Entry, Outcome, Recorded};
+use crate::ledger::{Entry, Outcome, Recorded};
 
 /// Reads the calls of hits, in the order of the hits.
 pub(super) fn calls(index: &Index, ledger: &Path, hits: &[Hit]) -> Result<Vec<Call>, IndexError> {
@@ -17,14 +18,22 @@ pub(super) fn calls(index: &Index, ledger: &Path, hits: &[Hit]) -> Result<Vec<Ca
     hits.iter().map(|hit| assemble(hit, &entries)).collect()
 }
 
-/// Reads outcomes by their positions.
-pub(super) fn outcomes(
-    index: &Index,
-    ledger: &Path,
-    positions: &[u64],
-) -> Result<Vec<Recorded<Outcome>>, IndexError> {
-    let entries = entries(index, ledger, positions.iter().copied())?;
-    positions.iter().map(|position| outcome(*position, &entries)).collect()
+/// Reads entries by their positions.
+pub(super) fn at(index: &Index, ledger: &Path, positions: &[u64]) -> Result<Vec<Recorded>, IndexError> {
+    let mut entries = entries(index, ledger, positions.iter().copied())?;
+    let taken = positions.iter().map(|position| entries.remove(position).ok_or_else(|| misplaced(*position)));
+    taken.collect()
+}
+
+/// Reads what happened to the server, by the positions of events.
+pub(super) fn events(index: &Index, ledger: &Path, positions: &[u64]) -> Result<Vec<Event>, IndexError> {
+    let event = |recorded: Recorded| match recorded {
+        Recorded { index, offset, leaf_hash, entry: Entry::Admin(entry) } => {
+            Ok(Event(Recorded { index, offset, leaf_hash, entry }))
+        }
+        Recorded { index, .. } => Err(misplaced(index)),
+    };
+    at(index, ledger, positions)?.into_iter().map(event).collect()
 }
 
 /// Each entry once, in one walk forward.
@@ -51,29 +60,27 @@ fn entries(
 }
 
 fn assemble(hit: &Hit, entries: &BTreeMap<u64, Recorded>) -> Result<Call, IndexError> {
-    let outcome_of = |position: Option<u64>| position.map(|position| outcome(position, entries)).transpose();
-    match entries.get(&hit.call).map(|recorded| &recorded.entry) {
-        Some(Entry::Decision(_)) => {
-            let call =
-                Call::Decided { decision: decision(hit.call, entries)?, outcome: outcome_of(hit.outcome)? };
-            let is_joined =
-                call.outcome().is_none_or(|outcome| outcome.entry.call_id.as_deref() == call.id());
-            if is_joined { Ok(call) } else { Err(misplaced(hit.call)) }
+    let outcome = hit.outcome.map(|position| outcome(position, entries)).transpose()?;
+    let misplaced = || misplaced(hit.call);
+    let Recorded { index, offset, leaf_hash, entry } = entries.get(&hit.call).ok_or_else(misplaced)?;
+    let (index, offset, leaf_hash) = (*index, *offset, *leaf_hash);
+    let call = match entry {
+        Entry::Decision(entry) => {
+            let entry = entry.clone();
+            Call::Decided { decision: Box::new(Recorded { index, offset, leaf_hash, entry }), outcome }
         }
-        Some(Entry::Outcome(_)) if hit.outcome == Some(hit.call) => {
-            Ok(Call::Undecided { outcome: outcome(hit.call, entries)? })
+        Entry::Refusal(entry) => {
+            let entry = entry.clone();
+            Call::Refused { refusal: Box::new(Recorded { index, offset, leaf_hash, entry }), outcome }
         }
-        Some(Entry::Outcome(_) | Entry::Refusal(_) | Entry::Admin(_)) | None => Err(misplaced(hit.call)),
-    }
-}
-
-fn decision(position: u64, entries: &BTreeMap<u64, Recorded>) -> Result<Recorded<Decision>, IndexError> {
-    match entries.get(&position) {
-        Some(Recorded { index, offset, leaf_hash, entry: Entry::Decision(entry) }) => {
-            Ok(Recorded { index: *index, offset: *offset, leaf_hash: *leaf_hash, entry: entry.clone() })
+        Entry::Outcome(_) => {
+            let outcome = outcome.filter(|outcome| outcome.index == hit.call).ok_or_else(misplaced)?;
+            return Ok(Call::Undecided { outcome });
         }
-        Some(_) | None => Err(misplaced(position)),
-    }
+        Entry::Admin(_) => return Err(misplaced()),
+    };
+    let is_joined = call.outcome().is_none_or(|outcome| outcome.entry.call_id.as_deref() == call.id());
+    if is_joined { Ok(call) } else { Err(misplaced()) }
 }
 
 fn outcome(position: u64, entries: &BTreeMap<u64, Recorded>) -> Result<Recorded<Outcome>, IndexError> {

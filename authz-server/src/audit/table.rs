@@ -141,7 +141,7 @@ fn because(shape: Shape) -> String {
     let Shape { verdict, reason, policies, shadow, .. } = shape;
     let mut because = match verdict {
         Verdict::Allow if !policies.is_empty() => policies,
-        Verdict::Allow | Verdict::Deny | Verdict::Reject | Verdict::None => {
+        Verdict::Allow | Verdict::Deny | Verdict::Reject | Verdict::Shed | Verdict::None => {
             [&[reason], policies.as_slice()].concat()
         }
     };
@@ -153,7 +153,7 @@ fn colour(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Allow => "\x1b[32m",
         Verdict::Deny => "\x1b[31m",
-        Verdict::Reject => "\x1b[33m",
+        Verdict::Reject | Verdict::Shed => "\x1b[33m",
         Verdict::None => "\x1b[35m",
     }
 }

@@ -5,15 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::call::{Call, Shape};
+use super::event::Event;
 use super::filter::{Filter, IdPart};
 use super::index::{Asked, By, Hit, Index, IndexError, Order};
+use super::pattern::Pattern;
 use super::when::Zone;
 use super::{INDEX_DIRECTORY, read, suggest};
-use crate::ledger::{Outcome, ReadError, Recorded};
+use crate::ledger::{ReadError, Recorded};
 use crate::state::LEDGER_DIRECTORY;
 
 /// Entries of one batch: the lock is given back in between.
@@ -129,8 +132,8 @@ pub enum Found {
 #[derive(Debug)]
 pub struct Why {
     pub call: Call,
-    /// Outcomes behind the first one.
-    pub further: Vec<Recorded<Outcome>>,
+    /// Outcomes behind the first one, reports that were repeated, or one on a call that was decided.
+    pub further: Vec<Recorded>,
 }
 
 /// The audit trail of a state directory.
@@ -325,6 +328,33 @@ impl Trail {
         Ok(by_key)
     }
 
+    /// What happened to the server, the newest so many, the newest last.
+    pub fn events(
+        &mut self,
+        kind: Option<&Pattern>,
+        at_ms: Range<u64>,
+        limit: Option<u64>,
+        note: &mut dyn FnMut(Note),
+    ) -> Result<Vec<Event>, AuditError> {
+        let mut events = self.ask(note, |index, ledger| {
+            let mut positions = Vec::new();
+            for name in index.event_kinds()?.iter().filter(|name| kind.is_none_or(|kind| kind.matches(name)))
+            {
+                positions.extend(index.events(name, at_ms.clone(), limit.unwrap_or(u64::MAX))?);
+            }
+            positions.sort_unstable_by_key(|position| std::cmp::Reverse(*position));
+            positions.truncate(limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX));
+            read::events(index, ledger, &positions)
+        })?;
+        events.reverse();
+        Ok(events)
+    }
+
+    /// The kinds of events that there were.
+    pub fn event_kinds(&self) -> Result<Vec<String>, AuditError> {
+        self.index.event_kinds().map_err(fail)
+    }
+
     /// Looks for a call by its id, or by the beginning of it.
     pub fn find(&mut self, id: &IdPart, note: &mut dyn FnMut(Note)) -> Result<Found, AuditError> {
         self.ask(note, |index, ledger| {
@@ -335,8 +365,7 @@ impl Trail {
                 return Ok(Found::Many(calls));
             }
             let Some(call) = calls.pop() else { return Ok(Found::Nothing) };
-            let positions = index.further_outcomes(call.position())?;
-            let further = read::outcomes(index, ledger, &positions)?;
+            let further = read::at(index, ledger, &index.further(call.position())?)?;
             Ok(Found::One(Box::new(Why { call, further })))
         })
     }

@@ -2,9 +2,10 @@
 //!
 //! `wiring` says what a bundle cannot know (addresses, files) → `bootstrap`, `listener`, `routes`, `filters`, `clusters`
 //! and, for the shape of a sidecar, `istio` each make one part → `rendered` writes it, and takes parts out for drills.
-//! `kubernetes` makes the objects of a cluster.
+//! `kubernetes` makes the objects of a cluster, and `alerts` what Prometheus is to watch.
 //! INVARIANT: the same bundle and wiring give the same bytes, and no setting about trust comes from a default.
 
+mod alerts;
 mod bodies;
 mod bootstrap;
 mod clusters;
@@ -22,10 +23,11 @@ mod tests;
 mod wiring;
 mod yaml;
 
+pub use alerts::ALERTS_FILE;
 pub use error::{BuildError, WiringProblem};
 pub use filters::{CALL_ID_STATE, EXT_AUTHZ_FILTER, PALISADE_FILTER, SECRET_VARIABLE};
 pub use rendered::{BOOTSTRAP_FILE, CONTRACT_FILE, EXTENSION_FILE, File, Rendered};
-pub(crate) use settings::CHECK_TIMEOUT_MS;
+pub(crate) use settings::{CALL_LASTS_MAX, CHECK_TIMEOUT_MS};
 pub use wiring::{
     Address, AddressError, MutualTls, Server, ServerLink, Target, Upstream, UpstreamProtocol, Wiring,
 };

@@ -2,6 +2,7 @@
 //!
 //! INVARIANT: files are made when they are asked for, so an edited configuration is what is written.
 
+use super::alerts::{self, ALERTS_FILE};
 use super::error::BuildError;
 use super::filters::{EXT_AUTHZ_FILTER, PALISADE_FILTER};
 use super::wiring::Target;
@@ -53,6 +54,8 @@ impl Rendered {
                 bytes: yaml::document(EXTENSION_FILE, &comment, extension)?,
             });
         }
+        let bytes = yaml::document(ALERTS_FILE, &alerts::comment(), &alerts::rules())?;
+        files.push(File { name: ALERTS_FILE, bytes });
         let purpose = match self.target {
             Target::Envoy => {
                 "For an Envoy of its own, which needs PALISADE_HANDOFF_SECRET in its environment."

@@ -8,7 +8,7 @@
 use super::bodies;
 use super::clusters::cluster_name;
 use super::filters::{seconds, ungated};
-use super::settings::{REQUEST_TIMEOUT_S, RESPONSE_TIMEOUT_S};
+use super::settings::{CALL_LASTS_MAX, RESPONSE_TIMEOUT_S};
 use crate::bundle::Bundle;
 use palisade_core::canary;
 use palisade_core::contract::{Contract, Operation, Service};
@@ -157,7 +157,7 @@ fn matcher(operation: &Operation, header: Option<Value>) -> Value {
 /// A shorter deadline of the caller's own stays what it is. With one bound alone Envoy would tell the service the bound
 /// in place of the deadline.
 fn held(service: &Service) -> Value {
-    let whole = seconds(REQUEST_TIMEOUT_S + RESPONSE_TIMEOUT_S);
+    let whole = seconds(CALL_LASTS_MAX.as_secs());
     json!({
         "cluster": cluster_name(service),
         "timeout": seconds(RESPONSE_TIMEOUT_S),

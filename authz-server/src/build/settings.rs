@@ -16,6 +16,10 @@ pub(super) const RESPONSE_TIMEOUT_S: u64 = 30;
 /// The whole request, streams apart: a caller that sends a byte a minute would hold its buffer for ever.
 pub(super) const REQUEST_TIMEOUT_S: u64 = 60;
 
+/// How long any call may take, streams apart.
+pub(crate) const CALL_LASTS_MAX: std::time::Duration =
+    std::time::Duration::from_secs(REQUEST_TIMEOUT_S + RESPONSE_TIMEOUT_S);
+
 /// The head of a request: slow heads are how a proxy's connections are used up.
 pub(super) const REQUEST_HEADERS_TIMEOUT_S: u64 = 10;
 

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::audit::{
-    AuditError, Call, CountBy, Counts, Filter, Follow, IdPart, Note, Pattern, Status, Table, Trail, Verdict,
-    Zone, json_line, parse_duration_us,
+    AuditError, Call, CountBy, Counts, Event, Filter, Follow, IdPart, Note, Pattern, Status, Table, Trail,
+    Verdict, Zone, json_line, parse_duration_us,
 };
 use crate::serve::service::now_ms;
 
@@ -71,6 +71,11 @@ pub struct Args {
     /// Count the calls instead of listing them
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "follow")]
     count_by: Option<CountBy>,
+    /// Show what happened to the server instead of calls: starts, bundles, losses, spikes; `--events=spike` only those
+    #[arg(long, value_name = "KIND", num_args = 0..=1, require_equals = true, default_missing_value = "*",
+        conflicts_with_all = ["who", "service", "operation", "decision", "reason", "policy", "shadow", "slow", "status", "id",
+            "count_by", "follow"])]
+    events: Option<String>,
     /// Go on with calls as they are recorded, until Ctrl-C
     #[arg(long)]
     follow: bool,
@@ -155,6 +160,9 @@ fn answer(args: &Args) -> Result<u64, Ended> {
     let mut notes = Notes::default();
     let mut trail = Trail::open(&state, args.from_ledger, &mut |note| notes.show(&note))?;
     let mut shown = Shown::new(args.json, zone.clone());
+    if let Some(kind) = &args.events {
+        return show_events(args, kind, &filter, &zone, &mut trail, &mut notes);
+    }
     let found = match args.count_by {
         Some(by) => count(args, &filter, by, &zone, &mut trail, &mut notes)?,
         None => {
@@ -198,6 +206,42 @@ fn run_after(
             follow.wait();
         }
     }
+}
+
+fn show_events(
+    args: &Args,
+    kind: &str,
+    filter: &Filter,
+    zone: &Zone,
+    trail: &mut Trail,
+    notes: &mut Notes,
+) -> Result<u64, Ended> {
+    let limit = match args.limit {
+        Some(Limit::All) => None,
+        Some(Limit::Newest(limit)) => Some(limit),
+        None => Some(LIMIT),
+    };
+    let at_ms = filter.since_ms.unwrap_or(0)..filter.until_ms.unwrap_or(u64::MAX);
+    let kind = Pattern::whole(kind);
+    let events = trail.events(Some(&kind), at_ms, limit, &mut |note| notes.show(&note))?;
+    let is_coloured = is_coloured();
+    let mut out = BufWriter::new(io::stdout().lock());
+    if !args.json && !events.is_empty() {
+        writeln!(out, "{}", Event::heading(zone))?;
+    }
+    for event in &events {
+        match args.json {
+            true => writeln!(out, "{}", json_line(&event.object()))?,
+            false => event.write(zone, is_coloured, &mut out)?,
+        }
+    }
+    out.flush()?;
+    trail.is_whole().map_err(Ended::Failed)?;
+    if events.is_empty() {
+        let kinds = trail.event_kinds()?.join(", ");
+        eprintln!("no such event; the ledger has: {kinds}");
+    }
+    Ok(events.len() as u64)
 }
 
 fn count(
@@ -285,8 +329,7 @@ impl Shown {
     fn new(is_json: bool, zone: Zone) -> Shown {
         let is_terminal = io::stdout().is_terminal();
         let width = is_terminal.then(terminal_width).flatten();
-        let is_coloured = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Shown { out: BufWriter::new(io::stdout()), is_json, table: Table::new(zone, width, is_coloured) }
+        Shown { out: BufWriter::new(io::stdout()), is_json, table: Table::new(zone, width, is_coloured()) }
     }
 
     fn write(&mut self, calls: &[Call]) -> io::Result<()> {
@@ -299,6 +342,10 @@ impl Shown {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+fn is_coloured() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn terminal_width() -> Option<usize> {

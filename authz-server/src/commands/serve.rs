@@ -1,6 +1,7 @@
 //! `palisade serve`.
 
 use super::failed;
+use crate::audit::OUTCOME_GRACE;
 use crate::identity::SpiffeId;
 use crate::serve::{self, ListenAddress, Peers, ServerTls, Settings};
 use crate::telemetry::{self, LogFormat};
@@ -9,6 +10,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, clap::Args)]
@@ -48,6 +50,10 @@ pub struct Args {
     plaintext_for_anyone_on_this_network: bool,
     #[arg(long, value_enum, default_value_t = LogFormat::Pretty)]
     log_format: LogFormat,
+    /// How long the end of a call is waited for before it counts as lost. Shorter than what a call may take it makes gaps of
+    /// calls that still run, so that it is for tests alone.
+    #[arg(long, value_name = "MS", hide = true, default_value_t = OUTCOME_GRACE.as_millis() as u64)]
+    outcome_grace_ms: u64,
 }
 
 pub fn run(args: Args) -> ExitCode {
@@ -114,6 +120,7 @@ fn settings(args: Args) -> Result<Settings, String> {
         state: args.state,
         handoff_secrets: args.handoff_secret_file,
         api_keys: args.api_keys,
+        outcome_grace: Duration::from_millis(args.outcome_grace_ms),
     })
 }
 

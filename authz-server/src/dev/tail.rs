@@ -1,7 +1,11 @@
 //! Decisions as they are recorded, one line each, and what the filter refused by itself.
 //!
+//! A refusal stands in the ledger twice, by the filter's own report and by the access log, in either order: the first
+//! one is shown.
+//!
 //! INVARIANT: a line shows what the ledger holds and nothing else; what a caller sent cannot break out of its line.
 
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -12,10 +16,13 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::follower::Notice;
 use super::progress::Progress;
-use crate::ledger::{Conclusion, Decision, Entry, Follow, Outcome, ReadError};
+use crate::ledger::{Conclusion, Decision, Entry, Follow, Outcome, ReadError, Refusal, Verdict};
 
 /// How often the ledger is looked at. A person reads along, nothing waits for it.
 const POLL: Duration = Duration::from_millis(150);
+
+/// Refusals that are remembered to be shown once. Report and access log are seconds apart.
+const REMEMBERED_MAX: usize = 4096;
 
 /// What is shown of a ledger entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +34,8 @@ struct Line {
     /// The reason of a refusal, or the policies that allowed.
     why: String,
     id: String,
-    took_us: u64,
+    /// Where it was measured.
+    took_us: Option<u64>,
 }
 
 /// Who concluded what.
@@ -37,6 +45,34 @@ enum Shown {
     Deny,
     /// The filter refused, so the server was never asked.
     Reject,
+    /// The same, because the call was one too many.
+    Shed,
+}
+
+/// The refusals that were shown lately, by their ids.
+#[derive(Debug, Default)]
+struct Remembered {
+    ids: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Remembered {
+    /// Whether the line is to be shown.
+    fn is_news(&mut self, line: &Line) -> bool {
+        if !matches!(line.conclusion, Shown::Reject | Shown::Shed) || line.id.is_empty() {
+            return true;
+        }
+        if !self.ids.insert(line.id.clone()) {
+            return false;
+        }
+        self.order.push_back(line.id.clone());
+        if self.order.len() > REMEMBERED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
+    }
 }
 
 /// Shows what `follow` gives and what happens beside, as it comes; returns only when it cannot be read. `own` is the
@@ -49,6 +85,7 @@ pub(super) async fn show(
 ) -> ReadError {
     let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut remembered = Remembered::default();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -66,7 +103,8 @@ pub(super) async fn show(
                 break;
             }
             let others = entries.into_iter().filter(|recorded| !is_own(&recorded.entry, own));
-            for line in others.filter_map(|recorded| Line::of(&recorded.entry)) {
+            let lines = others.filter_map(|recorded| Line::of(&recorded.entry));
+            for line in lines.filter(|line| remembered.is_news(line)) {
                 progress.result(&format!("{line}\n"), &line.object());
             }
         }
@@ -87,8 +125,9 @@ impl Line {
     fn of(entry: &Entry) -> Option<Line> {
         match entry {
             Entry::Decision(decision) => Some(Line::of_decision(decision)),
-            Entry::Outcome(outcome) => Line::of_refusal(outcome),
-            Entry::Refusal(_) | Entry::Admin(_) => None,
+            Entry::Refusal(refusal) => Some(Line::of_refusal(refusal)),
+            Entry::Outcome(outcome) => Line::of_outcome(outcome),
+            Entry::Admin(_) => None,
         }
     }
 
@@ -109,11 +148,32 @@ impl Line {
             operation,
             why,
             id: decision.decision_id.clone(),
-            took_us: decision.latency_us,
+            took_us: Some(decision.latency_us),
         }
     }
 
-    fn of_refusal(outcome: &Outcome) -> Option<Line> {
+    fn of_refusal(refusal: &Refusal) -> Line {
+        let Refusal { service, operation, method, host, path, .. } = refusal;
+        let operation = match operation.is_empty() {
+            true => format!("{method} {host}{path}"),
+            false => format!("{service}.{operation}"),
+        };
+        Line {
+            at_ms: refusal.at_ms,
+            conclusion: match refusal.verdict {
+                Verdict::Reject => Shown::Reject,
+                Verdict::Shed => Shown::Shed,
+            },
+            caller: refusal.peer.clone().unwrap_or_else(|| "-".to_owned()),
+            operation,
+            why: refusal.reason.clone(),
+            id: refusal.call_id.clone(),
+            took_us: None,
+        }
+    }
+
+    /// Of a refusal, as the access log tells it.
+    fn of_outcome(outcome: &Outcome) -> Option<Line> {
         let Outcome { method, host, path, .. } = outcome;
         Some(Line {
             at_ms: outcome.at_ms,
@@ -122,7 +182,7 @@ impl Line {
             operation: format!("{method} {host}{path}"),
             why: outcome.filter_reason.clone()?,
             id: outcome.call_id.clone().unwrap_or_default(),
-            took_us: outcome.duration_us,
+            took_us: Some(outcome.duration_us),
         })
     }
 
@@ -139,6 +199,7 @@ impl Shown {
             Shown::Allow => "allow",
             Shown::Deny => "deny",
             Shown::Reject => "reject",
+            Shown::Shed => "shed",
         }
     }
 }
@@ -147,16 +208,16 @@ impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (of_day_s, millis) = (self.at_ms / 1000 % 86_400, self.at_ms % 1000);
         let (hours, minutes, seconds) = (of_day_s / 3600, of_day_s / 60 % 60, of_day_s % 60);
+        let took = self.took_us.map(|us| format!("{}.{} ms", us / 1000, us % 1000 / 100));
         write!(
             f,
-            "{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z  {:<6}  {:<16}  {:<32}  {:<24}  {}  {}.{} ms",
+            "{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z  {:<6}  {:<16}  {:<32}  {:<24}  {}  {}",
             self.conclusion.name().to_uppercase(),
             visible(&self.caller),
             visible(&self.operation),
             visible(&self.why),
             visible(&self.id),
-            self.took_us / 1000,
-            self.took_us % 1000 / 100,
+            took.as_deref().unwrap_or("-"),
         )
     }
 }
@@ -243,6 +304,46 @@ mod tests {
         assert_eq!(line.object()["decision"], "reject");
         assert_eq!((line.operation.as_str(), line.why.as_str()), ("POST orders/orders", "json_syntax"));
         assert_eq!(Line::of(&Entry::Outcome(Outcome { filter_reason: None, ..outcome })), None);
+    }
+
+    #[test]
+    fn a_refusal_is_shown_once_whichever_entry_is_first() {
+        let report = |id: &str, verdict| {
+            Line::of_refusal(&Refusal {
+                call_id: id.to_owned(),
+                at_ms: 0,
+                verdict,
+                reason: "json_syntax".to_owned(),
+                service: "orders".to_owned(),
+                operation: "createOrder".to_owned(),
+                method: "POST".to_owned(),
+                host: "orders".to_owned(),
+                path: "/orders".to_owned(),
+                peer: None,
+                attempt: None,
+                bundle_digest: String::new(),
+                vm: "6b".to_owned(),
+                sequence: 0,
+            })
+        };
+        let (rejected, shed) = (report("1", Verdict::Reject), report("2", Verdict::Shed));
+        assert!(shed.to_string().contains("  SHED    -  ") && shed.to_string().ends_with("  2  -"), "{shed}");
+        assert_eq!(
+            (rejected.object()["decision"].as_str(), &rejected.object()["took_us"]),
+            (Some("reject"), &Value::Null)
+        );
+        let logged = Line { took_us: Some(900), ..rejected.clone() };
+        for (first, second) in [(&rejected, &logged), (&logged, &rejected)] {
+            let mut remembered = Remembered::default();
+            assert!(remembered.is_news(first) && !remembered.is_news(second) && remembered.is_news(&shed));
+        }
+        let mut remembered = Remembered::default();
+        for number in 0..2 * REMEMBERED_MAX {
+            assert!(remembered.is_news(&report(&number.to_string(), Verdict::Reject)));
+        }
+        assert_eq!((remembered.ids.len(), remembered.order.len()), (REMEMBERED_MAX, REMEMBERED_MAX));
+        let decided = Line::of_decision(&decision());
+        assert!(remembered.is_news(&decided) && remembered.is_news(&decided), "these stand there once");
     }
 
     #[test]

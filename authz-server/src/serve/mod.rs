@@ -9,7 +9,7 @@ pub mod service;
 pub use listen::{ListenAddress, Peers, ServerTls};
 
 use crate::admin;
-use crate::audit::Indexer;
+use crate::audit::{Indexer, OutcomeWatch};
 use crate::bundle::CONTEXT_BODY_BYTES_MAX;
 use crate::check::Decider;
 use crate::envoy::{AccessLogServiceServer, AuthorizationServer, Gateway};
@@ -75,6 +75,8 @@ pub struct Settings {
     pub state: PathBuf,
     pub handoff_secrets: PathBuf,
     pub api_keys: Option<PathBuf>,
+    /// How long the end of a call is waited for before it counts as lost.
+    pub outcome_grace: Duration,
 }
 
 /// Everything that can keep a server from starting, as a text for the operator.
@@ -119,7 +121,11 @@ pub async fn serve(
     })?;
     let admin_address = admin_listener.local_addr().map_err(fail)?;
     // Dropped when serving ends, however it ends, and before the ledger is closed.
-    let indexer = Indexer::start(&settings.state, service.ledger());
+    let metrics = service.metrics().clone();
+    let indexer = Indexer::start(&settings.state, service.ledger(), move |done| metrics.indexed(done));
+    let metrics = service.metrics().clone();
+    let outcome_watch =
+        OutcomeWatch::start(&settings.state, service.ledger(), metrics, settings.outcome_grace);
     let readiness = admin::Readiness::default();
     let admin_task = tokio::spawn(admin::serve(admin_listener, service.clone(), readiness.clone()));
     if recovery.truncated_bytes > 0 {
@@ -196,7 +202,7 @@ pub async fn serve(
     hangup_task.abort();
     reloads.stop(RELOAD_ENDS).await;
     admin_task.abort();
-    drop(indexer);
+    drop((outcome_watch, indexer));
     stop_recording(service).await
 }
 
@@ -301,6 +307,7 @@ mod tests {
                 state: directory.path().join("state"),
                 handoff_secrets: secrets.clone(),
                 api_keys: None,
+                outcome_grace: crate::audit::OUTCOME_GRACE,
             })
         };
         let epoch = || std::fs::read_to_string(directory.path().join("state/epoch.json")).unwrap();

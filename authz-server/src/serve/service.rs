@@ -5,8 +5,9 @@
 //! INVARIANT: a decision is made with one `Decider`, taken once; a swap changes it for those who come after.
 
 use crate::check::{Concluded, Decider, Decision, HandoffState};
-use crate::ledger::{Entry, Ledger, Outcome};
+use crate::ledger::{Entry, Ledger, Outcome, Refusal, Spike};
 use crate::reload::{Orders, Status};
+use crate::spikes::{self, SpikeWatch};
 use crate::telemetry::Metrics;
 use palisade_core::call_id::{CallId, CallIdMint};
 use palisade_core::reason::Reason;
@@ -39,6 +40,7 @@ pub struct Service {
     metrics: Arc<Metrics>,
     mint: Mutex<CallIdMint>,
     slots: Arc<Semaphore>,
+    spikes: SpikeWatch,
 }
 
 /// A conclusion that may leave: it is durable, or it is a refusal that says why it is not.
@@ -59,7 +61,8 @@ impl Service {
     ) -> Service {
         let slots = Arc::new(Semaphore::new(CONCURRENT_MAX));
         let (decider, mint) = (RwLock::new(Arc::new(decider)), Mutex::new(CallIdMint::new(seed)));
-        Service { decider, orders, reloads, ledger, metrics, mint, slots }
+        let spikes = SpikeWatch::default();
+        Service { decider, orders, reloads, ledger, metrics, mint, slots, spikes }
     }
 
     /// What decides now. Whoever makes a decision takes it once.
@@ -91,7 +94,7 @@ impl Service {
         &self.ledger
     }
 
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
@@ -154,6 +157,7 @@ impl Service {
         let entry = Entry::Decision(concluded.record.clone());
         let stored = self.ledger.append_as(&entry, concluded.durability).await;
         self.metrics.decided(&concluded, arrived.elapsed().as_secs_f64());
+        self.tell_spike(self.spikes.decided(&concluded.record));
         let Concluded { decision, call_id, .. } = concluded;
         match stored {
             Ok(_accepted) => Answered { decision, call_id, epoch },
@@ -177,6 +181,17 @@ impl Service {
         }
         let newer = self.decider();
         (!Arc::ptr_eq(&newer, decider)).then_some(newer)
+    }
+
+    /// Whoever takes in the filter's reports gives each here, once.
+    pub fn observe_refusal(&self, refusal: &Refusal) {
+        self.tell_spike(self.spikes.refused(refusal));
+    }
+
+    fn tell_spike(&self, spike: Option<Spike>) {
+        if let Some(spike) = spike {
+            spikes::tell(spike, now_ms(), &self.ledger, &self.metrics);
+        }
     }
 
     /// An outcome is best effort: what cannot be stored is counted.

@@ -10,8 +10,9 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use super::IndexError;
 use super::schema::BLOCK;
 use crate::audit::call::{Shape, Verdict};
+use crate::audit::event;
 use crate::audit::source::{Anchor, Leaf, Source};
-use crate::ledger::{Decision, Entry, Outcome, ReadError, Recorded};
+use crate::ledger::{Admin, Decision, Entry, Outcome, ReadError, Recorded, Refusal};
 
 /// Shapes that are remembered between entries. Over it the memory begins anew.
 const SHAPES_MAX: usize = 16 * 1024;
@@ -136,7 +137,8 @@ impl Feed {
         match &recorded.entry {
             Entry::Decision(decision) => self.add_decision(batch, position, decision)?,
             Entry::Outcome(outcome) => self.add_outcome(batch, position, outcome)?,
-            Entry::Refusal(_) | Entry::Admin(_) => {}
+            Entry::Refusal(refusal) => self.add_refusal(batch, position, refusal)?,
+            Entry::Admin(admin) => batch.add_event(position, admin)?,
         }
         self.done = recorded.index.saturating_add(1);
         self.last_leaf = Some(recorded.leaf_hash);
@@ -155,8 +157,31 @@ impl Feed {
         match known {
             None => batch.name_call(&id, position),
             // Ids are unique; were one not, it names what was answered first.
-            Some((_, verdict)) if verdict.is_decided() => Ok(()),
+            Some((_, Stands::Decision)) => Ok(()),
+            Some((stand_in, Stands::Refusal)) => {
+                batch.move_call(&id, stand_in, position)?;
+                batch.add_further(position, stand_in)
+            }
             // The outcome came first and has stood for the call until now.
+            Some((stand_in, Stands::Outcome)) => batch.move_call(&id, stand_in, position),
+        }
+    }
+
+    fn add_refusal(
+        &mut self,
+        batch: &mut Batch<'_>,
+        position: i64,
+        refusal: &Refusal,
+    ) -> Result<(), IndexError> {
+        let id = id_key(&refusal.call_id);
+        let known = batch.call_of(&id)?;
+        // A report that was repeated, or one on a call that the server decided on.
+        if let Some((call, Stands::Decision | Stands::Refusal)) = known {
+            return batch.add_further(call, position);
+        }
+        self.add_call(batch, position, refusal.at_ms, Shape::of_refusal(refusal))?;
+        match known {
+            None => batch.name_call(&id, position),
             Some((stand_in, _)) => batch.move_call(&id, stand_in, position),
         }
     }
@@ -237,6 +262,14 @@ impl Feed {
     }
 }
 
+/// Which kind of entry stands for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stands {
+    Decision,
+    Refusal,
+    Outcome,
+}
+
 /// One transaction, and what it has to write at its end.
 struct Batch<'t> {
     transaction: &'t Transaction<'t>,
@@ -248,15 +281,21 @@ impl Batch<'_> {
         *self.calls_by_shape.entry(shape).or_default() += calls;
     }
 
-    /// The call that an id names, and what is known of it.
-    fn call_of(&self, id: &[u8]) -> Result<Option<(i64, Verdict)>, IndexError> {
+    /// The call that an id names, and which kind of entry stands for it.
+    fn call_of(&self, id: &[u8]) -> Result<Option<(i64, Stands)>, IndexError> {
         let mut select = self.transaction.prepare_cached(
-            "SELECT call.position, shape.verdict FROM call_id JOIN call ON call.position = call_id.call \
-             JOIN shape ON shape.id = call.shape WHERE call_id.id = ?1",
+            "SELECT call.position, shape.verdict, outcome.position FROM call_id \
+             JOIN call ON call.position = call_id.call JOIN shape ON shape.id = call.shape \
+             LEFT JOIN outcome ON outcome.call = call.position WHERE call_id.id = ?1",
         )?;
-        let found: Option<(i64, i64)> =
-            select.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        found.map(|(call, code)| Ok((call, super::query::verdict(code)?))).transpose()
+        let row = select.query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
+        let Some((call, verdict, outcome)): Option<(i64, i64, Option<i64>)> = row else { return Ok(None) };
+        let stands = match super::query::verdict(verdict)? {
+            Verdict::Allow | Verdict::Deny => Stands::Decision,
+            Verdict::Reject | Verdict::Shed | Verdict::None if outcome == Some(call) => Stands::Outcome,
+            Verdict::Reject | Verdict::Shed | Verdict::None => Stands::Refusal,
+        };
+        Ok(Some((call, stands)))
     }
 
     fn name_call(&self, id: &[u8], call: i64) -> Result<(), IndexError> {
@@ -271,15 +310,25 @@ impl Batch<'_> {
         )?;
         let is_first =
             insert.execute(params![call, position, outcome.status, signed(outcome.duration_us)])? > 0;
-        if !is_first {
-            let mut insert =
-                self.transaction.prepare_cached("INSERT INTO further (call, position) VALUES (?1, ?2)")?;
-            insert.execute([call, position])?;
-        }
+        if is_first { Ok(()) } else { self.add_further(call, position) }
+    }
+
+    fn add_further(&self, call: i64, position: i64) -> Result<(), IndexError> {
+        let mut insert =
+            self.transaction.prepare_cached("INSERT INTO further (call, position) VALUES (?1, ?2)")?;
+        insert.execute([call, position])?;
         Ok(())
     }
 
-    /// Lets a decision take the place of the outcome that stood for its call.
+    fn add_event(&self, position: i64, admin: &Admin) -> Result<(), IndexError> {
+        let mut insert = self
+            .transaction
+            .prepare_cached("INSERT INTO event (position, at_ms, kind) VALUES (?1, ?2, ?3)")?;
+        insert.execute(params![position, signed(admin.at_ms), event::name(&admin.event)])?;
+        Ok(())
+    }
+
+    /// Lets an entry that says more take the place of the one that stood for its call.
     fn move_call(&mut self, id: &[u8], from: i64, to: i64) -> Result<(), IndexError> {
         let shape: i64 = self.transaction.query_row(
             "DELETE FROM call WHERE position = ?1 RETURNING shape",

@@ -149,13 +149,58 @@ impl Index {
         Ok(hits)
     }
 
-    /// The outcomes of a call behind its first one.
-    pub(in crate::audit) fn further_outcomes(&self, call: u64) -> Result<Vec<u64>, IndexError> {
+    /// The other entries of a call, behind the one that stands for it and its outcome.
+    pub(in crate::audit) fn further(&self, call: u64) -> Result<Vec<u64>, IndexError> {
         let mut statement = self
             .connection
             .prepare_cached("SELECT position FROM further WHERE call = ?1 ORDER BY position")?;
         let positions = statement.query_map([signed(call)], |row| row.get::<_, i64>(0))?;
         positions.map(|position| unsigned(position?)).collect()
+    }
+
+    /// The kinds of events that there were.
+    pub(in crate::audit) fn event_kinds(&self) -> Result<Vec<String>, IndexError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT DISTINCT kind FROM event ORDER BY kind")?;
+        let kinds = statement.query_map([], |row| row.get(0))?;
+        kinds.map(|kind| Ok(kind?)).collect()
+    }
+
+    /// The newest events of a kind within a time, at most so many, the newest first.
+    pub(in crate::audit) fn events(
+        &self,
+        kind: &str,
+        at_ms: Range<u64>,
+        limit: u64,
+    ) -> Result<Vec<u64>, IndexError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT position FROM event WHERE kind = ?1 AND at_ms >= ?2 AND at_ms < ?3 ORDER BY position DESC LIMIT ?4",
+        )?;
+        let parameters = params![kind, signed(at_ms.start), signed(at_ms.end), signed(limit)];
+        let positions = statement.query_map(parameters, |row| row.get::<_, i64>(0))?;
+        positions.map(|position| unsigned(position?)).collect()
+    }
+
+    /// The first calls in a range that have no outcome, at most so many.
+    pub(in crate::audit) fn without_outcome(
+        &self,
+        range: Range<u64>,
+        limit: u64,
+    ) -> Result<Vec<u64>, IndexError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT c.position FROM call AS c LEFT JOIN outcome AS o ON o.call = c.position \
+             WHERE o.call IS NULL AND c.position >= ?1 AND c.position < ?2 ORDER BY c.position LIMIT ?3",
+        )?;
+        let parameters = [signed(range.start), signed(range.end), signed(limit)];
+        let positions = statement.query_map(parameters, |row| row.get::<_, i64>(0))?;
+        positions.map(|position| unsigned(position?)).collect()
+    }
+
+    /// The first entry that is in.
+    pub(in crate::audit) fn oldest(&self) -> Result<u64, IndexError> {
+        let oldest: Option<i64> =
+            self.connection.query_row("SELECT min(first) FROM block", [], |row| row.get(0))?;
+        oldest.map_or(Ok(0), unsigned)
     }
 
     /// The nearest place at or before a position from which the ledger can be read.

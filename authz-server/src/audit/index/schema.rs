@@ -7,7 +7,8 @@
 //! | `call` | a call's time and shape, by the position of its entry in the ledger |
 //! | `call_id` | the call that an id names |
 //! | `outcome` | how a call ended: the outcome's position, status and duration, by the call's position |
-//! | `further` | outcomes of a call behind its first one |
+//! | `further` | what else there is of a call: outcomes behind the first one, reports that stand for nothing |
+//! | `event` | what happened to the server: time and kind, by the position of the entry |
 //! | `block` | where each run of `BLOCK` entries begins in the file, and between which times its calls are |
 //!
 //! INVARIANT: whatever is changed here or in the meaning of a column changes `VERSION`; an index of another version is
@@ -19,7 +20,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 const APPLICATION: i32 = 0x5041_4c49;
 
 /// Of this layout and of what it means.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// How many entries share one anchor. Whoever reads an entry reads half as many others, on average.
 pub(super) const BLOCK: u64 = 128;
@@ -41,6 +42,8 @@ CREATE TABLE outcome (
     call INTEGER PRIMARY KEY, position INTEGER NOT NULL, status INTEGER NOT NULL, duration_us INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE further (call INTEGER, position INTEGER, PRIMARY KEY (call, position)) STRICT, WITHOUT ROWID;
+CREATE TABLE event (position INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, kind TEXT NOT NULL) STRICT;
+CREATE INDEX event_by_kind ON event (kind);
 CREATE TABLE block (
     first INTEGER PRIMARY KEY, byte_offset INTEGER NOT NULL, at_ms_min INTEGER, at_ms_max INTEGER
 ) STRICT;

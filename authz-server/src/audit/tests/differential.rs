@@ -10,13 +10,14 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::sample::{self, NOON_MS};
 use crate::audit::{CountBy, Filter, IdPart, Pattern, Status, Trail, Verdict, Zone};
-use crate::ledger::{Conclusion, Decision, Entry, Outcome, Shadow};
+use crate::ledger::{self, Conclusion, Decision, Entry, Outcome, Refusal, Shadow};
 
 /// A call as the walk sees it.
 #[derive(Clone, Debug)]
 struct Walked {
     position: u64,
     decision: Option<Decision>,
+    refusal: Option<Refusal>,
     outcome: Option<(u64, Outcome)>,
     /// Whether its id leads to it: of two decisions with one id the first one has it.
     has_its_id: bool,
@@ -24,78 +25,114 @@ struct Walked {
 
 impl Walked {
     fn id(&self) -> Option<&str> {
-        match (&self.decision, &self.outcome) {
-            (Some(decision), _) => Some(&decision.decision_id),
-            (None, Some((_, outcome))) => outcome.call_id.as_deref(),
-            (None, None) => None,
+        match (&self.decision, &self.refusal, &self.outcome) {
+            (Some(decision), ..) => Some(&decision.decision_id),
+            (None, Some(refusal), _) => Some(&refusal.call_id),
+            (None, None, Some((_, outcome))) => outcome.call_id.as_deref(),
+            (None, None, None) => None,
         }
     }
 
     fn at_ms(&self) -> u64 {
-        match (&self.decision, &self.outcome) {
-            (Some(decision), _) => decision.at_ms,
-            (None, outcome) => outcome.as_ref().unwrap().1.at_ms,
+        match (&self.decision, &self.refusal, &self.outcome) {
+            (Some(decision), ..) => decision.at_ms,
+            (None, Some(refusal), _) => refusal.at_ms,
+            (None, None, outcome) => outcome.as_ref().unwrap().1.at_ms,
         }
     }
 
     fn verdict(&self) -> Verdict {
-        match (&self.decision, &self.outcome) {
-            (Some(decision), _) if decision.decision == Conclusion::Allow => Verdict::Allow,
-            (Some(_), _) => Verdict::Deny,
-            (None, Some((_, outcome))) if outcome.filter_reason.is_some() => Verdict::Reject,
-            (None, _) => Verdict::None,
+        match (&self.decision, &self.refusal, &self.outcome) {
+            (Some(decision), ..) if decision.decision == Conclusion::Allow => Verdict::Allow,
+            (Some(_), ..) => Verdict::Deny,
+            (None, Some(refusal), _) if refusal.verdict == ledger::Verdict::Shed => Verdict::Shed,
+            (None, Some(_), _) => Verdict::Reject,
+            (None, None, Some((_, outcome))) if outcome.filter_reason.is_some() => Verdict::Reject,
+            (None, None, _) => Verdict::None,
         }
     }
 
     fn reason(&self) -> String {
-        match (&self.decision, &self.outcome) {
-            (Some(decision), _) => decision.reason.clone(),
-            (None, outcome) => {
+        match (&self.decision, &self.refusal, &self.outcome) {
+            (Some(decision), ..) => decision.reason.clone(),
+            (None, Some(refusal), _) => refusal.reason.clone(),
+            (None, None, outcome) => {
                 let outcome = &outcome.as_ref().unwrap().1;
                 outcome.filter_reason.clone().unwrap_or_else(|| outcome.details.replace("{late}", ""))
             }
         }
     }
+
+    /// Caller, service and operation, as far as they are known.
+    fn names(&self) -> (&str, &str, &str) {
+        match (&self.decision, &self.refusal) {
+            (Some(decision), _) => (&decision.principal, &decision.service, &decision.operation),
+            (None, Some(refusal)) => {
+                (refusal.peer.as_deref().unwrap_or(""), &refusal.service, &refusal.operation)
+            }
+            (None, None) => ("", "", ""),
+        }
+    }
+}
+
+/// Where the first entry of each id stands.
+fn firsts<'e, T: 'e>(
+    entries: &'e [Entry],
+    of: impl Fn(&'e Entry) -> Option<(&'e str, T)>,
+) -> HashMap<&'e str, (u64, T)> {
+    let mut firsts = HashMap::new();
+    for (position, entry) in (0_u64..).zip(entries) {
+        if let Some((id, of_it)) = of(entry) {
+            firsts.entry(id).or_insert((position, of_it));
+        }
+    }
+    firsts
 }
 
 fn walk(entries: &[Entry]) -> Vec<Walked> {
-    let mut first_decision = HashMap::new();
-    let mut first_outcome = HashMap::new();
-    for (position, entry) in (0_u64..).zip(entries) {
-        match entry {
-            Entry::Decision(decision) => {
-                first_decision.entry(decision.decision_id.as_str()).or_insert(position);
-            }
-            Entry::Outcome(outcome) => {
-                if let Some(id) = &outcome.call_id {
-                    first_outcome.entry(id.as_str()).or_insert((position, outcome));
-                }
-            }
-            Entry::Refusal(_) | Entry::Admin(_) => {}
-        }
-    }
+    let decisions = firsts(entries, |entry| match entry {
+        Entry::Decision(decision) => Some((decision.decision_id.as_str(), ())),
+        _ => None,
+    });
+    let refusals = firsts(entries, |entry| match entry {
+        Entry::Refusal(refusal) => Some((refusal.call_id.as_str(), ())),
+        _ => None,
+    });
+    let outcomes = firsts(entries, |entry| match entry {
+        Entry::Outcome(outcome) => Some((outcome.call_id.as_deref()?, outcome)),
+        _ => None,
+    });
+    let outcome_of = |id: &str| outcomes.get(id).map(|(position, outcome)| (*position, (*outcome).clone()));
     let mut calls = Vec::new();
     for (position, entry) in (0_u64..).zip(entries) {
-        match entry {
-            Entry::Decision(decision) => {
-                let id = decision.decision_id.as_str();
-                let has_its_id = first_decision.get(id) == Some(&position);
-                let outcome = first_outcome.get(id).filter(|_| has_its_id);
-                let outcome = outcome.map(|(position, outcome)| (*position, (*outcome).clone()));
-                calls.push(Walked { position, decision: Some(decision.clone()), outcome, has_its_id });
+        let (mut decision, mut refusal, mut has_its_id) = (None, None, true);
+        let outcome = match entry {
+            Entry::Decision(decided) => {
+                let id = decided.decision_id.as_str();
+                has_its_id = decisions[id].0 == position;
+                decision = Some(decided.clone());
+                outcome_of(id).filter(|_| has_its_id)
+            }
+            Entry::Refusal(refused) => {
+                let id = refused.call_id.as_str();
+                if decisions.contains_key(id) || refusals[id].0 != position {
+                    continue;
+                }
+                refusal = Some(refused.clone());
+                outcome_of(id)
             }
             Entry::Outcome(outcome) => {
-                let stands_alone = match outcome.call_id.as_deref() {
-                    None => true,
-                    Some(id) => !first_decision.contains_key(id) && first_outcome[id].0 == position,
-                };
-                if stands_alone {
-                    let outcome = Some((position, outcome.clone()));
-                    calls.push(Walked { position, decision: None, outcome, has_its_id: true });
+                let stands_alone = outcome.call_id.as_deref().is_none_or(|id| {
+                    !decisions.contains_key(id) && !refusals.contains_key(id) && outcomes[id].0 == position
+                });
+                if !stands_alone {
+                    continue;
                 }
+                Some((position, outcome.clone()))
             }
-            Entry::Refusal(_) | Entry::Admin(_) => {}
-        }
+            Entry::Admin(_) => continue,
+        };
+        calls.push(Walked { position, decision, refusal, outcome, has_its_id });
     }
     calls
 }
@@ -138,9 +175,7 @@ impl Question {
 
     fn is_answered_by(&self, call: &Walked) -> bool {
         let decision = call.decision.as_ref();
-        let (principal, service, operation) = decision.map_or(("", "", ""), |decision| {
-            (decision.principal.as_str(), decision.service.as_str(), decision.operation.as_str())
-        });
+        let (principal, service, operation) = call.names();
         let whole =
             |asked: &Option<String>, text: &str| asked.as_ref().is_none_or(|asked| names(asked, text));
         let status = call.outcome.as_ref().map(|(_, outcome)| outcome.status);
@@ -195,7 +230,7 @@ const OPERATIONS: [(&str, &str); 4] =
     [("orders", "getOrder"), ("orders", "deleteOrder"), ("payments", "refund"), ("", "")];
 const POLICIES: [&[&str]; 4] = [&[], &["storefront-reads"], &["orders-are-kept", "no-refunds"], &["a\"b"]];
 
-/// Ids come from a small set, so that outcomes come early, late, twice and never, and ids are used again.
+/// Ids come from a small set, so that reports and outcomes come early, late, twice and never, and ids are used again.
 fn any_entry() -> impl Strategy<Value = Entry> {
     let at_ms = prop_oneof![9 => NOON_MS..NOON_MS + 5_000, 1 => NOON_MS - 90_000_000..NOON_MS];
     let id = (0_u64..60).prop_map(|number| sample::id(NOON_MS + number / 4, number));
@@ -214,12 +249,24 @@ fn any_entry() -> impl Strategy<Value = Entry> {
                 ..base
             })
         }),
-        5 => (at_ms.clone(), proptest::option::weighted(0.9, id), 0..5_usize, 0_u64..200_000).prop_map(
+        5 => (at_ms.clone(), proptest::option::weighted(0.9, id.clone()), 0..5_usize, 0_u64..200_000).prop_map(
             |(at_ms, id, status, duration_us)| {
                 let base = sample::outcome(id.as_deref(), at_ms, [200, 200, 404, 500, 503][status]);
                 let details = if status == 4 { "upstream_reset{late}" } else { "via_upstream" };
                 let filter_reason = (duration_us % 5 == 0).then(|| "json_syntax".to_owned());
                 Entry::Outcome(Outcome { duration_us, details: details.to_owned(), filter_reason, ..base })
+            }
+        ),
+        3 => (at_ms.clone(), id.clone(), 0..CALLERS.len(), 0..OPERATIONS.len(), 0..6_u8).prop_map(
+            |(at_ms, id, caller, operation, kind)| {
+                let verdict = if kind == 0 { ledger::Verdict::Shed } else { ledger::Verdict::Reject };
+                Entry::Refusal(Refusal {
+                    verdict,
+                    peer: (kind > 2).then(|| CALLERS[caller].to_owned()),
+                    service: OPERATIONS[operation].0.to_owned(),
+                    operation: OPERATIONS[operation].1.to_owned(),
+                    ..sample::refusal(&id, at_ms)
+                })
             }
         ),
         1 => at_ms.prop_map(sample::admin),
@@ -251,7 +298,8 @@ fn any_question() -> impl Strategy<Value = Question> {
     (texts, rest).prop_map(|(texts, rest)| {
         let (who, service, operation, reason, policy) = texts;
         let ((decision, shadow), since_ms, until_ms, slow_us, status, id) = rest;
-        let id = id.map(|(number, length)| sample::id(NOON_MS + number / 4, number)[..length].to_owned());
+        let id = id
+            .map(|(number, length)| sample::id(NOON_MS + number / 4, number).chars().take(length).collect());
         Question {
             who,
             service,
@@ -300,9 +348,7 @@ fn check(trail: &mut Trail, entries: &[Entry], question: &Question) {
         let found = trail.count(&filter, by, &Zone::utc(), &mut |note| panic!("{note:?}")).unwrap();
         assert_eq!(found, counts, "{by:?} of {question:?}");
     };
-    count(CountBy::Who, |call| {
-        vec![call.decision.as_ref().map(|decision| decision.principal.clone()).unwrap_or_default()]
-    });
+    count(CountBy::Who, |call| vec![call.names().0.to_owned()]);
     count(CountBy::Reason, |call| vec![call.reason()]);
     count(CountBy::Decision, |call| vec![call.verdict().name().to_owned()]);
     count(CountBy::Status, |call| {

@@ -45,6 +45,9 @@ fn state() -> (tempfile::TempDir, Vec<Entry>) {
     (state, entries)
 }
 
+/// Something that happens to the file of an index.
+type Spoil = Box<dyn Fn(&Path)>;
+
 fn index_file(state: &Path) -> PathBuf {
     state.join(INDEX_DIRECTORY).join("calls.sqlite")
 }
@@ -94,7 +97,7 @@ fn an_index_that_is_gone_or_of_another_kind_is_built_anew() {
         move |path: &Path| Connection::open(path).unwrap().execute_batch(&text).unwrap()
     };
     let write = |text: &'static str| move |path: &Path| fs::write(path, text).unwrap();
-    let ways: Vec<(&str, Box<dyn Fn(&Path)>)> = vec![
+    let ways: Vec<(&str, Spoil)> = vec![
         ("the file is gone", Box::new(|path| fs::remove_file(path).unwrap())),
         ("the directory is gone", Box::new(|path| fs::remove_dir_all(path.parent().unwrap()).unwrap())),
         ("an empty file", Box::new(write(""))),
@@ -120,7 +123,7 @@ fn an_index_that_was_closed_survives_a_loss_of_power() {
     let (state, _) = state();
     answers(state.path());
     let (ledger, _) = Ledger::open(&state.path().join(LEDGER_DIRECTORY)).unwrap();
-    let indexer = Indexer::start(state.path(), &ledger);
+    let indexer = Indexer::start(state.path(), &ledger, |_| {});
     until(|| indexer.done() == ledger.entries());
     drop(indexer);
     let boot = |path: &Path| {
@@ -178,7 +181,7 @@ fn a_page_in_the_place_of_another_is_found_when_the_server_starts() {
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         let (at, other) = (page * 4096, (page - 1) * 4096);
         file.write_all_at(&sound[other..other + 4096], at as u64).unwrap();
-        let indexer = Indexer::start(state.path(), &ledger);
+        let indexer = Indexer::start(state.path(), &ledger, |_| {});
         until(|| indexer.done() == ledger.entries());
         drop(indexer);
         assert!(answers(state.path()).0 == expected, "page {page}");
@@ -303,7 +306,7 @@ fn the_server_keeps_it_near_the_end_and_never_ahead_of_what_is_durable() {
     let state = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (ledger, _) = Ledger::open(&state.path().join(LEDGER_DIRECTORY)).unwrap();
-    let indexer = Indexer::start(state.path(), &ledger);
+    let indexer = Indexer::start(state.path(), &ledger, |_| {});
     let mut indexed = 0;
     for entry in entries().iter().take(200) {
         runtime.block_on(ledger.append(entry)).unwrap();

@@ -2,5 +2,5 @@
 
 mod differential;
 mod lives;
-pub(super) mod sample;
+pub(crate) mod sample;
 mod shown;

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use futures_util::future::join_all;
 
-use crate::ledger::{Admin, AdminEvent, Conclusion, Decision, Entry, Epoch, Ledger, Outcome, Proof};
+use crate::ledger::{
+    Admin, AdminEvent, Conclusion, Decision, Entry, Epoch, Ledger, Outcome, Proof, Refusal, Verdict,
+};
 use crate::state::LEDGER_DIRECTORY;
 
 /// 2026-11-21T10:00:00Z.
@@ -92,6 +94,26 @@ pub(crate) fn rejected(id: &str, at_ms: u64) -> Outcome {
         upstream: None,
         upstream_host: None,
         ..outcome(Some(id), at_ms, 400)
+    }
+}
+
+/// What the filter reports of the same call.
+pub(crate) fn refusal(id: &str, at_ms: u64) -> Refusal {
+    Refusal {
+        call_id: id.to_owned(),
+        at_ms,
+        verdict: Verdict::Reject,
+        reason: "json_syntax".to_owned(),
+        service: "orders".to_owned(),
+        operation: "createOrder".to_owned(),
+        method: "POST".to_owned(),
+        host: "orders".to_owned(),
+        path: "/orders".to_owned(),
+        peer: Some("spiffe://shop.example/web".to_owned()),
+        attempt: None,
+        bundle_digest: "28".repeat(32),
+        vm: "6b".repeat(8),
+        sequence: 7,
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::sample::{self, NOON_MS};
-use crate::audit::{Call, CountBy, Counts, Filter, Follow, Pattern, Table, Trail, Zone, json_line};
-use crate::ledger::{Decision, Entry};
+use crate::audit::{Call, CountBy, Counts, Event, Filter, Follow, Pattern, Table, Trail, Zone, json_line};
+use crate::ledger::{Admin, AdminEvent, Decision, Entry};
 
 fn calls(entries: &[Entry]) -> Vec<Call> {
     let state = tempfile::tempdir().unwrap();
@@ -54,10 +54,7 @@ time (UTC)               decision  who  operation           because             
     assert_eq!(without_ids(&shown), without_ids(expected));
     let starts = |column: &str| shown.lines().next().unwrap().find(column).unwrap();
     for line in shown.lines().skip(1) {
-        assert!(
-            line.is_char_boundary(starts("who")) && &line[starts("who") - 2..starts("who")] == "  ",
-            "{shown}"
-        );
+        assert_eq!(line.get(starts("who") - 2..starts("who")), Some("  "), "{shown}");
     }
 }
 
@@ -121,7 +118,8 @@ fn json_has_the_names_that_are_promised() {
         call.object().as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>().join(" ")
     };
     let common = "id at at_ms position decision reason who service operation method host path policies";
-    let decided = "proof workload class request_id errors handoff bundle epoch latency_us shadow";
+    let decided = "proof workload class request_id errors handoff bundle epoch latency_us shadow verdict attempt \
+                   request_digest asked";
     assert_eq!(names(&calls[0]), format!("{common} {decided} outcome"));
     assert_eq!(names(&calls[2]), format!("{common} outcome"));
     assert_eq!(calls[0].object()["at"], "2026-11-21T10:00:00.000Z");
@@ -175,14 +173,96 @@ fn what_is_followed_is_shown_once_with_its_outcome_if_that_comes_soon() {
     record(&[decided(2)]);
     assert_eq!(look(0), (vec![], vec![]), "its outcome may come");
     record(&[ended(2, 200), decided(3), Entry::Outcome(sample::rejected(&id(9), NOON_MS))]);
-    assert_eq!(look(1), (vec![(3, Some(200)), (6, Some(400))], vec![]));
-    assert_eq!(look(9), (vec![(5, None)], vec![]), "its outcome took too long");
+    assert_eq!(look(1), (vec![(3, Some(200))], vec![]), "the filter may tell more of what it refused");
+    assert_eq!(look(9), (vec![(5, None), (6, Some(400))], vec![]), "the rest took too long");
     record(&[ended(3, 503), ended(0, 500), ended(1, 500), ended(9, 500)]);
     let failed = vec![(5, Some(503)), (0, Some(500))];
     assert_eq!(look(9), (vec![], failed), "shown already, and only now known to have failed");
     record(&[ended(8, 502), Entry::Outcome(sample::outcome(None, NOON_MS, 503))]);
     let undecided = vec![(11, Some(502)), (12, Some(503))];
     assert_eq!(look(9), (undecided.clone(), undecided));
+}
+
+#[test]
+fn a_refusal_is_followed_once_whichever_of_report_and_access_log_is_first() {
+    let state = tempfile::tempdir().unwrap();
+    let id = |number: u64| sample::id(NOON_MS, number);
+    let record = |entries: &[Entry]| sample::record(state.path(), entries);
+    let reported = |number| Entry::Refusal(sample::refusal(&id(number), NOON_MS));
+    let ended = |number| Entry::Outcome(sample::rejected(&id(number), NOON_MS));
+    record(&[sample::admin(NOON_MS)]);
+    let open = || Trail::open(state.path(), false, &mut |_| {}).unwrap();
+    let (mut trail, mut peer_trail) = (open(), open());
+    let mut all = Follow::from_end(&mut trail, Filter::default()).unwrap();
+    let peer = Filter { who: Some(Pattern::part("spiffe")), ..Filter::default() };
+    let mut peers = Follow::from_end(&mut peer_trail, peer).unwrap();
+    let begin = Instant::now();
+    let mut look = |seconds: u64| {
+        let now = begin + Duration::from_secs(seconds);
+        let shown = |follow: &mut Follow, trail: &mut Trail| {
+            let (calls, _) = follow.poll(trail, &mut |_| {}, now).unwrap();
+            let shown = |call: &Call| (call.position(), call.outcome().map(|outcome| outcome.index));
+            calls.iter().map(shown).collect::<Vec<_>>()
+        };
+        (shown(&mut all, &mut trail), shown(&mut peers, &mut peer_trail))
+    };
+    let both = |calls: &[(u64, Option<u64>)]| (calls.to_vec(), calls.to_vec());
+    record(&[reported(1), ended(1)]);
+    assert_eq!(look(0), both(&[(1, Some(2))]), "the report first");
+    record(&[ended(2), reported(2)]);
+    assert_eq!(look(0), both(&[(4, Some(3))]), "the access log first, read at once");
+    record(&[ended(3)]);
+    assert_eq!(look(0), both(&[]));
+    record(&[reported(3), reported(1), reported(2)]);
+    assert_eq!(look(1), both(&[(6, Some(5))]), "read apart, and what is repeated is not news");
+    record(&[reported(4)]);
+    assert_eq!(look(2), both(&[]));
+    assert_eq!(look(9), both(&[(9, None)]), "it took too long");
+    record(&[ended(4), reported(4), ended(5)]);
+    assert_eq!(look(9), both(&[]));
+    assert_eq!(look(19), (vec![(12, Some(12))], vec![]), "nobody knows whose call it was");
+    record(&[reported(5)]);
+    assert_eq!(look(19), (vec![], vec![]), "its outcome came before");
+    assert_eq!(look(29), (vec![], vec![(13, None)]), "and it was not shown to who asked for its caller");
+}
+
+#[test]
+fn events_are_listed_by_their_kind_and_time() {
+    let state = tempfile::tempdir().unwrap();
+    let lost = AdminEvent::ReportsLost { vm: "v".to_owned(), from: 3, count: 2 };
+    let admin = |at_ms, event, detail: &str| Entry::Admin(Admin { at_ms, event, detail: detail.to_owned() });
+    let id = sample::id(NOON_MS, 1);
+    sample::record(
+        state.path(),
+        &[
+            sample::admin(NOON_MS),
+            Entry::Decision(sample::decision(&id, NOON_MS)),
+            admin(NOON_MS + 5, lost, "2 reports of a\nVM were lost"),
+            admin(NOON_MS + 9, AdminEvent::Stop, "epoch 1"),
+        ],
+    );
+    for from_ledger in [false, true] {
+        let mut trail = Trail::open(state.path(), from_ledger, &mut |_| {}).unwrap();
+        let mut positions = |kind: Option<&str>, at_ms, limit| {
+            let kind = kind.map(Pattern::whole);
+            let events = trail.events(kind.as_ref(), at_ms, limit, &mut |_| {}).unwrap();
+            events.iter().map(Event::position).collect::<Vec<_>>()
+        };
+        assert_eq!(positions(None, 0..u64::MAX, None), [0, 2, 3]);
+        assert_eq!(positions(None, 0..u64::MAX, Some(2)), [2, 3], "the newest");
+        assert_eq!(positions(Some("*lost"), 0..u64::MAX, None), [2]);
+        assert_eq!(positions(None, NOON_MS + 1..NOON_MS + 9, None), [2]);
+        assert_eq!(positions(Some("spike"), 0..u64::MAX, None), [0; 0]);
+    }
+    let mut trail = Trail::open(state.path(), true, &mut |_| {}).unwrap();
+    let events = trail.events(None, 0..u64::MAX, None, &mut |_| {}).unwrap();
+    let object = events[1].object();
+    assert_eq!((&object["event"], &object["reports_lost"]["count"]), (&"reports_lost".into(), &2.into()));
+    let mut out = Vec::new();
+    events.iter().for_each(|event| event.write(&Zone::utc(), false, &mut out).unwrap());
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert!(text.contains("2026-11-21 10:00:00.005  reports_lost         2 reports"), "{text}");
 }
 
 #[test]

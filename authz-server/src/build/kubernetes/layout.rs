@@ -2,6 +2,7 @@
 //!
 //! INVARIANT: a stage needs nothing of a later one, and after each of them every workload is as it was or closed.
 
+use super::super::alerts::{self, ALERTS_FILE};
 use super::super::error::BuildError;
 use super::super::yaml::{self, Document};
 use super::bundle_volume::BundleVolume;
@@ -72,6 +73,9 @@ impl Cluster<'_> {
         files.push(self.yaml(&workloads, "", &[injection::component(&self.workloads)])?);
         let values = mesh_config::values(self.bundle, &self.workloads, self.settings);
         files.push(self.yaml(MESH, "", &[said(&apply::MESH_COMMENT, values)])?);
+        // Prometheus' own file of rules, and no object: who has its operator puts `groups` under `spec` of a PrometheusRule.
+        let alerts = yaml::document(ALERTS_FILE, &alerts::comment(), &alerts::rules())?;
+        files.push(Manifest { path: ALERTS_FILE.to_owned(), bytes: alerts });
         files.push(text("images/Containerfile.filter", images::filter()));
         files.push(text("images/Containerfile.server", images::server(self.settings)));
         files.push(text("apply.md", apply::apply(self)));
