@@ -298,11 +298,8 @@ fn entry() -> Entry {
         attempt: Some(1),
         request_digest: Some("cd".repeat(16)),
         asked: Some(Asked {
-            path: BTreeMap::from([("orderId".to_owned(), "o-4711".into())]),
-            body: BTreeMap::from([
-                ("/amount".to_owned(), 1_250.into()),
-                ("/currency".to_owned(), "EUR".into()),
-            ]),
+            path: BTreeMap::from([("orderId".into(), "o-4711".into())]),
+            body: BTreeMap::from([("/amount".into(), 1_250.into()), ("/currency".into(), "EUR".into())]),
             ..Asked::default()
         }),
     })
