@@ -102,6 +102,7 @@ choice! {
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "`choice!` has no place for the attribute that deriving needs")]
 impl Default for Durability {
     fn default() -> Durability {
         Durability::Durable

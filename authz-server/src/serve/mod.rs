@@ -239,12 +239,7 @@ fn open(settings: &Settings) -> Result<Opened, ServeError> {
         );
     }
     if let Some(key) = &state.digest_key_created {
-        tracing::warn!(
-            path = %key.path.display(),
-            detail = key.detail(),
-            "a key was made for the digests in the ledger: whoever has it can try values until one fits, so keep it on this \
-             machine; with a copy elsewhere digests go on joining when the machine is lost"
-        );
+        tracing::warn!(path = %key.path.display(), "a key was made for digests in the ledger: {}", key.detail());
     }
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(|error| fail(format!("the system gives no randomness: {error}")))?;

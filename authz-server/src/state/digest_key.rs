@@ -24,7 +24,10 @@ pub struct CreatedDigestKey {
 impl CreatedDigestKey {
     /// For log and ledger.
     pub fn detail(&self) -> String {
-        let made = format!("masked values and requests are digested with the key {}", self.name);
+        let made = format!(
+            "requests and masked values are digested with the key {} in `{DIGEST_KEY_FILE}` of the state directory; whoever has it can try values until one fits: keep it there alone, and one copy where other keys are kept",
+            self.name
+        );
         match self.again {
             false => made,
             true => format!(

@@ -94,9 +94,46 @@ fn the_stored_form_of_each_kind_is_fixed() {
     );
 }
 
+/// One with everything that policies may be asked.
+fn asked() -> Entry {
+    let Entry::Decision(decision) = decision("id") else { panic!("not a decision") };
+    let no_others: [&str; 0] = [];
+    Entry::Decision(Decision {
+        verdict: Some(Passed { body_judged: true, grpc: false, upgrade: false }),
+        attempt: Some(2),
+        request_digest: Some("cd".repeat(16)),
+        asked: Some(Asked {
+            path: BTreeMap::from([("id".into(), "o-1".into())]),
+            query: BTreeMap::from([("limit".into(), 7.into())]),
+            header: BTreeMap::from([(HeaderName::new("x-tenant", &no_others).unwrap(), "t".into())]),
+            body: BTreeMap::from([("/tags".into(), vec!["a", "b"].into())]),
+            masked: BTreeMap::from([
+                ("body./note".into(), None),
+                ("query.phone".into(), Some("ef".repeat(16))),
+            ]),
+            not_replayable: vec!["query.phone".into()],
+        }),
+        ..decision
+    })
+}
+
+#[test]
+fn the_stored_form_of_what_was_asked_is_fixed() {
+    let text = stored_text(&asked());
+    let expected = concat!(
+        r#""verdict":{"body_judged":true,"grpc":false,"upgrade":false},"attempt":2,"#,
+        r#""request_digest":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","#,
+        r#""asked":{"path":{"id":"o-1"},"query":{"limit":7},"header":{"x-tenant":"t"},"body":{"/tags":["a","b"]},"#,
+        r#""masked":{"body./note":null,"query.phone":"efefefefefefefefefefefefefefefef"},"#,
+        r#""not_replayable":["query.phone"]}}"#,
+    );
+    assert!(text.ends_with(expected), "{text}");
+}
+
 #[test]
 fn each_kind_reads_back_as_it_was_recorded() {
-    for entry in [decision("id"), outcome(None), outcome(Some("id")), admin("a \"quoted\" détail\n")] {
+    for entry in [decision("id"), asked(), outcome(None), outcome(Some("id")), admin("a \"quoted\" détail\n")]
+    {
         assert_eq!(decoded(&entry), entry);
     }
 }

@@ -71,7 +71,7 @@ fn values_in_masked_fields_stand_in_no_byte_of_an_entry() {
         "json_syntax",
         "identity_invalid",
     ] {
-        assert!(reasons.get(reason).is_some_and(|count| *count >= 20), "{reason}: {reasons:?}");
+        assert!(reasons.get(reason).is_some_and(|count| *count >= 10), "{reason}: {reasons:?}");
     }
     assert!(secrets > CALLS, "{secrets} values in masked fields");
     // Without a mask the same policy tells the number that it failed on, so there was something to hide.
