@@ -14,6 +14,7 @@ pub mod envoy;
 pub mod identity;
 pub mod ledger;
 pub mod reload;
+pub mod reports;
 pub mod secrets;
 pub mod serve;
 pub mod state;

@@ -5,6 +5,7 @@
 use crate::check::{Concluded, Decision};
 use crate::ledger::{Ledger, LedgerMetrics};
 use crate::reload::ReloadMetrics;
+use crate::reports::ReportMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -46,6 +47,7 @@ pub struct Metrics {
     outcomes_not_recorded: Counter,
     workloads: Mutex<BTreeSet<String>>,
     pub reloads: ReloadMetrics,
+    pub reports: ReportMetrics,
 }
 
 impl Default for Metrics {
@@ -94,6 +96,7 @@ impl Default for Metrics {
             latency_seconds.clone(),
         );
         let reloads = ReloadMetrics::register(&mut registry);
+        let reports = ReportMetrics::register(&mut registry);
         Metrics {
             registry,
             decisions,
@@ -106,6 +109,7 @@ impl Default for Metrics {
             outcomes_not_recorded,
             workloads: Mutex::default(),
             reloads,
+            reports,
         }
     }
 }

@@ -13,7 +13,7 @@ mod tests;
 
 pub use batch::{Batch, BatchError, read_message, read_reply, write_message, write_reply};
 pub use outbox::Outbox;
-pub use subject::{ATTEMPT_HEADER, Subject};
+pub use subject::{ATTEMPT_HEADER, Kept, Subject, shown};
 
 use crate::call_id::CallId;
 use crate::routes::OperationIndex;

@@ -121,6 +121,11 @@ impl Outbox {
         self.failures
     }
 
+    /// Whether as much waits as one batch takes. Less is better gathered until the next look.
+    pub fn fills_a_batch(&self) -> bool {
+        self.queue.len() >= BATCH_ITEMS_MAX || self.bytes >= BATCH_BYTES_MAX
+    }
+
     /// Numbers a refusal and keeps its report, which is only made if there is room for it. True: the queue has become
     /// half full, and a batch should be made soon.
     pub fn add(&mut self, bundle: BundleDigest, reason: Reason, report: impl FnOnce() -> Report) -> bool {

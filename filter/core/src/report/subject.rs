@@ -31,25 +31,54 @@ impl Subject {
 
     /// From the header map in the host's own layout; the first of each name counts.
     pub fn of_headers(pairs: &[u8]) -> Option<Subject> {
-        let map = HeaderMap::parse(pairs).ok()?;
-        let (mut method, mut host, mut target, mut attempt) = (None, None, None, None);
-        for (name, value) in map.iter() {
-            let place = match name {
-                b":method" => &mut method,
-                b":authority" => &mut host,
-                b":path" => &mut target,
-                _ if name == ATTEMPT_HEADER.as_bytes() => &mut attempt,
-                _ => continue,
-            };
-            place.get_or_insert(value);
-        }
-        let [method, host, target, attempt] = [method, host, target, attempt].map(Option::unwrap_or_default);
+        let [method, host, target, attempt] = find(pairs)?;
         Some(Subject::new(method, host, target, attempt))
     }
 }
 
+/// The same for a request that went on, whose headers will be out of reach if it is refused later: one allocation, and
+/// nothing is made of it until then.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kept(Box<[u8]>);
+
+/// Stands between the parts. A head that was judged good has none in them; in another one only itself is misread.
+const BETWEEN: u8 = 0;
+
+impl Kept {
+    pub fn of_headers(pairs: &[u8]) -> Kept {
+        let Some([method, host, target, attempt]) = find(pairs) else { return Kept::default() };
+        let parts = [method, host, without_query(target), attempt];
+        let cut = parts.map(|part| part.get(..REPORT_TEXT_BYTES_MAX).unwrap_or(part));
+        Kept(cut.join(&BETWEEN).into())
+    }
+
+    pub fn subject(&self) -> Subject {
+        let mut parts = self.0.split(|byte| *byte == BETWEEN);
+        let [method, host, path, attempt] = [(); 4].map(|()| parts.next().unwrap_or_default());
+        Subject::new(method, host, path, attempt)
+    }
+}
+
+/// Method, host, target and attempt.
+fn find(pairs: &[u8]) -> Option<[&[u8]; 4]> {
+    let map = HeaderMap::parse(pairs).ok()?;
+    let mut found = [None; 4];
+    for (name, value) in map.iter() {
+        let [method, host, target, attempt] = &mut found;
+        let place = match name {
+            b":method" => method,
+            b":authority" => host,
+            b":path" => target,
+            _ if name == ATTEMPT_HEADER.as_bytes() => attempt,
+            _ => continue,
+        };
+        place.get_or_insert(value);
+    }
+    Some(found.map(Option::unwrap_or_default))
+}
+
 /// Text for people: at most so many bytes, in which nothing moves a cursor.
-pub(super) fn shown(bytes: &[u8], bytes_max: usize) -> String {
+pub fn shown(bytes: &[u8], bytes_max: usize) -> String {
     let bytes = bytes.get(..bytes_max).unwrap_or(bytes);
     let mut out = String::with_capacity(bytes.len());
     for char in String::from_utf8_lossy(bytes).chars() {

@@ -2,8 +2,8 @@
 
 use super::outbox::Bounds;
 use super::{
-    Batch, BatchError, Item, Outbox, Report, ServerId, Subject, Verdict, VmId, read_message, read_reply,
-    write_message, write_reply,
+    Batch, BatchError, Item, Kept, Outbox, Report, ServerId, Subject, Verdict, VmId, read_message,
+    read_reply, write_message, write_reply,
 };
 use crate::call_id::CallIdMint;
 use crate::contract::BundleDigest;
@@ -141,7 +141,9 @@ universal_test! {
             let pairs = encode_headers(&[
                 (":method", "GET"), (":authority", host), (":path", path), ("x-envoy-attempt-count", attempt),
             ]);
-            Subject::of_headers(&pairs).unwrap()
+            let subject = Subject::of_headers(&pairs).unwrap();
+            assert_eq!(Kept::of_headers(&pairs).subject(), subject, "the same is known later");
+            subject
         };
         let found = subject(&format!("/{long}?key=secret"), &long, "2");
         assert_eq!((found.path.len(), found.host.len(), found.attempt), (512, 512, Some(2)));
@@ -154,6 +156,7 @@ universal_test! {
         let raw = Subject::new(&[0xff; 40], b"h", &[0xff; 600], b"");
         assert!(raw.method.len() <= 32 && raw.path.len() <= 512, "replaced bytes are longer: {raw:?}");
         assert_eq!(Subject::of_headers(&[1]), None);
+        assert_eq!(Kept::of_headers(&[1]).subject(), Subject::default());
         assert_eq!(Subject::of_headers(&[]), Some(Subject::default()));
     }
 }
@@ -400,6 +403,7 @@ universal_properties! {
         let _ = read_message(&body);
         let _ = read_reply(&body);
         let _ = Subject::of_headers(&body);
+        let _ = Kept::of_headers(&body).subject();
         let _ = Subject::new(&body, &body, &body, &body);
     }
 }
