@@ -46,6 +46,10 @@ kills count="10000":
 soak seconds="1800":
     PALISADE_SOAK_S={{seconds}} cargo test --release --workspace --test e2e -- --nocapture soak::
 
+# Refusals by the filter while the server is killed again and again, full size: each is stored once, or counted as lost
+reports count="200000" kills="20":
+    PALISADE_REPORTS={{count}} PALISADE_REPORT_KILLS={{kills}} cargo test --release -p tests --test e2e -- --nocapture reports::
+
 # Reloads under load, full size: no request fails, no decision mixes two bundles, memory stays flat
 reloads count="10000":
     PALISADE_RELOADS={{count}} cargo test --release --workspace --test e2e -- --nocapture reload::storm

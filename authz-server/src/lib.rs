@@ -16,6 +16,7 @@ pub mod identity;
 pub mod ledger;
 pub mod reload;
 pub mod replay;
+pub mod reports;
 pub mod secrets;
 pub mod serve;
 pub mod spikes;

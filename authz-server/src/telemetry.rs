@@ -5,6 +5,7 @@
 use crate::check::{Concluded, Decision};
 use crate::ledger::{Ledger, LedgerMetrics};
 use crate::reload::ReloadMetrics;
+use crate::reports::ReportMetrics;
 use crate::spikes::Kind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -52,11 +53,11 @@ pub struct Metrics {
     outcomes: Counter,
     outcomes_not_recorded: Counter,
     outcomes_missing: Counter,
-    reports_lost: Counter,
     index_entries: Gauge,
     spikes: Family<SpikeLabels, Counter>,
     workloads: Mutex<BTreeSet<String>>,
     pub reloads: ReloadMetrics,
+    pub reports: ReportMetrics,
 }
 
 impl Default for Metrics {
@@ -102,11 +103,6 @@ impl Default for Metrics {
             "outcomes_missing",
             "Calls whose end the access log never told, as far as they were entered into the ledger",
         );
-        let reports_lost = counter(
-            &mut registry,
-            "reports_lost",
-            "Reports of filters that will never come, as far as it is known",
-        );
         let index_entries = Gauge::default();
         registry.register(
             "index_entries",
@@ -127,6 +123,7 @@ impl Default for Metrics {
             latency_seconds.clone(),
         );
         let reloads = ReloadMetrics::register(&mut registry);
+        let reports = ReportMetrics::register(&mut registry);
         Metrics {
             registry,
             decisions,
@@ -138,11 +135,11 @@ impl Default for Metrics {
             outcomes,
             outcomes_not_recorded,
             outcomes_missing,
-            reports_lost,
             index_entries,
             spikes,
             workloads: Mutex::default(),
             reloads,
+            reports,
         }
     }
 }
@@ -197,10 +194,6 @@ impl Metrics {
 
     pub fn outcomes_missing(&self, count: u64) {
         self.outcomes_missing.inc_by(count);
-    }
-
-    pub fn reports_lost(&self, count: u64) {
-        self.reports_lost.inc_by(count);
     }
 
     pub fn indexed(&self, entries: u64) {

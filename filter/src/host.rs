@@ -8,8 +8,10 @@
 )]
 
 use crate::root::Root;
+use proxy_wasm::hostcalls;
 use proxy_wasm::types::LogLevel;
 use std::ptr::null_mut;
+use std::time::Duration;
 
 /// A status of the host other than success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,7 @@ const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
 
 const BUFFER_REQUEST_BODY: u32 = 0;
+const BUFFER_GRPC_ANSWER: u32 = 5;
 const BUFFER_PLUGIN_CONFIGURATION: u32 = 7;
 const MAP_REQUEST_HEADERS: u32 = 0;
 
@@ -56,6 +59,7 @@ unsafe extern "C" {
         headers_size: usize,
         grpc_status: i32,
     ) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
 }
 
 // The macro defines `_initialize`, which the host calls first.
@@ -134,6 +138,35 @@ pub(crate) fn send_local_reply(
             i32::from(grpc_status),
         )
     })
+}
+
+/// What a call was answered with. `None`: nothing.
+pub(crate) fn grpc_answer(size: usize) -> Result<Option<Vec<u8>>, HostError> {
+    // SAFETY: see the module's invariant.
+    owned(|data, found| unsafe { proxy_get_buffer_bytes(BUFFER_GRPC_ANSWER, 0, size, data, found) })
+}
+
+/// When the root of this context ticks next, and then again and again.
+pub(crate) fn set_tick_period_ms(period_ms: u32) -> Result<(), HostError> {
+    // SAFETY: takes no pointer.
+    check(unsafe { proxy_set_tick_period_milliseconds(period_ms) })
+}
+
+/// Begins a call whose answer comes to the context that began it: only ever a root, which outlives its calls.
+///
+/// The SDK's own wrapper, because nobody else can have it hand on the answer. It panics on a status that this call does
+/// not have: an unknown cluster is a parse failure, a call that cannot begin an internal one, and other statuses are for
+/// pointers outside of our memory.
+pub(crate) fn begin_call(
+    cluster: &str,
+    service: &str,
+    method: &str,
+    message: &[u8],
+    timeout_ms: u32,
+) -> Result<u32, HostError> {
+    let timeout = Duration::from_millis(u64::from(timeout_ms));
+    hostcalls::dispatch_grpc_call(cluster, service, method, Vec::new(), Some(message), timeout)
+        .map_err(|status| HostError { status: status as u32 })
 }
 
 /// Milliseconds since 1970. A host without a clock gives 0: the handoff is then stale, and the server denies.

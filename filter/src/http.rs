@@ -1,12 +1,15 @@
 //! One stream: each callback reads what the core needs, calls it, and applies its step.
 
 use crate::host;
+use crate::reports;
 use crate::root::Shared;
 use palisade_core::call_id::CallIdMint;
+use palisade_core::contract::BundleDigest;
 use palisade_core::exchange::{BodyStep, Exchange, HeadStep, Refusal, ResponseStep};
 use palisade_core::handoff;
 use palisade_core::headers;
 use palisade_core::reply;
+use palisade_core::report::{Kept, Subject};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
@@ -22,11 +25,13 @@ const CALL_ID_STATE: &str = "palisade_call_id";
 pub(crate) struct Http {
     shared: Option<Shared>,
     exchange: Exchange,
+    /// For the report on a refusal that comes after the head.
+    kept: Kept,
 }
 
 impl Http {
     pub(crate) fn new(shared: Option<Shared>) -> Self {
-        Http { shared, exchange: Exchange::default() }
+        Http { shared, exchange: Exchange::default(), kept: Kept::default() }
     }
 
     /// Runs one step of the core with this VM's mint.
@@ -43,7 +48,7 @@ impl Http {
         match step {
             BodyStep::Pass => Action::Continue,
             BodyStep::Hold | BodyStep::Judge => Action::Pause,
-            BodyStep::Refuse(refusal) => refuse(refusal),
+            BodyStep::Refuse(refusal) => self.refuse(refusal, || self.kept.subject()),
         }
     }
 
@@ -56,6 +61,30 @@ impl Http {
         };
         let now_ms = host::now_ms();
         self.step(|exchange, mint| exchange.judge(body.as_deref(), held, mint, now_ms))
+    }
+
+    /// Sends the reply, and takes note for the report. Whatever the host says to it, nothing is released.
+    fn refuse(&self, refusal: Refusal, subject: impl FnOnce() -> Subject) -> Action {
+        let Refusal { reason, call_id, .. } = refusal;
+        let mut buffer = [0; 36];
+        // Only the access log misses it if the host refuses; the reply carries it all the same.
+        let _joined = host::set_property(CALL_ID_STATE, call_id.encode(&mut buffer));
+        let headers = headers::encode(&[("content-type", reply::CONTENT_TYPE)]);
+        let body = reply::body(reason, call_id);
+        let _sent = host::send_local_reply(
+            reason.status(),
+            reason.grpc_status() as u8,
+            reason.details(),
+            &headers,
+            &body,
+        );
+        let bundle = self.shared.as_ref().map(|shared| shared.engine.contract.digest());
+        if reports::add(bundle.unwrap_or(BundleDigest([0; 32])), refusal, subject)
+            && let Some(shared) = &self.shared
+        {
+            shared.tick_soon();
+        }
+        Action::Pause
     }
 }
 
@@ -70,10 +99,16 @@ impl HttpContext for Http {
             exchange.request_head(engine.as_deref(), mint, now_ms, pairs.as_deref(), end_of_stream)
         });
         match step {
-            HeadStep::Refuse(refusal) => refuse(refusal),
+            HeadStep::Refuse(refusal) => self.refuse(refusal, || subject_of(pairs.as_deref())),
             HeadStep::Pass { remove, handoff } => match set_handoff(&remove, &handoff) {
-                Ok(()) => Action::Continue,
-                Err(_) => refuse(self.step(|exchange, mint| exchange.host_failed(mint, now_ms))),
+                Ok(()) => {
+                    self.kept = pairs.as_deref().map(Kept::of_headers).unwrap_or_default();
+                    Action::Continue
+                }
+                Err(_) => {
+                    let refusal = self.step(|exchange, mint| exchange.host_failed(mint, now_ms));
+                    self.refuse(refusal, || subject_of(pairs.as_deref()))
+                }
             },
         }
     }
@@ -103,9 +138,13 @@ impl HttpContext for Http {
         match step {
             ResponseStep::Pass => Action::Continue,
             ResponseStep::AskSource { .. } => Action::Pause,
-            ResponseStep::Refuse(refusal) => refuse(refusal),
+            ResponseStep::Refuse(refusal) => self.refuse(refusal, || self.kept.subject()),
         }
     }
+}
+
+fn subject_of(pairs: Option<&[u8]>) -> Subject {
+    pairs.and_then(Subject::of_headers).unwrap_or_else(reports::subject_of_head)
 }
 
 fn set_handoff(remove: &[String], value: &str) -> Result<(), host::HostError> {
@@ -114,22 +153,4 @@ fn set_handoff(remove: &[String], value: &str) -> Result<(), host::HostError> {
         host::remove_request_header(name)?;
     }
     host::set_request_header(handoff::HEADER, value)
-}
-
-/// Sends the reply. Whatever the host says to it, nothing is released.
-fn refuse(refusal: Refusal) -> Action {
-    let Refusal { reason, call_id } = refusal;
-    let mut buffer = [0; 36];
-    // Only the access log misses it if the host refuses; the reply carries it all the same.
-    let _joined = host::set_property(CALL_ID_STATE, call_id.encode(&mut buffer));
-    let headers = headers::encode(&[("content-type", reply::CONTENT_TYPE)]);
-    let body = reply::body(reason, call_id);
-    let _sent = host::send_local_reply(
-        reason.status(),
-        reason.grpc_status() as u8,
-        reason.details(),
-        &headers,
-        &body,
-    );
-    Action::Pause
 }

@@ -5,4 +5,5 @@
 
 mod host;
 mod http;
+mod reports;
 mod root;

@@ -5,13 +5,15 @@
 
 use crate::host;
 use crate::http::Http;
+use crate::reports;
 use palisade_core::call_id::CallIdMint;
 use palisade_core::contract::Contract;
 use palisade_core::exchange::Engine;
 use palisade_core::handoff::Secret;
+use palisade_core::limits::{REPORT_PERIOD_MS, REPORT_SOON_MS};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{ContextType, LogLevel};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// Names the secret's place in the VM's environment.
@@ -28,9 +30,23 @@ pub(crate) struct Root {
 pub(crate) struct Shared {
     pub(crate) engine: Rc<Engine>,
     pub(crate) mint: Rc<RefCell<CallIdMint>>,
+    /// The next tick comes before its time.
+    hurried: Rc<Cell<bool>>,
 }
 
-impl Context for Root {}
+impl Shared {
+    /// Called by a request, which must not do itself what a tick does.
+    pub(crate) fn tick_soon(&self) {
+        // Should the host not take it, the tick comes in its time.
+        self.hurried.set(host::set_tick_period_ms(REPORT_SOON_MS).is_ok());
+    }
+}
+
+impl Context for Root {
+    fn on_grpc_call_response(&mut self, call: u32, status: u32, size: usize) {
+        reports::answered(self.shared.as_ref().map(|shared| &shared.engine.secret), call, status, size);
+    }
+}
 
 impl RootContext for Root {
     fn on_configure(&mut self, plugin_configuration_size: usize) -> bool {
@@ -45,6 +61,15 @@ impl RootContext for Root {
                 host::log(LogLevel::Critical, &format!("palisade: configuration refused: {problem}"));
                 false
             }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        if let Some(shared) = &self.shared {
+            if shared.hurried.take() {
+                let _regular = host::set_tick_period_ms(REPORT_PERIOD_MS);
+            }
+            reports::tick(&shared.engine.secret);
         }
     }
 
@@ -69,8 +94,12 @@ fn configure(size: usize) -> Result<Shared, String> {
         .ok_or_else(|| format!("the secret in `{SECRET_VARIABLE}` is not 64 hexadecimal digits"))?;
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(|error| format!("the host gives no randomness: {error}"))?;
+    reports::begin()?;
+    host::set_tick_period_ms(REPORT_PERIOD_MS)
+        .map_err(|error| format!("the host has no clock that ticks (status {})", error.status))?;
     Ok(Shared {
         engine: Rc::new(Engine { contract, secret }),
         mint: Rc::new(RefCell::new(CallIdMint::new(seed))),
+        hurried: Rc::default(),
     })
 }

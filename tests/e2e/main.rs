@@ -30,6 +30,7 @@ mod ledger_faults;
 mod outage;
 mod outcomes;
 mod reload;
+mod reports;
 mod scale;
 mod server_links;
 mod skew;

@@ -18,6 +18,7 @@ pub mod ports;
 pub mod process;
 pub mod raw_client;
 pub mod raw_h2;
+pub mod reporter;
 pub mod rig;
 pub mod spy;
 mod spy_h2;

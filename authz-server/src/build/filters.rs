@@ -6,6 +6,7 @@ use super::typed;
 use super::wiring::Wiring;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use palisade_core::report::CLUSTER_VARIABLE;
 use serde_json::{Value, json};
 
 /// Our filter's place in the chain, and its name in extension discovery.
@@ -75,7 +76,10 @@ pub(super) fn vm(wiring: &Wiring) -> Value {
     json!({
         "runtime": "envoy.wasm.runtime.v8",
         "code": { "local": { "filename": wiring.filter.display().to_string() } },
-        "environment_variables": { "host_env_keys": [SECRET_VARIABLE] },
+        "environment_variables": {
+            "host_env_keys": [SECRET_VARIABLE],
+            "key_values": { CLUSTER_VARIABLE: SERVER_CLUSTER },
+        },
     })
 }
 

@@ -15,6 +15,7 @@ use crate::check::Decider;
 use crate::envoy::{AccessLogServiceServer, AuthorizationServer, Gateway};
 use crate::ledger::{Admin, AdminEvent, Entry, Ledger, Recovery};
 use crate::reload::{self, Inputs, Prepared, Sources, Status, Trigger};
+use crate::reports::{Reports, ReportsServer};
 use crate::state::{LEDGER_DIRECTORY, State};
 use crate::telemetry::Metrics;
 use service::{Service, now_ms};
@@ -149,9 +150,10 @@ pub async fn serve(
     let gateway = Gateway::new(service.clone());
     let peers = settings.peers.clone();
     let guard = move |request| peers.admit(request);
-    let guard_logs = guard.clone();
+    let (guard_logs, guard_reports) = (guard.clone(), guard.clone());
     let checks = AuthorizationServer::new(gateway.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let logs = AccessLogServiceServer::new(gateway).max_decoding_message_size(LOG_MESSAGE_BYTES_MAX);
+    let reports = ReportsServer::new(Reports::start(service.clone(), &settings.state));
     health_reporter.set_serving::<AuthorizationServer<Gateway>>().await;
     let mut server = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
@@ -169,7 +171,8 @@ pub async fn serve(
     let router = server
         .add_service(health)
         .add_service(tonic::service::interceptor::InterceptedService::new(checks, guard))
-        .add_service(tonic::service::interceptor::InterceptedService::new(logs, guard_logs));
+        .add_service(tonic::service::interceptor::InterceptedService::new(logs, guard_logs))
+        .add_service(tonic::service::interceptor::InterceptedService::new(reports, guard_reports));
     readiness.set_ready(true);
     let reloads = reloads.start(sources, service.clone(), state).map_err(fail)?;
     let hangup_task = tokio::spawn(reload_at(hangups, service.clone()));

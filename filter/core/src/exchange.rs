@@ -10,6 +10,7 @@ use crate::head::RequestHead;
 use crate::headers::HeaderMap;
 use crate::json;
 use crate::reason::Reason;
+use crate::routes::OperationIndex;
 use crate::rules::{self, BodyPlan};
 
 /// What all requests of one configuration are judged by.
@@ -19,11 +20,13 @@ pub struct Engine {
     pub secret: Secret,
 }
 
-/// A conclusion against the request, with all that the reply needs.
+/// A conclusion against the request, with all that the reply needs, and the operation for the report on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
     pub reason: Reason,
     pub call_id: CallId,
+    /// `None` where the request was refused before it had one.
+    pub operation: Option<OperationIndex>,
 }
 
 /// What the shell does after the request's head.
@@ -71,10 +74,29 @@ enum State {
     #[default]
     NotSeen,
     Passed {
-        call_id: CallId,
+        call: Call,
         body: BodyPlan,
     },
     Refused,
+}
+
+/// A call that has an operation.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    id: CallId,
+    operation: OperationIndex,
+}
+
+/// A rule that was broken, by a request of this operation if it has one.
+struct Broken {
+    reason: Reason,
+    operation: Option<OperationIndex>,
+}
+
+impl From<Reason> for Broken {
+    fn from(reason: Reason) -> Broken {
+        Broken { reason, operation: None }
+    }
 }
 
 impl Exchange {
@@ -89,11 +111,14 @@ impl Exchange {
     ) -> HeadStep {
         let call_id = mint.mint(now_ms);
         match judge_head(engine, call_id, pairs, ends_here) {
-            Ok((step, body)) => {
-                self.state = State::Passed { call_id, body };
+            Ok((step, operation, body)) => {
+                self.state = State::Passed { call: Call { id: call_id, operation }, body };
                 step
             }
-            Err(reason) => HeadStep::Refuse(self.refuse(reason, call_id)),
+            Err(Broken { reason, operation }) => {
+                self.state = State::Refused;
+                HeadStep::Refuse(Refusal { reason, call_id, operation })
+            }
         }
     }
 
@@ -107,16 +132,16 @@ impl Exchange {
     ) -> BodyStep {
         match self.state {
             // A body without a head was never judged by anybody.
-            State::NotSeen => BodyStep::Refuse(self.refuse(Reason::Internal, mint.mint(now_ms))),
+            State::NotSeen => BodyStep::Refuse(self.refuse_unseen(mint, now_ms)),
             State::Refused => BodyStep::Hold,
             State::Passed { body: BodyPlan::Stream, .. } => BodyStep::Pass,
             State::Passed { body: BodyPlan::Absent, .. } if held == 0 => BodyStep::Pass,
-            State::Passed { body: BodyPlan::Absent, call_id } => {
-                BodyStep::Refuse(self.refuse(Reason::BodyNotDeclared, call_id))
+            State::Passed { body: BodyPlan::Absent, call } => {
+                BodyStep::Refuse(self.refuse(Reason::BodyNotDeclared, call))
             }
-            State::Passed { body: BodyPlan::Judge { bytes_max, .. }, call_id } => {
+            State::Passed { body: BodyPlan::Judge { bytes_max, .. }, call } => {
                 if held as u64 > u64::from(bytes_max) {
-                    return BodyStep::Refuse(self.refuse(Reason::BodyTooLarge, call_id));
+                    return BodyStep::Refuse(self.refuse(Reason::BodyTooLarge, call));
                 }
                 if ends_here { BodyStep::Judge } else { BodyStep::Hold }
             }
@@ -126,7 +151,7 @@ impl Exchange {
     /// Trailers end a body whose last piece did not say so.
     pub fn request_trailers(&mut self, mint: &mut CallIdMint, now_ms: u64) -> BodyStep {
         match self.state {
-            State::NotSeen => BodyStep::Refuse(self.refuse(Reason::Internal, mint.mint(now_ms))),
+            State::NotSeen => BodyStep::Refuse(self.refuse_unseen(mint, now_ms)),
             State::Refused => BodyStep::Hold,
             State::Passed { body: BodyPlan::Stream | BodyPlan::Absent, .. } => BodyStep::Pass,
             State::Passed { body: BodyPlan::Judge { .. }, .. } => BodyStep::Judge,
@@ -141,26 +166,25 @@ impl Exchange {
         mint: &mut CallIdMint,
         now_ms: u64,
     ) -> BodyStep {
-        let State::Passed { body: plan @ BodyPlan::Judge { .. }, call_id } = self.state else {
-            return BodyStep::Refuse(self.refuse(Reason::Internal, mint.mint(now_ms)));
+        let State::Passed { body: plan @ BodyPlan::Judge { .. }, call } = self.state else {
+            return BodyStep::Refuse(self.refuse_unseen(mint, now_ms));
         };
         match judge_body(body, held, plan) {
             Ok(()) => {
                 // Judged and released: what comes now was never part of it.
-                self.state = State::Passed { call_id, body: BodyPlan::Absent };
+                self.state = State::Passed { call, body: BodyPlan::Absent };
                 BodyStep::Pass
             }
-            Err(reason) => BodyStep::Refuse(self.refuse(reason, call_id)),
+            Err(reason) => BodyStep::Refuse(self.refuse(reason, call)),
         }
     }
 
     /// The host refused an effect that a step asked for: the request cannot go on as it was judged.
     pub fn host_failed(&mut self, mint: &mut CallIdMint, now_ms: u64) -> Refusal {
-        let call_id = match self.state {
-            State::Passed { call_id, .. } => call_id,
-            State::NotSeen | State::Refused => mint.mint(now_ms),
-        };
-        self.refuse(Reason::Internal, call_id)
+        match self.state {
+            State::Passed { call, .. } => self.refuse(Reason::Internal, call),
+            State::NotSeen | State::Refused => self.refuse_unseen(mint, now_ms),
+        }
     }
 
     /// Whether the response must carry a decision: our own replies, and those from before the chain, do not.
@@ -170,7 +194,9 @@ impl Exchange {
 
     /// `decision_id` comes from ext_authz's dynamic metadata.
     pub fn response_head(&self, decision_id: Option<&[u8]>) -> ResponseStep {
-        let State::Passed { call_id, .. } = self.state else { return ResponseStep::Pass };
+        let State::Passed { call: Call { id: call_id, .. }, .. } = self.state else {
+            return ResponseStep::Pass;
+        };
         match decision_id {
             None => ResponseStep::AskSource { suspicion: Reason::DecisionMissing },
             Some(decision_id) if decision_id == call_id.encode(&mut [0; 36]).as_bytes() => ResponseStep::Pass,
@@ -182,16 +208,22 @@ impl Exchange {
     /// `details` is the proxy's word on who answered. Only what comes from the service needs this request's decision:
     /// a refusal by the proxy or the server may go out without.
     pub fn response_source(&mut self, suspicion: Reason, details: Option<&[u8]>) -> ResponseStep {
-        let State::Passed { call_id, .. } = self.state else { return ResponseStep::Pass };
+        let State::Passed { call, .. } = self.state else { return ResponseStep::Pass };
         match details {
             Some(details) if !details.is_empty() && details != b"via_upstream" => ResponseStep::Pass,
-            _ => ResponseStep::Refuse(self.refuse(suspicion, call_id)),
+            _ => ResponseStep::Refuse(self.refuse(suspicion, call)),
         }
     }
 
-    fn refuse(&mut self, reason: Reason, call_id: CallId) -> Refusal {
+    fn refuse(&mut self, reason: Reason, call: Call) -> Refusal {
         self.state = State::Refused;
-        Refusal { reason, call_id }
+        Refusal { reason, call_id: call.id, operation: Some(call.operation) }
+    }
+
+    /// For a callback that has nothing that it could rest on.
+    fn refuse_unseen(&mut self, mint: &mut CallIdMint, now_ms: u64) -> Refusal {
+        self.state = State::Refused;
+        Refusal { reason: Reason::Internal, call_id: mint.mint(now_ms), operation: None }
     }
 }
 
@@ -200,17 +232,18 @@ fn judge_head(
     call_id: CallId,
     pairs: Option<&[u8]>,
     ends_here: bool,
-) -> Result<(HeadStep, BodyPlan), Reason> {
+) -> Result<(HeadStep, OperationIndex, BodyPlan), Broken> {
     let Engine { contract, secret } = engine.ok_or(Reason::NotConfigured)?;
     let pairs = HeaderMap::parse(pairs.ok_or(Reason::HeaderMapInvalid)?)?;
     let head = RequestHead::parse(pairs.iter(), contract.identity_headers())?;
     let matched = find_operation(contract, &head)?;
-    let body = rules::check_head(matched, &head, ends_here)?;
-    let handoff =
-        Handoff { bundle: contract.digest(), operation: matched.index, flags: flags(&head, body), call_id };
+    let operation = matched.index;
+    let body = rules::check_head(matched, &head, ends_here)
+        .map_err(|reason| Broken { reason, operation: Some(operation) })?;
+    let handoff = Handoff { bundle: contract.digest(), operation, flags: flags(&head, body), call_id };
     let handoff = handoff.encode(secret, binding(&head));
     let remove = head.ours.iter().map(|(name, _)| (*name).to_owned()).collect();
-    Ok((HeadStep::Pass { remove, handoff }, body))
+    Ok((HeadStep::Pass { remove, handoff }, operation, body))
 }
 
 /// The operation of a request, or the reason why there is none. The server asks the same question.

@@ -38,6 +38,11 @@ impl Secret {
     pub const fn from_bytes(bytes: [u8; 32]) -> Secret {
         Secret(bytes)
     }
+
+    /// A key of its own for another purpose: what one is good for, no other is.
+    pub(crate) fn derive(&self, context: &str) -> [u8; 32] {
+        blake3::derive_key(context, &self.0)
+    }
 }
 
 impl core::fmt::Debug for Secret {

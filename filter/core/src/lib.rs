@@ -4,7 +4,8 @@
 //! The filter's shell and the server link the same code, so that both read a request in the same way.
 //!
 //! One request's way: `head` (with `path`, `authority`, `headers`) → `contract` (`routes`) → `rules` →
-//! `handoff` → `exchange`, which holds the steps together and says what the shell must do.
+//! `handoff` → `exchange`, which holds the steps together and says what the shell must do. What it refused is told to the
+//! server by `report`.
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 #![warn(clippy::wildcard_enum_match_arm)]
@@ -24,6 +25,7 @@ pub mod method;
 pub mod path;
 pub mod reason;
 pub mod reply;
+pub mod report;
 pub mod routes;
 pub mod rules;
 pub mod wire;

@@ -59,6 +59,62 @@ pub const HANDOFF_TEXT_BYTES_MAX: usize = 256;
 /// Client headers in our name space that one request may carry before it is refused instead of cleaned.
 pub const CLIENT_COPIES_MAX: usize = 8;
 
+/// A host, path or identity in a report: as much as the server keeps of what callers write.
+pub const REPORT_TEXT_BYTES_MAX: usize = 512;
+
+/// A method in a report. No registered one is half as long.
+pub const REPORT_METHOD_BYTES_MAX: usize = 32;
+
+/// The code of a reason. Ours are half as long.
+pub const REASON_BYTES_MAX: usize = 64;
+
+/// Reasons that one report of a loss tells apart: several times as many as there are.
+pub const LOSS_REASONS_MAX: usize = 256;
+
+/// Reports in one batch. The server stores a batch with one sync, and a few batches at once must leave most of its queue
+/// to decisions.
+pub const BATCH_ITEMS_MAX: usize = 256;
+
+/// Room for that many reports of ordinary length; long ones make a batch of fewer.
+pub const BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// Reports that wait in one VM. At ten refusals a second this rides out an outage of nearly seven minutes, and a flood
+/// fills any queue.
+pub const QUEUE_ITEMS_MAX: usize = 4096;
+
+/// The memory of the reports that wait in one VM. Ordinary ones meet the number first; long paths meet this.
+pub const QUEUE_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// How often a VM looks whether there is something to report: soon enough for whoever watches, and nearly free.
+pub const REPORT_PERIOD_MS: u32 = 1_000;
+
+/// When it looks because the queue is half full: at once, but after the request that filled it.
+pub const REPORT_SOON_MS: u32 = 1;
+
+/// How long the server may take for one batch: a sync of a slow disk, and one that waits before it.
+pub const REPORT_TIMEOUT_MS: u32 = 5_000;
+
+/// After this time a batch whose answer never came counts as failed. The proxy's own timeout comes first, unless the
+/// configuration that sent the batch is gone.
+pub const REPORT_GIVEN_UP_MS: u64 = 15_000;
+
+/// The longest pause before a batch is sent again: a server that is back hears of everything within seconds.
+pub const REPORT_PAUSE_MS_MAX: u64 = 8_000;
+
+/// How far the time of a batch may be from the server's clock: the allowance of a handoff, for the same clocks.
+pub const BATCH_AGE_MS_MAX: u64 = HANDOFF_AGE_MS_MAX;
+
 const _: () = assert!(BODY_BYTES_MAX_DEFAULT <= BODY_BYTES_MAX, "a default above the maximum cannot hold");
 const _: () =
     assert!(PATH_SEGMENTS_MAX <= ROUTE_STEPS_MAX, "a route without branches must always be reachable");
+const _: () = assert!(
+    BATCH_BYTES_MAX > 4 * (3 * REPORT_TEXT_BYTES_MAX + REASON_BYTES_MAX + REPORT_METHOD_BYTES_MAX),
+    "any report fits a batch"
+);
+const _: () =
+    assert!(BATCH_BYTES_MAX > 1024 + LOSS_REASONS_MAX * (REASON_BYTES_MAX + 16), "any loss fits a batch");
+const _: () = assert!(BATCH_ITEMS_MAX * 4 <= QUEUE_ITEMS_MAX, "a full queue is never one batch");
+const _: () = assert!(
+    REPORT_TIMEOUT_MS as u64 * 2 < REPORT_GIVEN_UP_MS,
+    "the proxy's timeout comes first, and is sure"
+);

@@ -74,6 +74,10 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
+    pub fn u64(&mut self) -> Result<u64, WireError> {
+        self.array().map(u64::from_be_bytes)
+    }
+
     /// A count of items, each of which takes at least one byte, so that a lie about it cannot cost memory.
     pub fn count(&mut self, max: usize) -> Result<usize, WireError> {
         let at = self.at;
@@ -123,6 +127,10 @@ impl Writer {
     }
 
     pub fn u32(&mut self, value: u32) {
+        self.bytes(&value.to_be_bytes());
+    }
+
+    pub fn u64(&mut self, value: u64) {
         self.bytes(&value.to_be_bytes());
     }
 

@@ -71,6 +71,22 @@ fn after_a_header_phase_that_went_on_request_headers_can_neither_be_read_nor_wri
 }
 
 #[test]
+fn what_the_proxy_knows_of_a_request_is_gone_with_its_head_too() {
+    const KNOWN: [(&str, &str); 3] = [("method", "POST"), ("host", "orders"), ("headers/x-known", "7")];
+    for stage in stages() {
+        let read = |phase| KNOWN.map(|(name, _)| format!("{phase} property request/{name}")).join("|");
+        let script = [read("head"), read("end"), read("rhead")].join("|");
+        let ask = Ask::post().script(&script).header("x-known", "7");
+        assert_eq!(stage.send("gate", ask.with_body("body")).expect_reply().status, 200);
+        for (name, value) in KNOWN {
+            let found = |phase: &str| stage.event(&ask.tag, &format!("{phase}:property_request/{name} "));
+            assert_eq!(found("head"), format!("status=0 value={value}"), "{name}");
+            assert_eq!([found("end"), found("rhead")], ["status=1 value="; 2], "{name}");
+        }
+    }
+}
+
+#[test]
 fn the_check_has_only_the_first_bytes_of_a_body_and_says_so_in_a_header() {
     for stage in stages() {
         let partial = Ask::post().script("end read").header(PARTIAL, "false");

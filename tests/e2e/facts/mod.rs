@@ -14,7 +14,7 @@
 //! | upgrades open the gate; HTTP/2 spells them as extended CONNECT, seen as GET with `upgrade` | `escapes::an_upgrade_with_a_body_…`, `escapes::an_extended_connect_…`, `escapes::an_upgrade_that_the_listener_…` |
 //! | streams wait for a byte, or for ever; a route can be freed | `escapes::an_open_grpc_stream_…`, `escapes::a_stream_whose_server_…`, `escapes::a_route_without_…` |
 //! | a request that skips ext_authz opens the gate | `metadata::a_request_that_skips_ext_authz_…` |
-//! | request headers are out of reach after the header phase | `body_phase::after_a_header_phase_…` |
+//! | request headers are out of reach after the header phase | `body_phase::after_a_header_phase_…`, `body_phase::what_the_proxy_knows_…` |
 //! | the Check has the first bytes only, and says so | `body_phase::the_check_has_only_…` |
 //! | with trailers the body never ends in its callback; trailers without data; zero bytes | `body_phase::with_trailers_…`, `body_phase::trailers_can_come_…`, `body_phase::body_callbacks_…` |
 //! | 1 MiB over HTTP/1.1, 16 MiB over HTTP/2 | `body_phase::http1_holds_…`, `body_phase::http2_holds_…` |

@@ -19,9 +19,10 @@ use std::collections::BTreeSet;
 pub(super) const API: &str = "security.istio.io/v1";
 
 /// All that the server speaks over its port.
-const SERVER_METHODS: [&str; 2] = [
+const SERVER_METHODS: [&str; 3] = [
     "/envoy.service.auth.v3.Authorization/Check",
     "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
+    "/palisade.filter.v1.Reports/Submit",
 ];
 
 /// Every request of the workload goes to the server, also what is not HTTP: it has no operation and is denied.
@@ -70,7 +71,7 @@ pub(super) fn server(settings: &Settings, namespaces: &BTreeSet<&str>) -> Docume
     });
     said(
         &[
-            "Who may ask for decisions and report outcomes: sidecars of the workloads' namespaces, by certificate.",
+            "Who may ask for decisions, and report refusals and outcomes: sidecars of the workloads' namespaces, by certificate.",
             "Everything else is denied, the administration port included.",
         ],
         policy(APP, &settings.namespace, spec),

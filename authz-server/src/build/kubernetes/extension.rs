@@ -10,6 +10,7 @@ use super::super::yaml::Document;
 use super::object::{object, said};
 use super::settings::{IstioVersion, Settings};
 use super::workloads::Workload;
+use palisade_core::report::CLUSTER_VARIABLE;
 use serde_json::{Value, json};
 
 const API: &str = "extensions.istio.io/v1alpha1";
@@ -66,8 +67,12 @@ fn module(settings: &Settings, fail_strategy: &str, plugin_config: &Value) -> Va
         "type": "HTTP",
         "failStrategy": fail_strategy,
         "pluginName": PALISADE_FILTER,
-        // The secret is in the environment of the sidecar's container; see `workloads/kustomization.yaml`.
-        "vmConfig": { "env": [{ "name": SECRET_VARIABLE, "valueFrom": "HOST" }] },
+        "vmConfig": { "env": [
+            // The secret is in the environment of the sidecar's container; see `workloads/kustomization.yaml`.
+            { "name": SECRET_VARIABLE, "valueFrom": "HOST" },
+            // What the filter itself refuses, it reports to the server.
+            { "name": CLUSTER_VARIABLE, "valueFrom": "INLINE", "value": settings.server_cluster() },
+        ] },
         "pluginConfig": plugin_config,
     })
 }

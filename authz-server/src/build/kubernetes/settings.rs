@@ -139,6 +139,11 @@ impl Settings {
     pub(super) fn server_host(&self) -> String {
         format!("{}.{}.svc.cluster.local", super::APP, self.namespace)
     }
+
+    /// What istiod calls the server's port in the proxies' clusters.
+    pub(super) fn server_cluster(&self) -> String {
+        format!("outbound|{}||{}", super::AUTHZ_PORT, self.server_host())
+    }
 }
 
 /// What Kubernetes takes as the name of a namespace, and everywhere else as the strictest form of a name.

@@ -1,0 +1,86 @@
+//! Reports: what the filter itself refused, in batches that the server acknowledges. A table of contents, and the words.
+//!
+//! `subject` reads what a refused request was, `outbox` keeps reports until they are acknowledged, `batch` is what
+//! travels.
+//! INVARIANT: each refusal of a VM has the next number of that VM. What is told of a run of numbers is either each
+//! refusal or that they were lost, so that stored and lost together are what was refused.
+
+mod batch;
+mod outbox;
+mod subject;
+#[cfg(test)]
+mod tests;
+
+pub use batch::{Batch, BatchError, read_message, read_reply, write_message, write_reply};
+pub use outbox::Outbox;
+pub use subject::{ATTEMPT_HEADER, Kept, Subject, shown};
+
+use crate::call_id::CallId;
+use crate::routes::OperationIndex;
+use std::borrow::Cow;
+
+/// The service of the server that takes batches, and its method: bytes in one field in, bytes in one field out.
+pub const SERVICE: &str = "palisade.filter.v1.Reports";
+pub const METHOD: &str = "Submit";
+
+/// Where the VM's environment names the server's cluster. Without it nothing is reported.
+pub const CLUSTER_VARIABLE: &str = "PALISADE_REPORTS_CLUSTER";
+
+/// One VM of a filter, by a random number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VmId(pub [u8; 16]);
+
+impl core::fmt::Display for VmId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// One server, by the random number in its state. All zero is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct ServerId(pub [u8; 16]);
+
+/// The filter's conclusion against a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Verdict {
+    /// It breaks a rule.
+    Reject = 1,
+    /// It is one too many.
+    Shed = 2,
+}
+
+/// One refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    pub call_id: CallId,
+    /// Since 1970, by the clock of the filter.
+    pub at_ms: u64,
+    pub verdict: Verdict,
+    /// A reason's code. The server may be older than the filter and not know it.
+    pub reason: Cow<'static, str>,
+    pub operation: Option<OperationIndex>,
+    pub subject: Subject,
+    /// The peer's identity as the proxy verified it; empty without.
+    pub peer: String,
+}
+
+/// What a number, or a run of numbers, was given to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    Refused(Report),
+    /// Refusals that were not kept, and how many of each reason there were.
+    Lost(Vec<(Cow<'static, str>, u64)>),
+}
+
+impl Item {
+    /// How many numbers it takes.
+    pub fn numbers(&self) -> u64 {
+        match self {
+            Item::Refused(_) => 1,
+            Item::Lost(reasons) => {
+                reasons.iter().fold(0, |total: u64, (_, count)| total.saturating_add(*count))
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The reports of one VM that nobody has acknowledged yet: a bounded queue, and at most one batch under way.
+//!
+//! A refusal that finds the queue full is not kept, but its number is taken, and a loss stands in the queue in its place.
+//! Losses in a row are one, until a batch has told of it: what was told once does not change when it is told again.
+//! INVARIANT: the items of the queue take all numbers from `first` to before `next`, each once. Only an acknowledgement
+//! takes items out.
+
+use super::batch::{Batch, FRAME_BYTES, prove, write_loss, write_report};
+use super::{Report, ServerId, VmId};
+use crate::contract::BundleDigest;
+use crate::handoff::Secret;
+use crate::limits::{
+    BATCH_BYTES_MAX, BATCH_ITEMS_MAX, QUEUE_BYTES_MAX, QUEUE_ITEMS_MAX, REPORT_GIVEN_UP_MS,
+    REPORT_PAUSE_MS_MAX, REPORT_PERIOD_MS,
+};
+use crate::reason::Reason;
+use crate::wire::Writer;
+use std::collections::VecDeque;
+
+/// What an item costs beside its bytes.
+const ITEM_COST: usize = size_of::<Waiting>();
+
+/// What one reason of a loss costs.
+const REASON_COST: usize = size_of::<(Reason, u64)>();
+
+/// The most that a queue holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) items: usize,
+    pub(super) bytes: usize,
+}
+
+/// The queue of one VM.
+#[derive(Debug)]
+pub struct Outbox {
+    vm: VmId,
+    bounds: Bounds,
+    queue: VecDeque<Waiting>,
+    bytes: usize,
+    /// The number of the front.
+    first: u64,
+    /// The number of the next refusal.
+    next: u64,
+    /// How many at the front were in a batch already.
+    told: usize,
+    under_way: Option<UnderWay>,
+    acknowledged_by: ServerId,
+    /// Batches that failed since the last one that did not.
+    failures: u32,
+    failed_at_ms: u64,
+    /// Somebody was told that the queue is half full, and no batch was made since.
+    hurried: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    bundle: BundleDigest,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Refused(Box<[u8]>),
+    Lost(Vec<(Reason, u64)>),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct UnderWay {
+    items: usize,
+    since_ms: u64,
+}
+
+impl Waiting {
+    fn cost(&self) -> usize {
+        ITEM_COST.saturating_add(match &self.what {
+            What::Refused(bytes) => bytes.len(),
+            What::Lost(reasons) => reasons.len().saturating_mul(REASON_COST),
+        })
+    }
+
+    fn numbers(&self) -> u64 {
+        match &self.what {
+            What::Refused(_) => 1,
+            What::Lost(reasons) => {
+                reasons.iter().fold(0, |total: u64, (_, count)| total.saturating_add(*count))
+            }
+        }
+    }
+}
+
+impl Outbox {
+    /// `vm` must be random and different in each VM.
+    pub fn new(vm: VmId) -> Outbox {
+        Outbox::with_bounds(vm, Bounds { items: QUEUE_ITEMS_MAX, bytes: QUEUE_BYTES_MAX })
+    }
+
+    pub(super) fn with_bounds(vm: VmId, bounds: Bounds) -> Outbox {
+        Outbox {
+            vm,
+            bounds,
+            queue: VecDeque::new(),
+            bytes: 0,
+            first: 0,
+            next: 0,
+            told: 0,
+            under_way: None,
+            acknowledged_by: ServerId::default(),
+            failures: 0,
+            failed_at_ms: 0,
+            hurried: false,
+        }
+    }
+
+    /// How many refusals nobody has acknowledged.
+    pub const fn waiting(&self) -> u64 {
+        self.next.saturating_sub(self.first)
+    }
+
+    /// Batches that failed since the last one that did not.
+    pub const fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Whether as much waits as one batch takes. Less is better gathered until the next look.
+    pub fn fills_a_batch(&self) -> bool {
+        self.queue.len() >= BATCH_ITEMS_MAX || self.bytes >= BATCH_BYTES_MAX
+    }
+
+    /// Numbers a refusal and keeps its report, which is only made if there is room for it. True: the queue has become
+    /// half full, and a batch should be made soon.
+    pub fn add(&mut self, bundle: BundleDigest, reason: Reason, report: impl FnOnce() -> Report) -> bool {
+        self.next = self.next.saturating_add(1);
+        let has_room = self.queue.len() < self.bounds.items && self.bytes < self.bounds.bytes;
+        let encoded = has_room.then(|| encode(&report())).flatten();
+        let fits = |bytes: &[u8]| {
+            self.bytes.saturating_add(ITEM_COST).saturating_add(bytes.len()) <= self.bounds.bytes
+        };
+        match encoded.filter(|bytes| fits(bytes)) {
+            Some(bytes) => self.push(Waiting { bundle, what: What::Refused(bytes) }),
+            None => self.lose(bundle, reason),
+        }
+        let is_half_full = self.queue.len() >= self.bounds.items / 2 || self.bytes >= self.bounds.bytes / 2;
+        let hurry = is_half_full && !self.hurried && self.under_way.is_none() && self.failures == 0;
+        self.hurried |= hurry;
+        hurry
+    }
+
+    fn push(&mut self, waiting: Waiting) {
+        self.bytes = self.bytes.saturating_add(waiting.cost());
+        self.queue.push_back(waiting);
+    }
+
+    fn lose(&mut self, bundle: BundleDigest, reason: Reason) {
+        let is_told = self.queue.len() <= self.told;
+        if let (false, Some(Waiting { what: What::Lost(reasons), .. })) = (is_told, self.queue.back_mut()) {
+            match reasons.iter_mut().find(|(known, _)| *known == reason) {
+                Some((_, count)) => *count = count.saturating_add(1),
+                None => {
+                    reasons.push((reason, 1));
+                    self.bytes = self.bytes.saturating_add(REASON_COST);
+                }
+            }
+            return;
+        }
+        // Beyond the bounds by this one item: the next that is lost joins it.
+        self.push(Waiting { bundle, what: What::Lost(vec![(reason, 1)]) });
+    }
+
+    /// The next batch, if one is due. It is under way until `acknowledged` or `failed` is called, or for too long.
+    pub fn next_batch(&mut self, secret: &Secret, now_ms: u64) -> Option<Vec<u8>> {
+        if let Some(under_way) = self.under_way {
+            if !has_passed(REPORT_GIVEN_UP_MS, under_way.since_ms, now_ms) {
+                return None;
+            }
+            self.failed(now_ms);
+        }
+        if self.failures > 0 && !has_passed(self.pause_ms(), self.failed_at_ms, now_ms) {
+            return None;
+        }
+        let (items, bytes) = self.batch(secret, now_ms)?;
+        self.under_way = Some(UnderWay { items, since_ms: now_ms });
+        self.told = self.told.max(items);
+        self.hurried = false;
+        Some(bytes)
+    }
+
+    /// Items from the front that were judged by one bundle, as many as fit.
+    fn batch(&self, secret: &Secret, now_ms: u64) -> Option<(usize, Vec<u8>)> {
+        let bundle = self.queue.front()?.bundle;
+        let mut body = Writer::default();
+        let mut items = 0_usize;
+        let mut room = BATCH_BYTES_MAX.saturating_sub(FRAME_BYTES);
+        for waiting in self.queue.iter().take(BATCH_ITEMS_MAX).take_while(|waiting| waiting.bundle == bundle)
+        {
+            let mut item = Writer::default();
+            match &waiting.what {
+                What::Refused(bytes) => item.bytes(bytes),
+                What::Lost(reasons) => {
+                    let reasons = reasons.iter().map(|(reason, count)| (reason.code(), *count));
+                    write_loss(&mut item, reasons).ok()?;
+                }
+            }
+            let item = item.finish();
+            let Some(left) = room.checked_sub(item.len()) else { break };
+            room = left;
+            body.bytes(&item);
+            items = items.saturating_add(1);
+        }
+        let head = Batch {
+            vm: self.vm,
+            bundle,
+            acknowledged_by: self.acknowledged_by,
+            sent_at_ms: now_ms,
+            first: self.first,
+            items: Vec::new(),
+        };
+        let mut out = Writer::default();
+        head.write_head(&mut out, items).ok()?;
+        out.bytes(&body.finish());
+        Some((items, prove(secret, out)))
+    }
+
+    /// The batch under way is stored. More may be due at once.
+    pub fn acknowledged(&mut self, by: ServerId) {
+        let Some(UnderWay { items, .. }) = self.under_way.take() else { return };
+        for waiting in self.queue.drain(..items.min(self.queue.len())) {
+            self.first = self.first.saturating_add(waiting.numbers());
+            self.bytes = self.bytes.saturating_sub(waiting.cost());
+        }
+        self.told = self.told.saturating_sub(items);
+        self.acknowledged_by = by;
+        self.failures = 0;
+    }
+
+    /// Nobody says that the batch under way is stored. It is sent again.
+    pub fn failed(&mut self, now_ms: u64) {
+        if self.under_way.take().is_some() {
+            self.failures = self.failures.saturating_add(1);
+            self.failed_at_ms = now_ms;
+        }
+    }
+
+    /// Twice as long after each failure, and not the same for all VMs, which all fail at once when the server is gone.
+    fn pause_ms(&self) -> u64 {
+        let doublings = self.failures.saturating_sub(1).min(16);
+        let pause = u64::from(REPORT_PERIOD_MS).saturating_mul(1 << doublings).min(REPORT_PAUSE_MS_MAX);
+        let [.., spread] = self.vm.0;
+        let quarter = pause / 4;
+        pause.saturating_sub(quarter.saturating_mul(u64::from(spread)) / 256)
+    }
+}
+
+/// A clock that was set back must not make anybody wait for the time that it was wrong.
+const fn has_passed(how_long_ms: u64, since_ms: u64, now_ms: u64) -> bool {
+    match now_ms.checked_sub(since_ms) {
+        Some(passed) => passed >= how_long_ms,
+        None => true,
+    }
+}
+
+/// `None` where a field is longer than its bound, which is nobody's report.
+fn encode(report: &Report) -> Option<Box<[u8]>> {
+    let mut out = Writer::default();
+    write_report(&mut out, report).ok()?;
+    Some(out.finish().into())
+}

@@ -1,0 +1,174 @@
+//! The reports of this VM on their way to the server. One queue for all configurations that the VM has or will have.
+//!
+//! A request only ever adds to the queue. Calls begin in a root's callbacks, because an answer comes to the context that
+//! began the call, and a request would be gone.
+//! INVARIANT: a batch leaves the queue only for an answer of status 0 that names the server.
+
+use crate::host::{self, HostError};
+use palisade_core::contract::BundleDigest;
+use palisade_core::exchange::Refusal;
+use palisade_core::handoff::Secret;
+use palisade_core::limits::{REPORT_TEXT_BYTES_MAX, REPORT_TIMEOUT_MS};
+use palisade_core::report::{
+    ATTEMPT_HEADER, CLUSTER_VARIABLE, METHOD, Outbox, Report, SERVICE, ServerId, Subject, Verdict, VmId,
+    read_reply, write_message,
+};
+use proxy_wasm::types::LogLevel;
+use std::borrow::Cow;
+use std::cell::RefCell;
+
+/// The peer as the proxy verified it: parts of a property path, with zero bytes between them.
+const PEER: &str = "connection\0uri_san_peer_certificate";
+
+thread_local! {
+    static REPORTS: RefCell<State> = const { RefCell::new(State::NotBegun) };
+}
+
+#[derive(Debug)]
+enum State {
+    NotBegun,
+    /// The VM's environment names no cluster.
+    Silent,
+    Reporting(Box<Reports>),
+}
+
+#[derive(Debug)]
+struct Reports {
+    cluster: String,
+    outbox: Outbox,
+    /// The call that is under way.
+    call: Option<u32>,
+}
+
+/// Finds out whether and where this VM reports: at its first configuration, and never again.
+pub(crate) fn begin() -> Result<(), String> {
+    let begun = with(|state| match state {
+        State::NotBegun => {
+            *state = first()?;
+            Ok(())
+        }
+        State::Silent | State::Reporting(_) => Ok(()),
+    });
+    begun.unwrap_or(Ok(()))
+}
+
+fn first() -> Result<State, String> {
+    let Some(cluster) = std::env::var(CLUSTER_VARIABLE).ok().filter(|cluster| !cluster.is_empty()) else {
+        host::log(
+            LogLevel::Warn,
+            &format!(
+                "palisade: refusals are not reported to the server: pass its cluster on as `{CLUSTER_VARIABLE}` in `environment_variables`"
+            ),
+        );
+        return Ok(State::Silent);
+    };
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| format!("the host gives no randomness: {error}"))?;
+    let vm = VmId(id);
+    host::log(LogLevel::Info, &format!("palisade: refusals are reported as VM {vm}"));
+    Ok(State::Reporting(Box::new(Reports { cluster, outbox: Outbox::new(vm), call: None })))
+}
+
+/// Takes note of a refusal of what `subject` says. True: the next look should come soon.
+pub(crate) fn add(bundle: BundleDigest, refusal: Refusal, subject: impl FnOnce() -> Subject) -> bool {
+    let hurry = reporting(|reports| {
+        reports.outbox.add(bundle, refusal.reason, || Report {
+            call_id: refusal.call_id,
+            at_ms: host::now_ms(),
+            verdict: Verdict::Reject,
+            reason: Cow::Borrowed(refusal.reason.code()),
+            operation: refusal.operation,
+            subject: subject(),
+            peer: palisade_core::report::shown(&property(PEER), REPORT_TEXT_BYTES_MAX),
+        })
+    });
+    hurry.unwrap_or(false)
+}
+
+/// The request of a head that cannot be read as a map, by the proxy's own properties. They are gone with the head.
+pub(crate) fn subject_of_head() -> Subject {
+    let attempt = format!("request\0headers\0{ATTEMPT_HEADER}");
+    let [method, host, path, attempt] =
+        ["request\0method", "request\0host", "request\0path", attempt.as_str()].map(property);
+    Subject::new(&method, &host, &path, &attempt)
+}
+
+fn property(path: &str) -> Vec<u8> {
+    host::property(path).unwrap_or(None).unwrap_or_default()
+}
+
+/// Looks whether there is something to tell.
+pub(crate) fn tick(secret: &Secret) {
+    reporting(|reports| reports.send(secret));
+}
+
+/// The answer to a call.
+pub(crate) fn answered(secret: Option<&Secret>, call: u32, status: u32, size: usize) {
+    reporting(|reports| {
+        // That of a call which was given up says nothing about the one that followed.
+        if reports.call != Some(call) {
+            return;
+        }
+        reports.call = None;
+        match server_of_answer(status, size) {
+            Some(server) => reports.acknowledged(server),
+            None => reports.failed(&format!("status {status}")),
+        }
+        if let (true, Some(secret)) = (reports.outbox.fills_a_batch(), secret) {
+            reports.send(secret);
+        }
+    });
+}
+
+fn server_of_answer(status: u32, size: usize) -> Option<ServerId> {
+    let answer = if status == 0 { host::grpc_answer(size).ok()?? } else { return None };
+    read_reply(&answer)
+}
+
+impl Reports {
+    fn send(&mut self, secret: &Secret) {
+        let Some(batch) = self.outbox.next_batch(secret, host::now_ms()) else { return };
+        match host::begin_call(&self.cluster, SERVICE, METHOD, &write_message(&batch), REPORT_TIMEOUT_MS) {
+            Ok(call) => self.call = Some(call),
+            Err(HostError { status }) => {
+                self.call = None;
+                self.failed(&format!(
+                    "the proxy cannot reach cluster `{}`, host status {status}",
+                    self.cluster
+                ));
+            }
+        }
+    }
+
+    /// Told when it ends, as it was when it began.
+    fn acknowledged(&mut self, server: ServerId) {
+        if self.outbox.failures() > 0 {
+            host::log(LogLevel::Info, "palisade: the server takes reports again");
+        }
+        self.outbox.acknowledged(server);
+    }
+
+    fn failed(&mut self, why: &str) {
+        self.outbox.failed(host::now_ms());
+        if self.outbox.failures() == 1 {
+            let waiting = self.outbox.waiting();
+            host::log(
+                LogLevel::Warn,
+                &format!("palisade: the server did not take reports ({why}): {waiting} wait until it does"),
+            );
+        }
+    }
+}
+
+fn reporting<T>(run: impl FnOnce(&mut Reports) -> T) -> Option<T> {
+    with(|state| match state {
+        State::Reporting(reports) => Some(run(reports)),
+        State::NotBegun | State::Silent => None,
+    })
+    .flatten()
+}
+
+/// The host calls nothing of ours while it serves a call of ours, so that nobody else has the state.
+fn with<T>(run: impl FnOnce(&mut State) -> T) -> Option<T> {
+    REPORTS.try_with(|state| state.try_borrow_mut().ok().map(|mut state| run(&mut state))).ok().flatten()
+}
