@@ -40,19 +40,23 @@ audit-scale *args:
 
 # kill -9 under load, full size: no acknowledged entry may be lost
 kills count="10000":
-    PALISADE_KILLS={{count}} cargo test --release -p tests --test e2e -- --nocapture survives_sigkill
+    PALISADE_KILLS={{count}} cargo test --release --workspace --test e2e -- --nocapture kills::
+
+# Half an hour of mixed calls: memory stays flat, every call is recorded
+soak seconds="1800":
+    PALISADE_SOAK_S={{seconds}} cargo test --release --workspace --test e2e -- --nocapture soak::
 
 # Reloads under load, full size: no request fails, no decision mixes two bundles, memory stays flat
 reloads count="10000":
-    PALISADE_RELOADS={{count}} cargo test --release -p tests --test e2e -- --nocapture reload::storm
+    PALISADE_RELOADS={{count}} cargo test --release --workspace --test e2e -- --nocapture reload::storm
 
 # From a save to its effect in `palisade dev`, by policies and by contracts
 save-to-effect count="20":
-    PALISADE_SAVES={{count}} cargo test --release -p tests --test e2e -- --nocapture reload::dev::a_save_takes_effect
+    PALISADE_SAVES={{count}} cargo test --release --workspace --test e2e -- --nocapture reload::dev::a_save_takes_effect
 
 # Check a bundle of so many policies and a tenth as many operations, full size: how long it takes
 scale policies="10000":
-    PALISADE_SCALE={{policies}} cargo test --release -p tests --test e2e -- --nocapture scale::
+    PALISADE_SCALE={{policies}} cargo test --release --workspace --test e2e -- --nocapture scale::
 
 # Read contracts that are not checked in, each file below DIRECTORY: how long it takes, and what is wrong with them
 contracts directory:
@@ -72,7 +76,11 @@ ledger-recovery entries="2000000":
 
 # Every system call that the ledger makes fails in turn on the real binary, full size
 ledger-faults places="60":
-    PALISADE_FAULTS={{places}} cargo test --release -p tests --test e2e -- --nocapture ledger_faults
+    PALISADE_FAULTS={{places}} cargo test --release --workspace --test e2e -- --nocapture ledger_faults
+
+# Recorded decisions made again from their entries, full size: every one comes out as it was
+replays count="1000000":
+    PALISADE_REPLAYS={{count}} cargo test --release -p palisade --lib -- --nocapture replay::tests::what_was_decided
 
 # Known vulnerabilities; needs the advisory database
 advisories:

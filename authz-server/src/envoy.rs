@@ -5,9 +5,14 @@
 
 use crate::check::{Body, Call, Decider, Decision, shown};
 use crate::ledger::Outcome;
+use crate::secrets::HandoffSecrets;
 use crate::serve::service::{Answered, Service};
-use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption, Metadata};
-use envoy_types::pb::envoy::data::accesslog::v3::{AccessLogCommon, HttpAccessLogEntry, ResponseFlags};
+use envoy_types::pb::envoy::config::core::v3::address::Address as Place;
+use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
+use envoy_types::pb::envoy::config::core::v3::{Address, HeaderValue, HeaderValueOption, Metadata};
+use envoy_types::pb::envoy::data::accesslog::v3::{
+    AccessLogCommon, HttpAccessLogEntry, HttpRequestProperties, ResponseFlags,
+};
 use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogService;
 use envoy_types::pb::envoy::service::accesslog::v3::stream_access_logs_message::LogEntries;
 use envoy_types::pb::envoy::service::accesslog::v3::{StreamAccessLogsMessage, StreamAccessLogsResponse};
@@ -20,6 +25,7 @@ use envoy_types::pb::envoy::service::auth::v3::{
 use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
 use envoy_types::pb::google::rpc;
+use palisade_core::handoff::{Binding, HEADER, Handoff};
 use palisade_core::reply;
 use prost::Message as _;
 use std::collections::HashMap;
@@ -119,7 +125,7 @@ fn reply_to(answered: &Answered) -> CheckResponse {
     let (word, code, http_response) = match decision {
         Decision::Allow => {
             // The service never sees what filter and server told each other.
-            let headers_to_remove = vec![palisade_core::handoff::HEADER.to_owned()];
+            let headers_to_remove = vec![HEADER.to_owned()];
             let ok = OkHttpResponse { headers_to_remove, ..OkHttpResponse::default() };
             ("allow", RPC_OK, HttpResponse::OkResponse(ok))
         }
@@ -158,15 +164,17 @@ impl AccessLogService for Gateway {
         let mut messages = request.into_inner();
         while let Some(message) = messages.message().await? {
             let Some(LogEntries::HttpLogs(entries)) = message.log_entries else { continue };
+            let decider = self.service.decider();
             for entry in &entries.log_entry {
-                self.service.record_outcome(outcome_of(entry));
+                self.service.record_outcome(outcome_of(entry, &decider.secrets));
             }
         }
         Ok(Response::new(StreamAccessLogsResponse {}))
     }
 }
 
-fn outcome_of(entry: &HttpAccessLogEntry) -> Outcome {
+fn outcome_of(entry: &HttpAccessLogEntry, secrets: &HandoffSecrets) -> Outcome {
+    let at_ms = crate::serve::service::now_ms();
     let common = entry.common_properties.as_ref();
     let request = entry.request.as_ref();
     let response = entry.response.as_ref();
@@ -174,8 +182,8 @@ fn outcome_of(entry: &HttpAccessLogEntry) -> Outcome {
     let duration = common.and_then(|common| common.time_to_last_downstream_tx_byte.as_ref());
     let filter_reason = details.strip_prefix(DETAILS_PREFIX).map(ToOwned::to_owned);
     Outcome {
-        call_id: common.and_then(call_id),
-        at_ms: crate::serve::service::now_ms(),
+        call_id: common.and_then(call_id).or_else(|| handed_over(request?, secrets, at_ms)),
+        at_ms,
         status: response.and_then(|response| response.response_code.as_ref()).map_or(0, |code| code.value),
         flags: common.and_then(|common| common.response_flags.as_ref()).map(flags).unwrap_or_default(),
         duration_us: duration.map_or(0, |duration| {
@@ -190,6 +198,7 @@ fn outcome_of(entry: &HttpAccessLogEntry) -> Outcome {
             response.response_headers_bytes.saturating_add(response.response_body_bytes)
         }),
         upstream: common.map(|common| common.upstream_cluster.clone()).filter(|cluster| !cluster.is_empty()),
+        upstream_host: common.and_then(|common| address(common.upstream_remote_address.as_ref()?)),
         method: request.map(|request| method(request.request_method)).unwrap_or_default(),
         // Whoever may connect writes these, also where the filter refused them for their size.
         host: request.map(|request| shown(request.authority.as_bytes())).unwrap_or_default(),
@@ -214,6 +223,31 @@ fn call_id(common: &AccessLogCommon) -> Option<String> {
         String::from_utf8(bytes).ok()
     };
     decided.or_else(refused)
+}
+
+/// The call id of a caller who was gone before there was a decision: its handoff is still on the request then. Anybody
+/// may have written that header where the filter did not come to see the request, so that it must prove itself.
+fn handed_over(request: &HttpRequestProperties, secrets: &HandoffSecrets, now_ms: u64) -> Option<String> {
+    let text = request.request_headers.get(HEADER)?;
+    let method = method(request.request_method);
+    let binding = Binding { method: &method, authority: &request.authority, target: &request.path };
+    let (handoff, _) = Handoff::verify(text.as_bytes(), secrets.slots(), binding, now_ms).ok()?;
+    Some(handoff.call_id.to_string())
+}
+
+/// An address as people write it.
+fn address(address: &Address) -> Option<String> {
+    match address.address.as_ref()? {
+        Place::SocketAddress(socket) => match socket.port_specifier.as_ref()? {
+            PortSpecifier::PortValue(port) if socket.address.contains(':') => {
+                Some(format!("[{}]:{port}", socket.address))
+            }
+            PortSpecifier::PortValue(port) => Some(format!("{}:{port}", socket.address)),
+            PortSpecifier::NamedPort(_) => None,
+        },
+        Place::Pipe(pipe) => Some(pipe.path.clone()),
+        Place::EnvoyInternalAddress(_) => None,
+    }
 }
 
 fn decision_id(metadata: &Metadata) -> Option<String> {
@@ -251,7 +285,9 @@ fn flags(flags: &ResponseFlags) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::outcome_of;
+    use crate::secrets::HandoffSecrets;
     use envoy_types::pb::envoy::data::accesslog::v3::{HttpAccessLogEntry, HttpRequestProperties};
+    use palisade_core::handoff::Secret;
 
     #[test]
     fn what_callers_write_is_bounded_in_an_outcome() {
@@ -261,8 +297,8 @@ mod tests {
                 authority: authority.to_owned(),
                 ..HttpRequestProperties::default()
             };
-            let outcome =
-                outcome_of(&HttpAccessLogEntry { request: Some(request), ..HttpAccessLogEntry::default() });
+            let entry = HttpAccessLogEntry { request: Some(request), ..HttpAccessLogEntry::default() };
+            let outcome = outcome_of(&entry, &HandoffSecrets::only(Secret::from_bytes([7; 32])));
             (outcome.path, outcome.host)
         };
         let long = "a".repeat(50_000);

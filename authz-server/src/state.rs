@@ -1,13 +1,17 @@
-//! What a server remembers between starts: who it is, how often it changed, which bundles it served.
+//! What a server remembers between starts: who it is, how often it changed, which bundles it served, and the key of its
+//! digests.
 //!
 //! INVARIANT: the counter of an epoch never repeats: it is on disk before anything is decided under it.
 //! INVARIANT: a bundle is on disk before anything is decided by it.
 
 mod bundles;
+mod digest_key;
 
 pub use bundles::{BundleError, Bundles};
+pub use digest_key::{CreatedDigestKey, DIGEST_KEY_FILE};
 
 use crate::bundle::Snapshot;
+use crate::digests::Digests;
 use palisade_core::contract::BundleDigest;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -53,6 +57,9 @@ pub struct State {
     pub epoch: Epoch,
     /// Those that were in force before, the last one first; never the one that is.
     pub previous: Vec<PreviousBundle>,
+    pub digests: Digests,
+    /// The key of the digests, if it was made just now.
+    pub digest_key_created: Option<CreatedDigestKey>,
     current: BundleDigest,
     directory: PathBuf,
     bundles: Bundles,
@@ -114,9 +121,14 @@ impl State {
         let fail = |detail: String| StateError { path: path.clone(), detail };
         fs::create_dir_all(directory).map_err(|error| fail(error.to_string()))?;
         let mut state = match fs::read(&path) {
-            Ok(text) => State::parse(directory, &text).map_err(fail)?,
+            Ok(text) => {
+                let stored = Stored::parse(&text).map_err(fail)?;
+                State::of(directory, stored, digest_key::open(directory, true).map_err(fail)?)
+                    .map_err(fail)?
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                State::begin(directory, bundle.digest()).map_err(fail)?
+                let key = digest_key::open(directory, false).map_err(fail)?;
+                State::begin(directory, bundle.digest(), key).map_err(fail)?
             }
             Err(error) => return Err(fail(error.to_string())),
         };
@@ -179,23 +191,34 @@ impl State {
         }
     }
 
-    fn begin(directory: &Path, bundle: BundleDigest) -> Result<State, String> {
+    fn begin(
+        directory: &Path,
+        bundle: BundleDigest,
+        (digests, digest_key_created): (Digests, Option<CreatedDigestKey>),
+    ) -> Result<State, String> {
         let mut id = [0_u8; 16];
         getrandom::fill(&mut id).map_err(|error| format!("the system gives no randomness: {error}"))?;
         Ok(State {
             epoch: Epoch { server: hex::encode(id), counter: 0 },
             previous: Vec::new(),
+            digests,
+            digest_key_created,
             current: bundle,
             directory: directory.to_owned(),
             bundles: Bundles::of(directory),
         })
     }
 
-    fn parse(directory: &Path, text: &[u8]) -> Result<State, String> {
-        let stored = Stored::parse(text)?;
+    fn of(
+        directory: &Path,
+        stored: Stored,
+        (digests, digest_key_created): (Digests, Option<CreatedDigestKey>),
+    ) -> Result<State, String> {
         Ok(State {
             epoch: Epoch { server: stored.server, counter: stored.counter },
             previous: stored.previous.iter().map(StoredPrevious::parse).collect::<Result<_, _>>()?,
+            digests,
+            digest_key_created,
             current: digest(&stored.bundle)?,
             directory: directory.to_owned(),
             bundles: Bundles::of(directory),

@@ -155,6 +155,7 @@ fn call(number: u64) -> [Entry; 2] {
         request_bytes: draw(4_000),
         response_bytes: draw(40_000),
         upstream: Some(name.to_owned()),
+        upstream_host: Some("10.0.0.7:8080".to_owned()),
         method: decision.method.clone(),
         host: decision.host.clone(),
         path,

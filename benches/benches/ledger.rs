@@ -12,6 +12,7 @@
     reason = "a bench whose disk does not work must not print numbers; nothing here is on a request path"
 )]
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::Future;
 use std::os::unix::fs::FileExt as _;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use palisade::ledger::{Conclusion, Decision, Durability, Entry, Epoch, Ledger, Proof};
+use palisade::ledger::{Asked, Conclusion, Decision, Durability, Entry, Epoch, Ledger, Passed, Proof};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
 
@@ -293,9 +294,13 @@ fn entry() -> Entry {
         handoff: "current".to_owned(),
         latency_us: 83,
         shadow: None,
-        verdict: None,
-        attempt: None,
-        request_digest: None,
-        asked: None,
+        verdict: Some(Passed { body_judged: true, grpc: false, upgrade: false }),
+        attempt: Some(1),
+        request_digest: Some("cd".repeat(16)),
+        asked: Some(Asked {
+            path: BTreeMap::from([("orderId".into(), "o-4711".into())]),
+            body: BTreeMap::from([("/amount".into(), 1_250.into()), ("/currency".into(), "EUR".into())]),
+            ..Asked::default()
+        }),
     })
 }

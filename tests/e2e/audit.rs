@@ -319,6 +319,7 @@ fn outcome(id: &str, at_ms: u64) -> Outcome {
         request_bytes: 120,
         response_bytes: 300,
         upstream: Some("orders".to_owned()),
+        upstream_host: Some("10.0.0.7:8080".to_owned()),
         method: "GET".to_owned(),
         host: "orders".to_owned(),
         path: "/orders/o-1".to_owned(),
@@ -361,10 +362,10 @@ fn refusal(id: &str, verdict: Verdict) -> Refusal {
 fn why_tells_what_policies_were_asked_and_what_was_masked() {
     let id = "01a1fe3c-22e2-72bf-b97b-1a6e0801f315";
     let asked = Asked {
-        query: [("limit".to_owned(), Value::from(10))].into(),
-        body: [("/item".to_owned(), Value::from("mug\u{1b}[2J"))].into(),
-        masked: [("query.token".to_owned(), Some("9a0b".to_owned())), ("body./card".to_owned(), None)].into(),
-        not_replayable: vec!["query.token".to_owned()],
+        query: [("limit".into(), Value::from(10))].into(),
+        body: [("/item".into(), Value::from("mug\u{1b}[2J"))].into(),
+        masked: [("query.token".into(), Some("9a0b".to_owned())), ("body./card".into(), None)].into(),
+        not_replayable: vec!["query.token".into()],
         ..Asked::default()
     };
     let shadow = Shadow { decision: Conclusion::Deny, policies: vec!["pages".to_owned()], errors: vec![] };

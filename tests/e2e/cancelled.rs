@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use palisade::ledger::Entry;
 use tests::deadline::eventually;
 use tests::raw_client::{Outcome, RawConnection};
 use tests::rig::{BundleUnderTest, Options, Rig, START_TIMEOUT, Target, Trace};
@@ -44,7 +45,7 @@ fn recorded(rig: &Rig) -> BTreeMap<String, usize> {
         let decisions: Vec<_> = entries
             .into_iter()
             .filter_map(|entry| match entry {
-                palisade::ledger::Entry::Decision(decision) => Some(decision),
+                Entry::Decision(decision) => Some(decision),
                 _ => None,
             })
             .collect();
@@ -95,6 +96,13 @@ fn outcomes_of_a_patient_caller(rig: &Rig, enough: &AtomicBool) -> Vec<Outcome> 
     outcomes
 }
 
+fn ended_call(entry: &Entry) -> Option<&str> {
+    match entry {
+        Entry::Outcome(outcome) => outcome.call_id.as_deref(),
+        Entry::Decision(_) | Entry::Refusal(_) | Entry::Admin(_) => None,
+    }
+}
+
 fn cancelled(target: Target) {
     let options = Options::default().trace_server(Trace::SlowSyncs { delay_us: SYNC_DELAY_US });
     let rig = Rig::start_with(target, BundleUnderTest::Second, options);
@@ -113,6 +121,16 @@ fn cancelled(target: Target) {
         paths.iter().all(|path| recorded.get(path) == Some(&1)).then_some(())
     });
     assert_seen_is_recorded(&rig);
+    // No reply brought the proxy their ids; the handoffs that are still on the requests do.
+    eventually("the outcomes of calls that nobody waited for are joined with them", START_TIMEOUT, || {
+        let entries = rig.ledger_entries();
+        let ended: BTreeSet<&str> = entries.iter().filter_map(ended_call).collect();
+        let mut decided = entries.iter().filter_map(|entry| match entry {
+            Entry::Decision(decision) if paths.contains(&decision.path) => Some(decision),
+            _ => None,
+        });
+        decided.all(|decision| ended.contains(decision.decision_id.as_str())).then_some(())
+    });
     assert_served(&rig, "after-waiting");
 
     // Hanging up at once cuts calls at every stage, and only those that hang up.

@@ -29,7 +29,7 @@ pub(crate) struct Forger {
 }
 
 impl Forger {
-    fn new(rig: &Rig) -> Self {
+    pub(crate) fn new(rig: &Rig) -> Self {
         Self::of(rig, &workspace_dir().join(&rig.profile.bundle))
     }
 

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tonic::transport::Channel;
@@ -33,6 +33,16 @@ pub enum Said {
     Unavailable,
     /// There was no answer: the server is gone.
     Nothing,
+}
+
+impl Said {
+    /// The id of what was recorded.
+    pub fn recorded(self) -> Option<String> {
+        match self {
+            Said::Recorded(id) => Some(id),
+            Said::Unavailable | Said::Nothing => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -93,6 +103,11 @@ impl LoneServer {
         self.process.terminate(START_TIMEOUT);
     }
 
+    /// Where proxies ask.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
     pub fn ledger_dir(&self) -> PathBuf {
         self.state.join("ledger")
     }
@@ -119,14 +134,19 @@ impl LoneServer {
             self.client = None;
             return Said::Nothing;
         };
-        let Some(HttpResponse::DeniedResponse(denied)) = answer.into_inner().http_response else {
-            panic!("a Check without a handoff was not denied")
-        };
-        let body: Value = serde_json::from_str(&denied.body).expect("a denial says why in JSON");
-        match body["reason"].as_str() {
-            Some("ledger_unavailable") => Said::Unavailable,
-            _ => Said::Recorded(body["decision_id"].as_str().expect("a decision has an id").to_owned()),
-        }
+        said(answer.into_inner())
+    }
+}
+
+/// What an answer means to whoever asked without a handoff.
+pub fn said(answer: CheckResponse) -> Said {
+    let Some(HttpResponse::DeniedResponse(denied)) = answer.http_response else {
+        panic!("a Check without a handoff was not denied")
+    };
+    let body: Value = serde_json::from_str(&denied.body).expect("a denial says why in JSON");
+    match body["reason"].as_str() {
+        Some("ledger_unavailable") => Said::Unavailable,
+        _ => Said::Recorded(body["decision_id"].as_str().expect("a decision has an id").to_owned()),
     }
 }
 

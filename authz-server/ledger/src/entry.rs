@@ -10,8 +10,13 @@
 //!
 //! INVARIANT: no query is ever stored; it may carry secrets, and whoever fills an entry may have forgotten it.
 
+mod header;
+
+pub use header::{HeaderName, UnrecordableHeader};
+
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -78,11 +83,12 @@ pub struct Decision {
     /// Which try of its caller this is, by the word of the proxies before; 1 proves nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// A keyed digest of method, authority, path, query and the body that the server saw, in hexadecimal: equal requests
-    /// join, and whoever has the key can show that one was this one.
+    /// A keyed digest of method, authority, path with query, and the body where the server saw it whole, in hexadecimal:
+    /// equal requests join, and whoever has the key can show that one was this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_digest: Option<String>,
-    /// What the policies were asked beside caller, operation, host and path. Absent where they were not asked.
+    /// What the policies were asked beside caller, operation, host and path. Absent where they were not asked, and in
+    /// entries of servers that did not write it yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
 }
@@ -98,24 +104,26 @@ pub struct Passed {
 
 /// The values of a request that policies could ask for, by name, each as JSON: numbers as numbers, lists as lists,
 /// decimals and addresses as texts. What the request did not have is left out.
+///
+/// Names are shared with the bundle that declares them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub path: BTreeMap<String, serde_json::Value>,
+    pub path: BTreeMap<Arc<str>, serde_json::Value>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub query: BTreeMap<String, serde_json::Value>,
+    pub query: BTreeMap<Arc<str>, serde_json::Value>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub header: BTreeMap<String, serde_json::Value>,
+    pub header: BTreeMap<HeaderName, serde_json::Value>,
     /// By JSON pointer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub body: BTreeMap<String, serde_json::Value>,
-    /// What the bundle masks, by part and name as in `query.token`: a keyed digest of the value, or null where it was
-    /// dropped.
+    pub body: BTreeMap<Arc<str>, serde_json::Value>,
+    /// What the bundle masks, and what is too long to be stored, by part and name as in `query.token` and
+    /// `body./customer/id`: a keyed digest of the value, or null where it was dropped.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub masked: BTreeMap<String, Option<String>>,
+    pub masked: BTreeMap<Arc<str>, Option<String>>,
     /// Those of `masked` that policies of this operation read: the decision cannot be made again from this entry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub not_replayable: Vec<String>,
+    pub not_replayable: Vec<Arc<str>>,
 }
 
 /// What the filter itself concluded against a request, by its own report. The server was not asked.
@@ -210,8 +218,12 @@ pub struct Outcome {
     pub duration_us: u64,
     pub request_bytes: u64,
     pub response_bytes: u64,
+    /// The proxy's name for the service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
+    /// The address that the call was sent to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream_host: Option<String>,
     pub method: String,
     pub host: String,
     /// Whatever follows a `?` or `#` is left out when stored.

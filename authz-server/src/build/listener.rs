@@ -22,8 +22,9 @@ use std::collections::BTreeSet;
 pub(super) const MANAGER_TYPE: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
-/// What an access log tells of a request's headers.
-pub(super) const LOGGED_HEADERS: [&str; 1] = ["x-request-id"];
+/// What an access log tells of a request's headers. A handoff that is still there belongs to a call that ended without a
+/// decision; it goes to the server that it is made for, and is good for this one request and a few minutes.
+pub(super) const LOGGED_HEADERS: [&str; 2] = ["x-request-id", palisade_core::handoff::HEADER];
 
 pub(super) fn listener(bundle: &Bundle, wiring: &Wiring, contract: &[u8]) -> Value {
     let manager = match wiring.target {

@@ -3,6 +3,9 @@
 //! The OpenAPI reader makes these from parameters and body schemas, the Cedar mapping makes a schema of them, and the
 //! decision fills them from the request. INVARIANT: a value that is not of its declared kind is never made into one.
 
+use super::format::Mask;
+use super::recording::ALWAYS_RECORDED;
+
 /// The largest body of an operation whose policies ask for its fields: the whole body then travels in the call to the
 /// server, which holds as many of them as calls are under way.
 pub const CONTEXT_BODY_BYTES_MAX: u32 = 512 * 1024;
@@ -43,6 +46,15 @@ pub struct ContextField {
     pub required: bool,
     /// Parameters only: how a list is written.
     pub list: ListStyle,
+    /// What stands in entries instead of it; else it is recorded as it is.
+    pub mask: Option<Mask>,
+}
+
+impl ContextField {
+    /// The JSON pointer of a body field.
+    pub fn pointer(&self) -> String {
+        self.keys.iter().map(|key| format!("/{}", key.replace('~', "~0").replace('/', "~1"))).collect()
+    }
 }
 
 /// How a list stands in one parameter.
@@ -76,13 +88,24 @@ pub enum ValueKind {
 }
 
 /// What policies may ask of one operation's requests.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationContext {
     /// In the order of part, then keys; none is inside of another.
     pub fields: Vec<ContextField>,
+    /// What stands in entries instead of headers that are recorded whether or not policies may ask for them.
+    pub always_recorded: [(&'static str, Option<Mask>); 2],
 }
 
 impl OperationContext {
+    pub fn new(fields: Vec<ContextField>) -> OperationContext {
+        OperationContext { fields, always_recorded: ALWAYS_RECORDED.map(|header| (header, None)) }
+    }
+
+    /// What stands in entries instead of a header that is always recorded.
+    pub fn mask_of(&self, header: &str) -> Option<Mask> {
+        self.always_recorded.iter().find(|(name, _)| *name == header).and_then(|(_, mask)| *mask)
+    }
+
     pub fn part(&self, part: ContextPart) -> impl Iterator<Item = &ContextField> {
         self.fields.iter().filter(move |field| field.part == part)
     }

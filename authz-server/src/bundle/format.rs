@@ -5,6 +5,7 @@
 use super::entities::Attributes;
 use super::lints::LintSettings;
 use super::record::{Named, Placed, Reader, Tried, choice, record};
+use super::recording::ALWAYS_RECORDED;
 use std::collections::BTreeMap;
 
 /// The version of the directory layout that this build reads.
@@ -24,6 +25,9 @@ record! {
         required identity: Identity,
         /// How filter and server change from one bundle to the next.
         required handoff: HandoffSettings,
+        /// What stands in the ledger, and when it counts as recorded. Absent: all that policies may ask, and before the
+        /// reply.
+        optional ledger: LedgerSettings,
         /// What `palisade check` shall not warn of. Absent: it warns of everything.
         optional lints: LintSettings,
     }
@@ -50,6 +54,68 @@ record! {
     pub struct HandoffSettings {
         /// For how long after a change filters may still work with the bundle before, in seconds, at most a day.
         required previous_bundle_accepted_s: Placed<u64>,
+    }
+}
+
+record! {
+    /// `ledger`.
+    #[derive(Default)]
+    pub struct LedgerSettings {
+        /// Values that do not stand in entries, whichever the operation.
+        optional mask: MaskEverywhere,
+        /// When an allowed call counts as recorded, by its class. Denials are always `durable`.
+        optional durability: Durabilities,
+    }
+}
+
+record! {
+    /// `ledger.mask`.
+    #[derive(Default)]
+    pub struct MaskEverywhere {
+        /// Headers by name, each `drop` or `digest`. `x-request-id`, which every entry has, can be named too.
+        optional headers: Named<Mask>,
+        /// Query parameters by name, each `drop` or `digest`.
+        optional query: Named<Mask>,
+    }
+}
+
+record! {
+    /// `ledger.durability`.
+    #[derive(Default)]
+    pub struct Durabilities {
+        /// Allowed calls of operations that read. Absent: `durable`.
+        optional read: Placed<Durability>,
+        /// Allowed calls of operations that write. Absent: `durable`.
+        optional write: Placed<Durability>,
+        /// Allowed calls of operations that delete. Absent: `durable`.
+        optional delete: Placed<Durability>,
+    }
+}
+
+choice! {
+    /// When an entry counts as recorded.
+    pub enum Durability: "`durable` or `buffered`" {
+        /// When it is on disk, before the reply leaves.
+        Durable = "durable",
+        /// At once; it is on disk within a tenth of a second, and lost if the machine fails before.
+        Buffered = "buffered",
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "`choice!` has no place for the attribute that deriving needs")]
+impl Default for Durability {
+    fn default() -> Durability {
+        Durability::Durable
+    }
+}
+
+choice! {
+    /// What stands in an entry instead of a value. The later one is the stricter one.
+    pub enum Mask: "`drop` or `digest`" {
+        /// A keyed digest: equal values have equal ones.
+        Digest = "digest",
+        /// Nothing but that there was one.
+        Drop = "drop",
     }
 }
 
@@ -91,6 +157,8 @@ record! {
         optional upgrade: Option<Placed<String>>,
         /// What policies may ask of the request beside its path and query parameters.
         optional context: ContextRules,
+        /// Values of its requests that do not stand in its entries. Absent: those of `ledger.mask` in `palisade.yaml`.
+        optional mask: MaskRules,
     }
 }
 
@@ -103,6 +171,20 @@ record! {
         /// JSON pointers of body fields that become `context.body`, for example `/amount`. The server then sees the
         /// operation's bodies.
         optional body: Vec<Placed<String>>,
+    }
+}
+
+record! {
+    /// `operations.<operationId>.mask`. Parameters of the path cannot be masked: the path itself stands in entries, and in
+    /// the logs of every proxy. What must not be known does not belong into a path.
+    #[derive(Default)]
+    pub struct MaskRules {
+        /// Headers by name, each `drop` or `digest`. `x-request-id`, which every entry has, can be named too.
+        optional headers: Named<Mask>,
+        /// Query parameters by name, each `drop` or `digest`.
+        optional query: Named<Mask>,
+        /// Body fields by JSON pointer, each `drop` or `digest`; all that is below a field is masked with it.
+        optional body: Named<Mask>,
     }
 }
 
@@ -202,6 +284,15 @@ impl Palisade {
                 header.at,
                 format!("`{}` cannot carry an API key", header.value),
                 "expected a header name in lower case without underscore, such as `x-api-key`",
+            );
+        }
+        if let Some(ApiKeys { header }) = &self.identity.api_keys
+            && ALWAYS_RECORDED.contains(&header.value.as_str())
+        {
+            reader.wrong(
+                header.at,
+                format!("`{}` cannot carry an API key: every entry of the ledger holds it", header.value),
+                "choose a header of its own, such as `x-api-key`",
             );
         }
         let accepted_s = &self.handoff.previous_bundle_accepted_s;

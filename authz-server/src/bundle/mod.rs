@@ -12,10 +12,12 @@ mod files;
 pub mod format;
 mod landscape;
 pub mod lints;
+mod masks;
 pub mod openapi;
 mod parsed;
 mod problem;
 mod record;
+mod recording;
 pub mod reference;
 mod service;
 mod snapshot;
@@ -35,6 +37,7 @@ pub(crate) use problem::Lines;
 pub use problem::{Place, Problem, Problems, Severity};
 pub(crate) use record::Reader;
 pub use record::{KeyReference, Placed, RecordKeys};
+pub use recording::{ATTEMPT, RecordedField, Recording, Recordings, Slot};
 pub use service::ServiceSettings;
 pub use snapshot::Snapshot;
 
@@ -73,6 +76,8 @@ pub struct Bundle {
     pub contract: Contract,
     /// What policies may ask of each operation's requests, by the operation's index in the contract.
     pub contexts: Vec<OperationContext>,
+    /// How their values stand in the ledger.
+    pub recordings: Recordings,
     /// What the contract does not hold of each service: who owns it, which workload it is.
     pub services: Vec<ServiceSettings>,
     /// The contract of each service as it was written, in the order of `services`.
@@ -183,7 +188,15 @@ fn read_bundle(
     let all_files_have_roles = !problems.has_errors();
     let palisade = read_palisade(documents, problems);
     let mut wrong_services = Problems::default();
-    let ServicesRead { services, operations_hold } = service::read_all(documents, &mut wrong_services);
+    let identity_headers = palisade.iter().flat_map(|palisade| &palisade.identity.api_keys);
+    let identity_headers: Vec<Box<str>> =
+        identity_headers.map(|keys| keys.header.value.as_str().into()).collect();
+    let ServicesRead { mut services, operations_hold } =
+        service::read_all(documents, &identity_headers, &mut wrong_services);
+    if let Some(palisade) = &palisade {
+        let mask = &palisade.ledger.mask;
+        masks::of_all(documents, mask, &identity_headers, (&mut services, operations_hold), problems);
+    }
     let services_hold = !wrong_services.has_errors();
     problems.extend(wrong_services);
     let names = operations_hold.then(|| services.iter().map(|read| read.settings.name.as_str()).collect());
@@ -194,8 +207,6 @@ fn read_bundle(
     let entities_hold = !wrong_entities.has_errors() && all_files_have_roles;
     problems.extend(wrong_entities);
     let cases = cases::read_all(documents, problems);
-    let identity_headers = palisade.iter().flat_map(|palisade| &palisade.identity.api_keys);
-    let identity_headers = identity_headers.map(|keys| keys.header.value.as_str().into()).collect();
     let mut settings = Vec::new();
     let mut contexts = Vec::new();
     let mut models = Vec::new();
@@ -234,6 +245,11 @@ fn read_bundle(
         checked.notes.push("names in tests were not looked up: what they may name has errors");
         return None;
     };
+    let recordings = Recordings::of(&contract, &contexts, &policies, &palisade.ledger).map_err(|error| {
+        // The headers were looked at where they are selected.
+        Problems::from(Problem::new(Place::directory("services"), error.to_string()))
+    });
+    let recordings = problems.keep(recordings)?;
     let known =
         cases::Known { palisade: &palisade, contract: &contract, entities: &entities, policies: &policies };
     let cases = cases::check_all(&cases, known, problems);
@@ -245,6 +261,7 @@ fn read_bundle(
         palisade,
         contract,
         contexts,
+        recordings,
         services: settings,
         models,
         entities,

@@ -3,6 +3,7 @@
 use super::context::{CONTEXT_BODY_BYTES_MAX, OperationContext};
 use super::files::Role;
 use super::format::{Class, OperationRules, ServiceFile, Workload};
+use super::masks;
 use super::openapi::{self, Model};
 use super::parsed::{Document, Parsed};
 use super::problem::{Place, Problem, Problems};
@@ -45,7 +46,12 @@ pub(super) struct ServiceRead {
     pub(super) model: Model,
 }
 
-pub(super) fn read_all(files: &Parsed<'_>, problems: &mut Problems) -> ServicesRead {
+/// Reads all services. What stands in the headers of `credentials` is never recorded.
+pub(super) fn read_all(
+    files: &Parsed<'_>,
+    credentials: &[Box<str>],
+    problems: &mut Problems,
+) -> ServicesRead {
     let mut folders: BTreeMap<&str, (Option<&Document<'_>>, Vec<&Document<'_>>)> = BTreeMap::new();
     for document in files.with_role(Role::Service) {
         folders.entry(folder(&document.file.path)).or_default().0 = Some(document);
@@ -69,7 +75,9 @@ pub(super) fn read_all(files: &Parsed<'_>, problems: &mut Problems) -> ServicesR
             )
         };
         match (parts.0, parts.1.as_slice()) {
-            (Some(service), [contract]) => services.extend(read(name, service, contract, problems)),
+            (Some(service), [contract]) => {
+                services.extend(read(name, service, contract, credentials, problems));
+            }
             (None, _) => problems.push(missing("service.yaml")),
             (_, []) => problems.push(missing("openapi.yaml")),
             (_, [_, second, ..]) => problems.push(
@@ -115,6 +123,7 @@ pub(super) fn read(
     name: &str,
     service: &Document<'_>,
     contract: &Document<'_>,
+    credentials: &[Box<str>],
     problems: &mut Problems,
 ) -> Option<ServiceRead> {
     let mut reader = Reader::new(service.file);
@@ -132,7 +141,7 @@ pub(super) fn read(
     let rules_hold = whole && rules_hold(service, &reader);
     let joined = match (settings, model) {
         (Some(settings), Some(model)) => {
-            let mut joined = join(name, settings, model, whole, &mut reader);
+            let mut joined = join(name, settings, (model, whole), credentials, &mut reader);
             joined.operations_hold &= rules_hold;
             Some(joined)
         }
@@ -159,8 +168,8 @@ fn folder(path: &str) -> &str {
 fn join(
     name: &str,
     settings: ServiceFile,
-    model: Model,
-    whole: bool,
+    (model, whole): (Model, bool),
+    credentials: &[Box<str>],
     reader: &mut Reader<'_>,
 ) -> ServiceRead {
     let mut operations = openapi::operations(&model);
@@ -199,9 +208,17 @@ fn join(
             }
         }
     }
-    let contexts = contexts(&model, &operations, &settings.operations, reader);
+    let mut contexts = contexts(&model, &operations, &settings.operations, credentials, reader);
     let placed = hosts.iter().map(|host| (host.value.clone(), reader.place(host.at))).collect();
     let hosts = hosts.iter().map(|host| host.value.as_str().into()).collect();
+    let operations_hold = named && reader.problems == judged;
+    // What policies are judged by does not depend on masks.
+    for (declared, context) in model.operations.iter().zip(&mut contexts) {
+        let rules = settings.operations.0.iter().find(|(key, _)| *key.text == *declared.id);
+        if let Some((_, rules)) = rules {
+            masks::of_operation((&model, declared), &rules.mask, credentials, context, reader);
+        }
+    }
     // Where one of these is missing, that was reported, and no bundle is made of the rest.
     let nothing = Workload { namespace: String::new(), labels: BTreeMap::new() };
     ServiceRead {
@@ -211,7 +228,7 @@ fn join(
             owner: settings.owner.0.unwrap_or_default(),
         },
         hosts: placed,
-        operations_hold: named && reader.problems == judged,
+        operations_hold,
         service: Service { name: name.into(), hosts, operations },
         contexts,
         model,
@@ -222,12 +239,14 @@ fn contexts(
     model: &Model,
     operations: &[Operation],
     rules: &Named<OperationRules>,
+    credentials: &[Box<str>],
     reader: &mut Reader<'_>,
 ) -> Vec<OperationContext> {
     let mut contexts = Vec::with_capacity(operations.len());
     for (declared, operation) in model.operations.iter().zip(operations) {
         let rules = rules.0.iter().find(|(key, _)| *key.text == *operation.name).map(|(_, rules)| rules);
-        let context = openapi::context(model, declared, rules.map(|rules| &rules.context), reader);
+        let asked = rules.map(|rules| &rules.context);
+        let context = openapi::context(model, declared, asked, credentials, reader);
         if let Some(Placed { value: bytes_max, at }) = rules.and_then(|rules| rules.body_bytes_max.as_ref())
             && context.reads_body()
             && *bytes_max > CONTEXT_BODY_BYTES_MAX
@@ -244,7 +263,7 @@ fn contexts(
 }
 
 fn apply(operation: &mut Operation, rules: &OperationRules, reader: &mut Reader<'_>) {
-    let OperationRules { class, body_bytes_max, upgrade, context: _ } = rules;
+    let OperationRules { class, body_bytes_max, upgrade, context: _, mask: _ } = rules;
     if let Some(class) = class {
         operation.class = match class {
             Class::Read => OperationClass::Read,

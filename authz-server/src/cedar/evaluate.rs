@@ -9,7 +9,8 @@ use crate::bundle::{ContextField, ContextPart, OperationContext};
 use crate::identity::Identity;
 use crate::value::Value;
 use cedar_policy::{
-    Authorizer, Context, Decision, EntityTypeName, EntityUid, PolicySet, Request, RestrictedExpression,
+    AuthorizationError, Authorizer, Context, Decision, EntityTypeName, EntityUid, EvaluationError, PolicySet,
+    Request, RestrictedExpression,
 };
 use std::str::FromStr as _;
 
@@ -45,18 +46,23 @@ impl Policies {
     pub fn answer(&self, question: Question<'_>) -> (Answer, Option<Answer>) {
         match self.request(question) {
             Ok(request) => {
-                let shadow = self.with_shadows.as_ref().map(|set| self.ask(&request, set));
-                (self.ask(&request, &self.enforced), shadow)
+                let shadow = self.with_shadows.as_ref().map(|set| self.ask(&request, set, question.conceals));
+                (self.ask(&request, &self.enforced, question.conceals), shadow)
             }
-            Err(error) => (Answer::Error { policies: Vec::new(), errors: vec![error] }, None),
+            Err(error) => {
+                // Cedar's own words may hold the whole context.
+                let error = if question.conceals { UNASKED.to_owned() } else { error };
+                (Answer::Error { policies: Vec::new(), errors: vec![error] }, None)
+            }
         }
     }
 
-    fn ask(&self, request: &Request, set: &PolicySet) -> Answer {
+    fn ask(&self, request: &Request, set: &PolicySet, conceals: bool) -> Answer {
         let response = Authorizer::new().is_authorized(request, set, &self.entities);
         let mut policies: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
         policies.sort();
-        let mut errors: Vec<String> = response.diagnostics().errors().map(ToString::to_string).collect();
+        let mut errors: Vec<String> =
+            response.diagnostics().errors().map(|error| told(error, conceals)).collect();
         if !errors.is_empty() {
             errors.sort();
             return Answer::Error { policies, errors };
@@ -83,8 +89,28 @@ impl Policies {
     }
 }
 
+const UNASKED: &str = "the policies could not be asked; why is not told where values are masked";
+
+/// An error of a policy in words. Cedar quotes the numbers that overflowed, and perhaps more another day.
+fn told(error: &AuthorizationError, conceals: bool) -> String {
+    if !conceals {
+        return error.to_string();
+    }
+    let AuthorizationError::PolicyEvaluationError(error) = error;
+    let what = match error.inner() {
+        EvaluationError::IntegerOverflow(_) => "an integer overflow",
+        EvaluationError::EntityDoesNotExist(_) => "an entity that does not exist",
+        EvaluationError::EntityAttrDoesNotExist(_) | EvaluationError::RecordAttrDoesNotExist(_) => {
+            "an attribute that does not exist"
+        }
+        EvaluationError::TypeError(_) => "a value of another type",
+        _ => "an error of its evaluation",
+    };
+    format!("policy `{}`: {what}; its values are not told where some are masked", error.policy_id())
+}
+
 fn context(question: Question<'_>) -> Result<Context, String> {
-    let Question { caller, matched, path, host, asks, values } = question;
+    let Question { caller, matched, path, host, asks, values, conceals: _ } = question;
     let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
     let request =
         [("method", text(matched.operation.method.as_str())), ("host", text(host)), ("path", text(path))];

@@ -32,8 +32,10 @@ use cedar_policy::{Entities, EntityUid, PolicySet, Schema, SchemaFragment};
 use fragments::{Fragment, OwnAttributes};
 use needs::Needed;
 use palisade_core::contract::{Contract, Matched};
+use palisade_core::routes::OperationIndex;
 use policies::{Named, PolicyFile};
 use schema::{SchemaText, Writer};
+use std::collections::HashMap;
 use types::Types;
 
 /// The names of our own entity types, and of the one entity that everybody without a credential is.
@@ -63,6 +65,8 @@ pub struct Policies {
     /// The action of each operation, by its index in the contract.
     actions: Vec<EntityUid>,
     types: evaluate::Types,
+    /// The places in an operation's context of masked values that policies ask for.
+    masked_and_read: HashMap<OperationIndex, Vec<usize>>,
     warnings: Problems,
 }
 
@@ -76,6 +80,8 @@ pub struct Question<'a> {
     /// What the operation's context has, and the request's value for each of its fields.
     pub asks: &'a OperationContext,
     pub values: &'a [Option<Value>],
+    /// Whether errors may not quote values.
+    pub conceals: bool,
 }
 
 /// Cedar's conclusion, with the policies that made it.
@@ -168,6 +174,7 @@ impl Policies {
             return Err(problems);
         };
         let actions = schema::operations(contract).map(|matched| types.action(&schema::action_name(matched)));
+        let masked_and_read = needs::masked_and_read(contract, contexts, &named);
         Ok(Policies {
             actions: actions.collect(),
             schema,
@@ -177,6 +184,7 @@ impl Policies {
             all: named.into_iter().map(|policy| policy.summary).collect(),
             entities,
             types,
+            masked_and_read,
             warnings,
         })
     }
@@ -196,6 +204,11 @@ impl Policies {
     /// All policies, in the order of their files and places.
     pub fn all(&self) -> impl Iterator<Item = &PolicySummary> {
         self.all.iter()
+    }
+
+    /// The places in an operation's context of values that are masked, and that a policy which may apply to it asks for.
+    pub(crate) fn masked_and_read(&self, operation: OperationIndex) -> &[usize] {
+        self.masked_and_read.get(&operation).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// What Cedar finds odd in policies that hold: that one can never apply, that a text is not what it looks like.

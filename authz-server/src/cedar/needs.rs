@@ -126,6 +126,36 @@ impl<'a> Needed<'a> {
     }
 }
 
+/// Of each operation with masked values: the places in its context of those that a policy which may apply to it asks.
+pub(super) fn masked_and_read(
+    contract: &Contract,
+    contexts: &[OperationContext],
+    policies: &[Named<'_>],
+) -> HashMap<OperationIndex, Vec<usize>> {
+    let masked = |context: &OperationContext| context.fields.iter().any(|field| field.mask.is_some());
+    let operations: Vec<_> =
+        operations(contract).zip(contexts).filter(|(_, context)| masked(context)).collect();
+    let mut read: HashMap<OperationIndex, BTreeSet<usize>> = HashMap::new();
+    if operations.is_empty() {
+        return HashMap::new();
+    }
+    for policy in policies {
+        let ways = asked(policy).ways;
+        for (matched, context) in operations.iter().filter(|(matched, _)| policy.summary.covers(*matched)) {
+            let fields = context.fields.iter().enumerate().filter(|(_, field)| field.mask.is_some());
+            let asked = fields.filter(|(_, field)| ways.iter().any(|way| meets(way, field)));
+            read.entry(matched.index).or_default().extend(asked.map(|(place, _)| place));
+        }
+    }
+    read.into_iter().map(|(operation, places)| (operation, places.into_iter().collect())).collect()
+}
+
+/// Whether a way leads to a field, past it, or to a record that it is in.
+fn meets(way: &[String], field: &ContextField) -> bool {
+    let mut to_field = std::iter::once(field.part.name()).chain(field.keys.iter().map(String::as_str));
+    way.iter().all(|key| to_field.next().is_none_or(|known| known == key))
+}
+
 /// Whether an operation's action is, or is in, the action of this name.
 fn relates(matched: Matched<'_>, name: &str) -> bool {
     name == matched.service.name.as_ref()

@@ -42,7 +42,7 @@ fn the_schema_of_both_bundles_is_the_checked_in_one() {
 
 fn field(part: ContextPart, keys: &[&str], kind: ValueKind, required: bool) -> ContextField {
     let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-    ContextField { part, keys, kind, required, list: ListStyle::default() }
+    ContextField { part, keys, kind, required, list: ListStyle::default(), mask: None }
 }
 
 /// Two services whose operations have contexts that are alike, nearly alike, and not alike.
@@ -67,7 +67,7 @@ fn world() -> (Contract, Vec<OperationContext>) {
                 // Only one of the services demands it.
                 fields.iter_mut().for_each(|field| field.required = true);
             }
-            all.push(OperationContext { fields });
+            all.push(OperationContext::new(fields));
             Operation {
                 name: (*operation).into(),
                 method: Method::Get,

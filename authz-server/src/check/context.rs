@@ -5,7 +5,7 @@
 
 use super::body;
 use super::judge::Request;
-use crate::bundle::{ContextField, ContextPart, ListStyle, OperationContext, ValueKind};
+use crate::bundle::{ATTEMPT, ContextField, ContextPart, ListStyle, OperationContext, ValueKind};
 use crate::value::{self, Value};
 use palisade_core::contract::Matched;
 use palisade_core::path::{alike, decoded};
@@ -64,6 +64,14 @@ pub(super) fn present(
     what: &str,
 ) -> Result<Option<Value>, Unreadable> {
     if value.is_none() && field.required { Err(Unreadable::missing(what)) } else { Ok(value) }
+}
+
+/// Which try of its caller a request is, by the word of the proxies before: a sound positive number, or nothing.
+pub(super) fn attempt(pairs: &[(&[u8], &[u8])]) -> Option<u32> {
+    let mut values = pairs.iter().filter(|(known, _)| *known == ATTEMPT.as_bytes());
+    let (Some((_, value)), None) = (values.next(), values.next()) else { return None };
+    let number = value::long(std::str::from_utf8(value).ok()?)?;
+    u32::try_from(number).ok().filter(|number| *number > 0)
 }
 
 fn of(part: ContextPart) -> &'static str {

@@ -5,10 +5,11 @@
 use super::Decision;
 use super::body::Body;
 use super::context::{self, Unreadable};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, OperationContext};
 use crate::cedar::{Answer, Question};
 use crate::identity::Established;
 use crate::ledger;
+use crate::value::Value;
 use palisade_core::canary;
 use palisade_core::contract::Matched;
 use palisade_core::exchange::{find_operation, judge_whole};
@@ -52,6 +53,9 @@ pub struct Judgement {
     /// What would have been decided if the shadow policies counted. `None` where the bundle has none, or where the
     /// decision was made before policies were asked.
     pub shadow: Option<Shadow>,
+    /// What the policies were asked: the request's value for each field of the operation's context. `None` where the
+    /// decision was made before.
+    pub values: Option<Vec<Option<Value>>>,
 }
 
 /// A decision that was not made.
@@ -64,11 +68,11 @@ pub struct Shadow {
 
 impl Shadow {
     /// Whether the caller would have had another answer.
-    pub(super) fn disagrees(&self, decision: Decision) -> bool {
+    fn disagrees(&self, decision: Decision) -> bool {
         self.decision != decision
     }
 
-    pub(super) fn record(&self) -> ledger::Shadow {
+    fn record(&self) -> ledger::Shadow {
         let Shadow { decision, policies, errors } = self.clone();
         let decision = match decision {
             Decision::Allow => ledger::Conclusion::Allow,
@@ -87,7 +91,13 @@ impl Judgement {
             policies: Vec::new(),
             errors: Vec::new(),
             shadow: None,
+            values: None,
         }
+    }
+
+    /// What the shadows would have decided, where that is something else.
+    pub(crate) fn disagreement(&self) -> Option<ledger::Shadow> {
+        self.shadow.as_ref().filter(|shadow| shadow.disagrees(self.decision)).map(Shadow::record)
     }
 
     pub(super) fn because(reason: Reason, error: String) -> Judgement {
@@ -158,21 +168,27 @@ impl Bundle {
                 return Judgement { operation, ..Judgement::because(reason, detail) };
             }
         };
-        let question = Question {
-            caller: &caller,
-            matched,
-            path: head.target.path(),
-            host: head.authority.host(),
-            asks,
-            values: &values,
-        };
+        self.ask(&caller, matched, (head.authority.host(), head.target.path()), (asks, values))
+    }
+
+    /// What the policies say of one request. A decision that is made again is made by this, too.
+    pub(crate) fn ask(
+        &self,
+        caller: &Established,
+        matched: Matched<'_>,
+        (host, path): (&str, &str),
+        (asks, values): (&OperationContext, Vec<Option<Value>>),
+    ) -> Judgement {
+        let operation = Some(matched.index);
+        let conceals = self.recordings.operation(operation).conceals;
+        let question = Question { caller, matched, path, host, asks, values: &values, conceals };
         let (answer, shadow) = self.policies.answer(question);
         let shadow = shadow.map(|answer| {
             let (decision, policies, errors) = concluded(answer);
             Shadow { decision, policies, errors }
         });
         let (decision, policies, errors) = concluded(answer);
-        Judgement { by: Judge::Server, operation, decision, policies, errors, shadow }
+        Judgement { by: Judge::Server, operation, decision, policies, errors, shadow, values: Some(values) }
     }
 }
 

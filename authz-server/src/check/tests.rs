@@ -1,7 +1,11 @@
 //! One row per way in which a call is decided; each denial beside the allow that differs in one thing.
 
+pub(crate) mod calls;
+pub(crate) mod masked;
+
 use super::{Body, Call, Concluded, Decider, Decision, HandoffState};
 use crate::bundle::Bundle;
+use crate::digests::Digests;
 use crate::identity::ApiKeys;
 use crate::ledger::Conclusion;
 use crate::secrets::HandoffSecrets;
@@ -39,6 +43,7 @@ fn decider() -> Decider {
             PreviousBundle { digest: BundleDigest([8; 32]), replaced_at_ms: NOW_MS - 1000 },
             PreviousBundle { digest: BundleDigest([7; 32]), replaced_at_ms: NOW_MS - 2000 },
         ],
+        digests: Digests::new(&[5; 32]),
     }
 }
 

@@ -48,8 +48,8 @@ pub enum Trust {
     Genuine {
         call_id: CallId,
         state: HandoffState,
-        /// Whether the filter held a body and judged it. Without, the request has none, or streams.
-        body_judged: bool,
+        /// What the filter found out. A body that it did not judge is none, or streams.
+        flags: Flags,
     },
     /// The call id is only there when the proof held.
     Refused { reason: Reason, state: HandoffState, detail: String, call_id: Option<CallId> },
@@ -102,7 +102,6 @@ pub(super) fn verify(
         Err(error) => return refused(error),
     };
     let Handoff { bundle, operation, call_id, flags } = handoff;
-    let body_judged = flags.has(Flags::BODY_JUDGED);
     let proven =
         |reason, state, detail: String| Trust::Refused { reason, state, detail, call_id: Some(call_id) };
     if bundle == known.current {
@@ -118,10 +117,10 @@ pub(super) fn verify(
             SecretSlot::Current => HandoffState::Current,
             SecretSlot::Previous => HandoffState::PreviousSecret,
         };
-        return Trust::Genuine { call_id, state, body_judged };
+        return Trust::Genuine { call_id, state, flags };
     }
     if known.is_previous(bundle, now_ms) {
-        return Trust::Genuine { call_id, state: HandoffState::PreviousBundle, body_judged };
+        return Trust::Genuine { call_id, state: HandoffState::PreviousBundle, flags };
     }
     let detail =
         format!("the filter works with bundle `{bundle}`: roll out the same bundle to filter and server");

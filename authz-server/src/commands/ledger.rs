@@ -1,6 +1,6 @@
 //! `palisade ledger`: look into a ledger, check it, prove an entry of it, or delete its oldest part.
 
-use super::failed;
+use super::{failed, replay};
 use crate::ledger::{Against, Entries, Entry, Ledger, Retention, VerifierKey, prove, status, verify_against};
 use crate::state::LEDGER_DIRECTORY;
 use palisade_core::call_id::CallId;
@@ -46,6 +46,8 @@ pub enum Command {
         /// A state directory, or the ledger's own
         dir: PathBuf,
     },
+    /// Make every recorded decision again with the bundle that it was made by, and say which come out otherwise
+    Replay(replay::Args),
     /// Delete the oldest segments, and keep what proves their entries; the server must not be running
     Prune {
         /// A state directory, or the ledger's own
@@ -65,6 +67,7 @@ pub fn run(command: &Command) -> ExitCode {
         Command::Prove { decision_id, state } => print_proof(&ledger_in(state), decision_id),
         Command::Show { dir, from } => show(&ledger_in(dir), *from),
         Command::Status { dir } => print_status(&ledger_in(dir)),
+        Command::Replay(args) => replay::run(args, &ledger_in(args.dir())),
         Command::Prune { dir, keep_days, keep_bytes } => {
             let age = keep_days.map(|days| DAY.saturating_mul(days));
             prune(&ledger_in(dir), &Retention { age, bytes: *keep_bytes })

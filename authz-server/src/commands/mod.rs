@@ -7,6 +7,7 @@ mod colours;
 pub mod dev;
 pub mod diff;
 pub mod ledger;
+mod replay;
 pub mod schema;
 pub mod serve;
 pub mod test;

@@ -294,6 +294,7 @@ mod tests {
             request_bytes: 0,
             response_bytes: 0,
             upstream: None,
+            upstream_host: None,
             method: "POST".to_owned(),
             host: "orders".to_owned(),
             path: "/orders".to_owned(),

@@ -65,6 +65,7 @@ impl Reloader {
             api_keys: fresh.api_keys.map(Arc::new).or_else(|| before.api_keys.clone()),
             epoch: self.state.epoch.clone(),
             previous: self.state.previous.clone(),
+            digests: before.digests.clone(),
             bundle,
         });
         if is_new {

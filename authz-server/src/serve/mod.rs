@@ -137,6 +137,9 @@ pub async fn serve(
         record(&service, AdminEvent::KeyCreated, format!("checkpoints are signed by {}", key.verifier))
             .await?;
     }
+    if let Some(key) = &state.digest_key_created {
+        record(&service, AdminEvent::KeyCreated, key.detail()).await?;
+    }
     record(
         &service,
         AdminEvent::Start,
@@ -235,6 +238,9 @@ fn open(settings: &Settings) -> Result<Opened, ServeError> {
              where the ledger will be verified"
         );
     }
+    if let Some(key) = &state.digest_key_created {
+        tracing::warn!(path = %key.path.display(), "a key was made for digests in the ledger: {}", key.detail());
+    }
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(|error| fail(format!("the system gives no randomness: {error}")))?;
     let reloads = reload::prepare().map_err(|error| fail(format!("files cannot be watched: {error}")))?;
@@ -248,6 +254,7 @@ fn open(settings: &Settings) -> Result<Opened, ServeError> {
         api_keys: begun.api_keys.map(Arc::new),
         epoch: state.epoch.clone(),
         previous: state.previous.clone(),
+        digests: state.digests.clone(),
     };
     let link = (reloads.orders(), Status::begin(started));
     let service = Service::new(decider, link, ledger, Arc::new(metrics), seed);

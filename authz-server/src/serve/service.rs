@@ -1,6 +1,7 @@
 //! Decide and record, in a task that a cancelled call cannot kill.
 //!
-//! INVARIANT: an `Answered` with an allow is only made after the ledger gave a receipt for exactly that decision.
+//! INVARIANT: an `Answered` with an allow is only made after the ledger accepted exactly that decision: with a receipt, or
+//! buffered where the bundle lets operations of that class be. A denial always has its receipt.
 //! INVARIANT: a decision is made with one `Decider`, taken once; a swap changes it for those who come after.
 
 use crate::check::{Concluded, Decider, Decision, HandoffState};
@@ -154,12 +155,12 @@ impl Service {
             tracing::warn!(workload, state = concluded.handoff.code(), decision_id = %concluded.call_id, "a call without a genuine handoff");
         }
         let entry = Entry::Decision(concluded.record.clone());
-        let stored = self.ledger.append(&entry).await;
+        let stored = self.ledger.append_as(&entry, concluded.durability).await;
         self.metrics.decided(&concluded, arrived.elapsed().as_secs_f64());
         self.tell_spike(self.spikes.decided(&concluded.record));
         let Concluded { decision, call_id, .. } = concluded;
         match stored {
-            Ok(_receipt) => Answered { decision, call_id, epoch },
+            Ok(_accepted) => Answered { decision, call_id, epoch },
             Err(error) => {
                 // The ledger says by itself when it fails and when it stores again; a line for each call would drown it.
                 if !error.is_told_by_the_ledger() {

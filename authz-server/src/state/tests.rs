@@ -1,6 +1,6 @@
 //! Epochs go on, bundles are remembered, and what is not understood is refused.
 
-use super::{PREVIOUS_MAX, PreviousBundle, State};
+use super::{PREVIOUS_MAX, PreviousBundle, State, Stored, digest_key};
 use crate::bundle::Snapshot;
 use palisade_core::contract::BundleDigest;
 use std::fs;
@@ -58,7 +58,8 @@ fn swaps_to_and_fro_leave_each_other_bundle_once_and_the_current_never() {
     check(c, 40, &[(b, 40), (a, 30)]);
     check(c, 50, &[(b, 40), (a, 30)]);
     check(a, 60, &[(c, 60), (b, 40)]);
-    let reopened = State::parse(directory.path(), &fs::read(directory.path().join("epoch.json")).unwrap());
+    let stored = Stored::parse(&fs::read(directory.path().join("epoch.json")).unwrap()).unwrap();
+    let reopened = State::of(directory.path(), stored, digest_key::open(directory.path(), true).unwrap());
     assert_eq!(names(&reopened.unwrap()), [(c, 60), (b, 40)]);
 }
 

@@ -6,6 +6,7 @@
 use crate::bundle::Bundle;
 use crate::bundle::cases::{Caller, Case, CaseFile, CaseRequest};
 use crate::check::{Body, Call, Decider, Decision, Judge, Shadow};
+use crate::digests::Digests;
 use crate::identity::ApiKeys;
 use crate::secrets::HandoffSecrets;
 use crate::state::Epoch;
@@ -123,6 +124,8 @@ impl Proxy {
             api_keys: Some(Arc::new(api_keys)),
             epoch: Epoch { server: "palisade-test".to_owned(), counter: 1 },
             previous: Vec::new(),
+            // Nothing that is recorded here is kept.
+            digests: Digests::new(&SECRET),
         };
         Ok(Proxy { engine, decider, keys, certificates })
     }

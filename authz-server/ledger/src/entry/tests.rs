@@ -43,7 +43,8 @@ pub(crate) fn outcome(call_id: Option<&str>) -> Entry {
         duration_us: 9_001,
         request_bytes: 42,
         response_bytes: 17,
-        upstream: Some("127.0.0.1:9000".to_owned()),
+        upstream: Some("service-orders".to_owned()),
+        upstream_host: Some("127.0.0.1:9000".to_owned()),
         method: "POST".to_owned(),
         host: "orders".to_owned(),
         path: "/orders".to_owned(),
@@ -83,7 +84,8 @@ fn the_stored_form_of_each_kind_is_fixed() {
         concat!(
             r#"{"call_id":"018f0000-0000-7000-8000-000000000001","at_ms":1760000000456,"status":201,"#,
             r#""details":"via_upstream","flags":[],"duration_us":9001,"request_bytes":42,"response_bytes":17,"#,
-            r#""upstream":"127.0.0.1:9000","method":"POST","host":"orders","path":"/orders"}"#,
+            r#""upstream":"service-orders","upstream_host":"127.0.0.1:9000","method":"POST","host":"orders","#,
+            r#""path":"/orders"}"#,
         )
     );
     assert_eq!(
@@ -92,9 +94,46 @@ fn the_stored_form_of_each_kind_is_fixed() {
     );
 }
 
+/// One with everything that policies may be asked.
+fn asked() -> Entry {
+    let Entry::Decision(decision) = decision("id") else { panic!("not a decision") };
+    let no_others: [&str; 0] = [];
+    Entry::Decision(Decision {
+        verdict: Some(Passed { body_judged: true, grpc: false, upgrade: false }),
+        attempt: Some(2),
+        request_digest: Some("cd".repeat(16)),
+        asked: Some(Asked {
+            path: BTreeMap::from([("id".into(), "o-1".into())]),
+            query: BTreeMap::from([("limit".into(), 7.into())]),
+            header: BTreeMap::from([(HeaderName::new("x-tenant", &no_others).unwrap(), "t".into())]),
+            body: BTreeMap::from([("/tags".into(), vec!["a", "b"].into())]),
+            masked: BTreeMap::from([
+                ("body./note".into(), None),
+                ("query.phone".into(), Some("ef".repeat(16))),
+            ]),
+            not_replayable: vec!["query.phone".into()],
+        }),
+        ..decision
+    })
+}
+
+#[test]
+fn the_stored_form_of_what_was_asked_is_fixed() {
+    let text = stored_text(&asked());
+    let expected = concat!(
+        r#""verdict":{"body_judged":true,"grpc":false,"upgrade":false},"attempt":2,"#,
+        r#""request_digest":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","#,
+        r#""asked":{"path":{"id":"o-1"},"query":{"limit":7},"header":{"x-tenant":"t"},"body":{"/tags":["a","b"]},"#,
+        r#""masked":{"body./note":null,"query.phone":"efefefefefefefefefefefefefefefef"},"#,
+        r#""not_replayable":["query.phone"]}}"#,
+    );
+    assert!(text.ends_with(expected), "{text}");
+}
+
 #[test]
 fn each_kind_reads_back_as_it_was_recorded() {
-    for entry in [decision("id"), outcome(None), outcome(Some("id")), admin("a \"quoted\" détail\n")] {
+    for entry in [decision("id"), asked(), outcome(None), outcome(Some("id")), admin("a \"quoted\" détail\n")]
+    {
         assert_eq!(decoded(&entry), entry);
     }
 }

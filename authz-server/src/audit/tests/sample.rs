@@ -79,6 +79,7 @@ pub(crate) fn outcome(id: Option<&str>, at_ms: u64, status: u32) -> Outcome {
         request_bytes: 120,
         response_bytes: 300,
         upstream: Some("orders".to_owned()),
+        upstream_host: Some("10.0.0.7:8080".to_owned()),
         method: "GET".to_owned(),
         host: "orders".to_owned(),
         path: "/orders/o-1".to_owned(),
@@ -91,6 +92,7 @@ pub(crate) fn rejected(id: &str, at_ms: u64) -> Outcome {
         details: "palisade_json_syntax".to_owned(),
         filter_reason: Some("json_syntax".to_owned()),
         upstream: None,
+        upstream_host: None,
         ..outcome(Some(id), at_ms, 400)
     }
 }

@@ -1,5 +1,6 @@
 //! Changes of services, of their operations and of what requests must be like.
 
+use super::settings;
 use super::validation::{self, Facts};
 use super::{Area, Direction, Found, Kind};
 use crate::bundle::context::{ContextField, OperationContext, ValueKind};
@@ -193,6 +194,11 @@ fn context(found: &mut Found, name: &str, old: Option<&OperationContext>, new: O
                 };
                 found.part(Area::Validation, name, key, shown(known), shown(field));
             }
+        }
+        // A field that is new with its mask, or gone with it, hides and shows nothing that was otherwise before.
+        if let Some(known) = old.get(key) {
+            let what = format!("mask of {key}");
+            settings::masked(found, (Area::Operations, name), &what, known.mask, field.mask);
         }
     }
 }

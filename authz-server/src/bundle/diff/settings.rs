@@ -3,8 +3,10 @@
 use super::{Area, Found, Kind};
 use crate::bundle::Bundle;
 use crate::bundle::format::Palisade;
+use crate::bundle::format::{Durability, Mask};
+use crate::bundle::record::Named;
 use crate::bundle::statement::words;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn compare(before: &Bundle, after: &Bundle, found: &mut Found) {
     let nothing = |_: &String| String::new();
@@ -38,6 +40,7 @@ pub(super) fn compare(before: &Bundle, after: &Bundle, found: &mut Found) {
         accepted(before),
         accepted(after),
     );
+    ledger(before, after, found);
     let allowed = |palisade: &Palisade| -> BTreeSet<String> {
         let entries = palisade.lints.allow.iter();
         entries
@@ -54,5 +57,50 @@ pub(super) fn compare(before: &Bundle, after: &Bundle, found: &mut Found) {
     }
     for lint in new.difference(&old) {
         found.change(Area::Settings, Kind::Added, format!("allowed lint {lint}"));
+    }
+}
+
+fn ledger(before: &Palisade, after: &Palisade, found: &mut Found) {
+    let (old, new) = (&before.ledger, &after.ledger);
+    for (class, old, new) in [
+        ("read", &old.durability.read, &new.durability.read),
+        ("write", &old.durability.write, &new.durability.write),
+        ("delete", &old.durability.delete, &new.durability.delete),
+    ] {
+        let what = format!("durability of {class}");
+        let said = found.part(Area::Settings, "ledger", &what, old.value.word(), new.value.word());
+        if let Some(said) = said
+            && new.value == Durability::Buffered
+        {
+            said.danger(Some("what was allowed in the last tenth of a second can be lost with the machine"));
+        }
+    }
+    let masks = |named: &Named<Mask>, what: &str| -> BTreeMap<String, Mask> {
+        named.0.iter().map(|(key, mask)| (format!("mask of {what} {}", key.text), *mask)).collect()
+    };
+    let all = |palisade: &Palisade| {
+        let mask = &palisade.ledger.mask;
+        let mut all = masks(&mask.headers, "header");
+        all.extend(masks(&mask.query, "query parameter"));
+        all
+    };
+    let (old, new) = (all(before), all(after));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        masked(found, (Area::Settings, "ledger"), name, old.get(name).copied(), new.get(name).copied());
+    }
+}
+
+/// Tells of a mask that is not what it was. To record more than before is worth a second look.
+pub(super) fn masked(
+    found: &mut Found,
+    (area, subject): (Area, &str),
+    what: &str,
+    old: Option<Mask>,
+    new: Option<Mask>,
+) {
+    let word = |mask: Option<Mask>| mask.map_or("none", Mask::word);
+    if let Some(said) = found.part(area, subject, what, word(old), word(new)) {
+        said.danger((new < old).then_some("the ledger tells more of these values from now on"));
     }
 }

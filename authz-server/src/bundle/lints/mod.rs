@@ -6,6 +6,7 @@
 mod allowed;
 mod callers;
 mod contracts;
+mod ledger;
 mod places;
 mod policies;
 mod reach;
@@ -46,6 +47,8 @@ choice! {
         CallerWithoutPermit = "caller-without-permit",
         /// A change that counts as a read is permitted, recorded and answered under failure like a read.
         ChangeAsRead = "change-as-read",
+        /// A change that is answered before it is on disk can have happened and be found nowhere.
+        BufferedChange = "buffered-change",
         /// What is in such a body is for the service alone to judge: the contract says nothing of it that could be checked.
         BodyNotJudged = "body-not-judged",
         /// Which of two paths takes a request is decided by their literals from left to right; readers may expect another.
@@ -80,6 +83,7 @@ pub(super) fn look(bundle: &Bundle, documents: &Parsed<'_>, problems: &mut Probl
     reach::look(&landscape, &places, &mut found);
     callers::look(&landscape, &mut found);
     contracts::look(&landscape, &places, &mut found);
+    ledger::look(&bundle.palisade.ledger, &places, &mut found);
     found.problems.extend(bundle.models.iter().flat_map(|model| model.habits.iter().cloned()));
     found.cedar(bundle.policies.warnings());
     problems.extend(allowed::without_allowed(found.problems, &bundle.palisade.lints, &places));

@@ -14,7 +14,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-pub(super) use context::context;
+pub(super) use context::{body_pointer, context};
 pub use model::*;
 pub(super) use read::{base_path, read};
 

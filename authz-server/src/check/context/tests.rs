@@ -24,7 +24,7 @@ fn field(part: ContextPart, name: &str, kind: ValueKind) -> ContextField {
         ContextPart::Body => name.split('/').map(ToOwned::to_owned).collect(),
         _ => vec![name.to_owned()],
     };
-    ContextField { part, keys, kind, required: false, list: ListStyle::default() }
+    ContextField { part, keys, kind, required: false, list: ListStyle::default(), mask: None }
 }
 
 /// Reads fields of a request to the one operation that there is, `/things/{id}`.
@@ -50,7 +50,7 @@ fn values(
         pseudo.iter().chain(headers).map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
     let head = RequestHead::parse(pairs.iter().copied(), &[]).unwrap();
     let matched = contract.find("s", head.method, head.target.segments()).unwrap();
-    let mut asks = OperationContext { fields };
+    let mut asks = OperationContext::new(fields);
     asks.fields.sort_by(|one, other| (one.part, &one.keys).cmp(&(other.part, &other.keys)));
     read(&asks, matched, Request { head: &head, pairs: &pairs, body })
 }

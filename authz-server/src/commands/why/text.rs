@@ -125,17 +125,18 @@ fn add_refusal(lines: &mut Lines, refusal: &Refusal) {
 fn add_asked(lines: &mut Lines, decision: &Decision) {
     let Some(asked) = &decision.asked else { return };
     let Asked { path, query, header, body, masked, not_replayable } = asked;
-    let parts = [("path", path), ("query", query), ("header", header), ("body", body)];
+    let parts = [("path", path), ("query", query), ("body", body)];
     let values = parts.into_iter().flat_map(|(part, values)| {
         values.iter().map(move |(name, value)| format!("{part}.{name} = {value}"))
     });
+    let headers = header.iter().map(|(name, value)| format!("header.{name} = {value}"));
     let masked = masked.iter().map(|(name, digest)| match digest {
         Some(digest) => format!("{name} is masked: only its digest {digest} was kept"),
         None => format!("{name} is masked: nothing of it was kept"),
     });
     let mut name = "asked";
     lines.gap();
-    for line in values.chain(masked) {
+    for line in values.chain(headers).chain(masked) {
         lines.add(std::mem::take(&mut name), &line);
     }
     if name == "asked" {

@@ -1,7 +1,7 @@
 //! Fields of JSON bodies that `service.yaml` names by pointers.
 
 use super::kind::{STEPS_MAX, alternatives, kind_of};
-use crate::bundle::context::{ContextField, ContextPart, ListStyle, ValueKind};
+use crate::bundle::context::{ContextField, ContextPart, ListStyle, OperationContext, ValueKind};
 use crate::bundle::openapi::model::{Model, Operation, SchemaId, TypeSet};
 use crate::bundle::problem::Problem;
 use crate::bundle::record::{Placed, Reader};
@@ -62,11 +62,47 @@ pub(super) fn fields(
                 kind,
                 required: required && always,
                 list: ListStyle::default(),
+                mask: None,
             }),
             Err(stray) => report(stray, operation, pointer, &keys, reader),
         }
     }
     fields
+}
+
+/// The keys of a field that a mask names: one that policies may ask for, one above these, or any other that the contract
+/// declares.
+pub(in crate::bundle) fn pointer(
+    model: &Model,
+    operation: &Operation,
+    pointer: &Placed<String>,
+    context: &OperationContext,
+    reader: &mut Reader<'_>,
+) -> Option<Vec<String>> {
+    let keys = keys_of(pointer, reader)?;
+    if context.part(ContextPart::Body).any(|field| field.keys.starts_with(&keys)) {
+        return Some(keys);
+    }
+    let media = operation.body.iter().flat_map(|body| &body.media);
+    let schemas: Vec<_> =
+        media.filter(|media| media::is_json(&media.essence)).map(|media| media.schema).collect();
+    if schemas.is_empty() {
+        let message = format!("operation `{}` has no JSON body", operation.id);
+        reader.wrong(pointer.at, message, "only fields of JSON bodies can be masked; remove `body`");
+        return None;
+    }
+    match way(model, &schemas, &keys) {
+        Ok(_) => Some(keys),
+        Err(Stray::Other(why)) => {
+            let message = format!("`{}` cannot be masked: {why}", pointer.value);
+            reader.wrong(pointer.at, message, "name a field that the contract declares");
+            None
+        }
+        Err(stray) => {
+            report(stray, operation, pointer, &keys, reader);
+            None
+        }
+    }
 }
 
 fn keys_of(pointer: &Placed<String>, reader: &mut Reader<'_>) -> Option<Vec<String>> {
@@ -133,6 +169,13 @@ fn report(
 }
 
 fn find(model: &Model, roots: &[SchemaId], keys: &[String]) -> Result<Field, Stray> {
+    let (at, required) = way(model, roots, keys)?;
+    let found = kind_of(model, &at).map_err(Stray::Other)?;
+    Ok(Field { kind: found.kind, required: required && !found.nullable })
+}
+
+/// Where keys lead to, and whether it is always there.
+fn way(model: &Model, roots: &[SchemaId], keys: &[String]) -> Result<(Vec<SchemaId>, bool), Stray> {
     let mut at = roots.to_vec();
     let mut required = true;
     for (depth, key) in keys.iter().enumerate() {
@@ -155,8 +198,7 @@ fn find(model: &Model, roots: &[SchemaId], keys: &[String]) -> Result<Field, Str
         required &= everywhere;
         at = found.schemas;
     }
-    let found = kind_of(model, &at).map_err(Stray::Other)?;
-    Ok(Field { kind: found.kind, required: required && !found.nullable })
+    Ok((at, required))
 }
 
 /// Whether a field may stand in what these schemas describe, and whether that is nothing but an object.

@@ -7,11 +7,14 @@
 mod body;
 mod kind;
 
+pub(in crate::bundle) use body::pointer as body_pointer;
+
 use super::model::{Model, Operation, Parameter, ParameterForm, ParameterPart, Style};
 use crate::bundle::context::{ContextField, ContextPart, ListStyle, OperationContext, ValueKind};
 use crate::bundle::format::ContextRules;
 use crate::bundle::problem::Problem;
 use crate::bundle::record::{Placed, Reader};
+use crate::ledger::HeaderName;
 use kind::kind_of;
 
 /// The context of one operation. What is wrong with its rules is reported in `service.yaml`.
@@ -19,6 +22,7 @@ pub(in crate::bundle) fn context(
     model: &Model,
     operation: &Operation,
     rules: Option<&ContextRules>,
+    credentials: &[Box<str>],
     reader: &mut Reader<'_>,
 ) -> OperationContext {
     let mut fields: Vec<_> = operation
@@ -35,12 +39,19 @@ pub(in crate::bundle) fn context(
         .collect();
     if let Some(rules) = rules {
         for header in &rules.headers {
-            fields.extend(header_field(model, operation, header, &fields, reader));
+            match HeaderName::new(&header.value, credentials) {
+                Ok(name) => fields.extend(header_field(model, operation, (header, name), &fields, reader)),
+                Err(error) => {
+                    let help =
+                        "what policies may ask stands in the ledger; let them ask who the caller is instead";
+                    reader.wrong(header.at, error.to_string(), help);
+                }
+            }
         }
         fields.extend(body::fields(model, operation, &rules.body, reader));
     }
     fields.sort_by(|one, other| (one.part, &one.keys).cmp(&(other.part, &other.keys)));
-    OperationContext { fields }
+    OperationContext::new(fields)
 }
 
 /// The field of a parameter, or why it can be none.
@@ -65,17 +76,18 @@ fn field_of(model: &Model, parameter: &Parameter, part: ContextPart) -> Result<C
         kind: found.kind,
         required: parameter.required && !empty,
         list,
+        mask: None,
     })
 }
 
 fn header_field(
     model: &Model,
     operation: &Operation,
-    selected: &Placed<String>,
+    (selected, name): (&Placed<String>, HeaderName),
     taken: &[ContextField],
     reader: &mut Reader<'_>,
 ) -> Option<ContextField> {
-    let name = selected.value.to_ascii_lowercase();
+    let name: String = name.into();
     let headers = || operation.parameters.iter().filter(|parameter| parameter.part == ParameterPart::Header);
     if taken.iter().any(|field| field.part == ContextPart::Header && field.keys.iter().eq([&name])) {
         reader.wrong(selected.at, format!("header `{name}` is named twice"), "keep one");

@@ -1,0 +1,147 @@
+//! From an entry back to the question that its decision answered.
+//!
+//! INVARIANT: a masked value that no policy reads is filled in by some value of its kind, and nothing else is made up.
+
+use super::bundles::Loaded;
+use crate::bundle::{ContextField, RecordedField, Slot, ValueKind};
+use crate::check::{Judgement, told};
+use crate::identity::{Established, Identity, SpiffeId};
+use crate::ledger::{self, Conclusion, Proof};
+use crate::value::Value;
+use palisade_core::authority::Authority;
+use serde_json::Value as Json;
+use std::fmt;
+
+/// What two decisions must have in common to be the same one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Concluded {
+    decision: Conclusion,
+    reason: String,
+    policies: Vec<String>,
+    /// What the shadows would have decided, where that is something else.
+    shadow: Option<(Conclusion, Vec<String>)>,
+}
+
+impl Concluded {
+    pub(super) fn recorded(decision: &ledger::Decision) -> Concluded {
+        let shadow = decision.shadow.as_ref();
+        Concluded {
+            decision: decision.decision,
+            reason: decision.reason.clone(),
+            policies: decision.policies.clone(),
+            shadow: shadow.map(|shadow| (shadow.decision, shadow.policies.clone())),
+        }
+    }
+
+    pub(super) fn of(judgement: Judgement) -> Concluded {
+        let shadow = judgement.disagreement();
+        let (decision, reason) = told(judgement.decision);
+        Concluded {
+            decision,
+            reason,
+            policies: judgement.policies,
+            shadow: shadow.map(|shadow| (shadow.decision, shadow.policies)),
+        }
+    }
+}
+
+impl fmt::Display for Concluded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |conclusion: &Conclusion| match conclusion {
+            Conclusion::Allow => "allowed",
+            Conclusion::Deny => "denied",
+        };
+        let by = |policies: &[String]| match policies {
+            [] => "no policy".to_owned(),
+            some => some.join(", "),
+        };
+        write!(f, "{} ({}) by {}", word(&self.decision), self.reason, by(&self.policies))?;
+        if let Some((decision, policies)) = &self.shadow {
+            write!(f, "; with shadows {} by {}", word(decision), by(policies))?;
+        }
+        Ok(())
+    }
+}
+
+/// Asks the policies again.
+pub(super) fn ask(
+    loaded: &Loaded,
+    decision: &ledger::Decision,
+    asked: &ledger::Asked,
+) -> Result<Judgement, String> {
+    let bundle = &loaded.bundle;
+    let index = loaded.operation(&decision.service, &decision.operation);
+    let matched = index.and_then(|index| bundle.contract.operation(index));
+    let matched = matched.ok_or_else(|| {
+        format!("the bundle has no operation `{}.{}`", decision.service, decision.operation)
+    })?;
+    let asks = usize::try_from(matched.index.0).ok().and_then(|index| bundle.contexts.get(index));
+    let asks = asks.ok_or("the operation has no context")?;
+    let recording = bundle.recordings.operation(Some(matched.index));
+    let fields = asks.fields.iter().zip(&recording.fields);
+    let values =
+        fields.map(|(field, recorded)| value_of(field, recorded, asked)).collect::<Result<_, _>>()?;
+    let caller = caller(decision, &bundle.palisade.trust_domains)?;
+    let host = Authority::parse(decision.host.as_bytes()).map_err(|_| "its host is none".to_owned())?;
+    Ok(bundle.ask(&caller, matched, (host.host(), &decision.path), (asks, values)))
+}
+
+fn caller(decision: &ledger::Decision, trust_domains: &[impl AsRef<str>]) -> Result<Established, String> {
+    let workload = |name: &str| SpiffeId::parse(name, trust_domains).map_err(|error| error.to_string());
+    let (identity, through) = match decision.proof {
+        Proof::Mtls => (Identity::Workload(workload(&decision.principal)?), None),
+        Proof::ApiKey => {
+            let through = decision.workload.as_deref().map(workload).transpose()?;
+            (Identity::Client(decision.principal.clone()), through)
+        }
+        Proof::None => (Identity::Anonymous, None),
+    };
+    Ok(Established { identity, through })
+}
+
+fn value_of(
+    field: &ContextField,
+    recorded: &RecordedField,
+    asked: &ledger::Asked,
+) -> Result<Option<Value>, String> {
+    if asked.masked.contains_key(&recorded.label) {
+        return Ok(Some(any(&field.kind)));
+    }
+    let json = match &recorded.slot {
+        Slot::Path(name) => asked.path.get(name),
+        Slot::Query(name) => asked.query.get(name),
+        Slot::Header(name) => asked.header.get(name),
+        Slot::Body(name) => asked.body.get(name),
+    };
+    let value = json.map(|json| {
+        read(json, &field.kind).ok_or_else(|| format!("`{}` is not what the bundle declares", recorded.label))
+    });
+    value.transpose()
+}
+
+fn read(json: &Json, kind: &ValueKind) -> Option<Value> {
+    let text = || json.as_str().map(ToOwned::to_owned);
+    match kind {
+        ValueKind::String => text().map(Value::String),
+        ValueKind::Long => json.as_i64().map(Value::Long),
+        ValueKind::Bool => json.as_bool().map(Value::Bool),
+        ValueKind::Decimal => text().map(Value::Decimal),
+        ValueKind::Ip => text().map(Value::Ip),
+        ValueKind::Set(element) => {
+            let items = json.as_array()?.iter().map(|item| read(item, element));
+            items.collect::<Option<_>>().map(Value::Set)
+        }
+    }
+}
+
+/// Some value of a kind, for a field that must be there and that no policy reads.
+fn any(kind: &ValueKind) -> Value {
+    match kind {
+        ValueKind::String => Value::String(String::new()),
+        ValueKind::Long => Value::Long(0),
+        ValueKind::Bool => Value::Bool(false),
+        ValueKind::Decimal => Value::Decimal("0.0".to_owned()),
+        ValueKind::Ip => Value::Ip("0.0.0.0".to_owned()),
+        ValueKind::Set(_) => Value::Set(Vec::new()),
+    }
+}
