@@ -334,7 +334,7 @@ fn print_questions(sizes: &[u64], tables: &[Vec<Asked>]) -> bool {
 fn lag(runtime: &tokio::runtime::Runtime, state: &Path, entries: u64, seconds: u64) -> bool {
     let (ledger, _) = Ledger::open(&state.join("ledger")).unwrap();
     let alone = at_rate(runtime, &ledger, entries / 2, seconds / 2, |_| {});
-    let indexer = Indexer::start(state, &ledger, |_entries| {});
+    let indexer = Indexer::start(state, &ledger, |_| {});
     runtime.block_on(async {
         let mut tick = tokio::time::interval(Duration::from_millis(20));
         while indexer.done() < ledger.entries() {

@@ -68,7 +68,10 @@ impl Zone {
             "yesterday" => return start_of(now.date().yesterday().ok()?),
             _ => {}
         }
-        if let Ok(span) = text.parse::<Span>() {
+        // A time of day with its seconds could be read as a span of hours, too.
+        if !text.contains(':')
+            && let Ok(span) = text.parse::<Span>()
+        {
             return Some(now.checked_sub(span.abs()).ok()?.timestamp());
         }
         // With an offset; without one the next line reads it, and would overlook the offset.
@@ -155,6 +158,7 @@ mod tests {
         check(&berlin, "2026-11-21T10:00", "2026-11-21T09:00:00Z");
         check(&berlin, "2026-11-21 10:00:05.5", "2026-11-21T09:00:05.5Z");
         check(&berlin, "10:00", "2026-11-21T09:00:00Z");
+        check(&berlin, "10:00:05", "2026-11-21T09:00:05Z");
         check(&berlin, "23:00", "2026-11-20T22:00:00Z");
     }
 
