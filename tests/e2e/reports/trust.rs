@@ -67,7 +67,9 @@ fn a_forged_batch_changes_nothing_and_is_counted() {
     refused(&signed(&old, rig.secret()), Code::FailedPrecondition, "stale");
     refused(&[9; 200], Code::Unimplemented, "malformed");
     refused(&[], Code::InvalidArgument, "malformed");
-    refused(&[1; 70_000], Code::InvalidArgument, "malformed");
+    refused(&[1; 65_540], Code::InvalidArgument, "malformed");
+    // What cannot be a batch is not even read.
+    assert_eq!(submit(rig.server_addr(), &[1; 70_000]), Err(Code::OutOfRange));
     assert_eq!(Told::of(&rig).refusals.len(), 3);
     assert!(rig.server.log().contains("reports of a filter were not taken"));
     // The genuine one is stored all the same.
