@@ -7,6 +7,7 @@
 use crate::check::{Concluded, Decider, Decision, HandoffState};
 use crate::ledger::{Entry, Ledger, Outcome, Refusal, Spike};
 use crate::reload::{Orders, Status};
+use super::seldom::Seldom;
 use crate::spikes::{self, SpikeWatch};
 use crate::telemetry::Metrics;
 use palisade_core::call_id::{CallId, CallIdMint};
@@ -41,6 +42,7 @@ pub struct Service {
     mint: Mutex<CallIdMint>,
     slots: Arc<Semaphore>,
     spikes: SpikeWatch,
+    seldom: Seldom,
 }
 
 /// A conclusion that may leave: it is durable, or it is a refusal that says why it is not.
@@ -151,8 +153,7 @@ impl Service {
         known.send_replace((concluded.call_id, epoch.clone()));
         concluded.record.latency_us = u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
         if !concluded.handoff.is_genuine() {
-            let workload = concluded.record.workload.as_deref().unwrap_or("unknown");
-            tracing::warn!(workload, state = concluded.handoff.code(), decision_id = %concluded.call_id, "a call without a genuine handoff");
+            self.tell_of_handoff(&concluded);
         }
         let entry = Entry::Decision(concluded.record.clone());
         let stored = self.ledger.append_as(&entry, concluded.durability).await;
@@ -186,6 +187,15 @@ impl Service {
     /// Whoever takes in the filter's reports gives each here, once.
     pub fn observe_refusal(&self, refusal: &Refusal) {
         self.tell_spike(self.spikes.refused(refusal));
+    }
+
+    /// Whoever reaches the server can cause this as often as they like; the metric counts all of them.
+    fn tell_of_handoff(&self, concluded: &Concluded) {
+        let workload = concluded.record.workload.as_deref().unwrap_or("unknown");
+        let state = concluded.handoff.code();
+        if let Some(untold) = self.seldom.tell(&format!("{state} {workload}"), Instant::now()) {
+            tracing::warn!(workload, state, decision_id = %concluded.call_id, untold, "a call without a genuine handoff");
+        }
     }
 
     fn tell_spike(&self, spike: Option<Spike>) {
