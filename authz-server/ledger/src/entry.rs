@@ -279,7 +279,8 @@ pub enum AdminEvent {
     Spike(Spike),
 }
 
-/// More than usual of something that should be rare, by one caller.
+/// More than usual of something that should be rare. `*` stands for caller, service or operation where it is several
+/// together, `-` for a caller whom nobody proved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Spike {
     /// `bad_request`, `unauthorised_write` or `denial`.

@@ -294,5 +294,6 @@ fn of_outcome(outcome: &Recorded<Outcome>) -> Value {
         "request_bytes": entry.request_bytes,
         "response_bytes": entry.response_bytes,
         "upstream": entry.upstream,
+        "upstream_host": entry.upstream_host,
     })
 }

@@ -221,7 +221,8 @@ fn add_outcome(lines: &mut Lines, outcome: &Outcome) {
     lines.add("outcome", &format!("{} ({})", outcome.status, how.join(", ")));
     let Outcome { request_bytes, response_bytes, .. } = outcome;
     lines.add("bytes", &format!("{request_bytes} in, {response_bytes} out"));
-    lines.add("upstream", outcome.upstream.as_deref().unwrap_or_default());
+    let upstream = [&outcome.upstream, &outcome.upstream_host].into_iter().flatten();
+    lines.add("upstream", &upstream.map(String::as_str).collect::<Vec<_>>().join(" at "));
 }
 
 /// Where the time went, as far as it was measured.
