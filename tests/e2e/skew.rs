@@ -97,10 +97,14 @@ fn filter_first(target: Target) {
     assert!(metric(&rig, "palisade_handoffs_not_genuine_total{") > 0, "{}", rig.server_metrics());
     assert!(rig.server_metrics().contains("state=\"bundle_unknown\""), "{}", rig.server_metrics());
     let id = reply.decision_id().expect("a denial has an id");
-    eventually("the log names the call", LEDGER_TIMEOUT, || {
+    // The first such call is told at once; that may have been the canary's.
+    eventually("the log tells of such calls", LEDGER_TIMEOUT, || {
         let log = rig.server.log();
-        log.lines().find(|line| line.contains("without a genuine handoff") && line.contains(&id)).map(|_| ())
+        let told =
+            |line: &&str| line.contains("without a genuine handoff") && line.contains("bundle_unknown");
+        log.lines().find(told).map(|_| ())
     });
+    assert!(rig.decisions().iter().any(|decision| decision.decision_id == id), "{id} was not recorded");
     assert!(rig.decisions().iter().all(|decision| decision.handoff == "bundle_unknown"));
 
     // What ends it is the server's own part of the rollout.

@@ -75,6 +75,10 @@ mod tests {
         };
         assert_eq!(told(0, 10_000, begin), THINGS_MAX + 1);
         assert!(seldom.told.lock().unwrap().len() <= THINGS_MAX + 1);
-        assert_eq!(told(20_000, 20_001, begin + AGAIN_AFTER + Duration::from_secs(1)), 1, "there is room again");
+        assert_eq!(
+            told(20_000, 20_001, begin + AGAIN_AFTER + Duration::from_secs(1)),
+            1,
+            "there is room again"
+        );
     }
 }

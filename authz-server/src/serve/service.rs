@@ -4,10 +4,10 @@
 //! buffered where the bundle lets operations of that class be. A denial always has its receipt.
 //! INVARIANT: a decision is made with one `Decider`, taken once; a swap changes it for those who come after.
 
+use super::seldom::Seldom;
 use crate::check::{Concluded, Decider, Decision, HandoffState};
 use crate::ledger::{Entry, Ledger, Outcome, Refusal, Spike};
 use crate::reload::{Orders, Status};
-use super::seldom::Seldom;
 use crate::spikes::{self, SpikeWatch};
 use crate::telemetry::Metrics;
 use palisade_core::call_id::{CallId, CallIdMint};
@@ -64,7 +64,8 @@ impl Service {
         let slots = Arc::new(Semaphore::new(CONCURRENT_MAX));
         let (decider, mint) = (RwLock::new(Arc::new(decider)), Mutex::new(CallIdMint::new(seed)));
         let spikes = SpikeWatch::default();
-        Service { decider, orders, reloads, ledger, metrics, mint, slots, spikes }
+        let seldom = Seldom::default();
+        Service { decider, orders, reloads, ledger, metrics, mint, slots, spikes, seldom }
     }
 
     /// What decides now. Whoever makes a decision takes it once.
