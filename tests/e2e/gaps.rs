@@ -8,9 +8,9 @@ use envoy_types::pb::envoy::service::auth::v3::authorization_client::Authorizati
 use palisade::ledger::{AdminEvent, Entry};
 use serde_json::{Value, json};
 use tests::binaries;
-use tests::deadline::poll;
+use tests::deadline::{eventually, poll};
 use tests::ports::free_addr;
-use tests::rig::{BundleUnderTest, Options, Rig, Target};
+use tests::rig::{BundleUnderTest, LEDGER_TIMEOUT, Options, Rig, Target};
 
 /// Long enough for an access log that works, on a busy machine.
 const GRACE_MS: &str = "4000";
@@ -111,10 +111,15 @@ fn calls_whose_end_was_lost_are_entered_once_also_over_restarts() {
     };
     whole(&entered);
     assert!(entered.iter().any(|gap| gap.detail.contains(" no outcome, of those that entries ")));
-    assert!(rig.server.log().contains("calls ended without an entry of the access log"));
+    // Both follow the entry.
+    eventually("the log tells of it", LEDGER_TIMEOUT, || {
+        rig.server.log().contains("calls ended without an entry of the access log").then_some(())
+    });
     let counted: u64 = entered.iter().map(|gap| gap.count).sum();
     let metric = format!("palisade_outcomes_missing_total {counted}");
-    assert!(rig.server_metrics().lines().any(|line| line == metric), "{}", rig.server_metrics());
+    eventually(&format!("`{metric}`"), LEDGER_TIMEOUT, || {
+        rig.server_metrics().lines().any(|line| line == metric).then_some(())
+    });
 
     // A server that starts anew, with an index that has to be built anew, goes on where the entries end.
     rig.server.kill();

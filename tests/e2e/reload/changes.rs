@@ -264,7 +264,7 @@ fn every_bundle_that_decided_is_kept_and_why_says_so() {
     let decision = live.rig.decisions().pop().expect("a decision");
     let why = || {
         let mut command = std::process::Command::new(tests::binaries::palisade());
-        let output = command.arg("why").arg(&decision.decision_id).arg("--state").arg(&state).output();
+        let output = command.args(["why", "--json", &decision.decision_id, "--state"]).arg(&state).output();
         let output = output.expect("run palisade why").stdout;
         serde_json::from_slice::<serde_json::Value>(&output).expect("JSON")["bundle"].take()
     };

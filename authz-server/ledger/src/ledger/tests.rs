@@ -18,7 +18,10 @@ mod modes;
 pub(crate) const DIR: &str = "simulated";
 const FIRST: &str = "00000000.seg";
 const BOUNDS: Bounds = Bounds { entries: 100, bytes: 1024 * 1024, buffered_entries: 8 };
-const DEADLINE: Duration = Duration::from_secs(10);
+/// The threads of the ledger's own work are the last to run on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// How often a condition is looked at: whoever looks without a pause takes the processor from those that are awaited.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Small segments, and no checkpoint but at start, rotation and stop.
 pub(crate) fn settings() -> Settings {
@@ -59,7 +62,7 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
         assert!(began.elapsed() < DEADLINE, "{what}: never within {DEADLINE:?}");
-        tokio::task::yield_now().await;
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
