@@ -21,6 +21,7 @@ pub mod json;
 pub mod limits;
 pub mod media;
 pub mod method;
+pub mod number;
 pub mod path;
 pub mod reason;
 pub mod reply;

@@ -59,6 +59,18 @@ pub const HANDOFF_TEXT_BYTES_MAX: usize = 256;
 /// Client headers in our name space that one request may carry before it is refused instead of cleaned.
 pub const CLIENT_COPIES_MAX: usize = 8;
 
+/// The place of a fault is told in logs and entries of the ledger, and a caller chooses the keys on the way to it.
+pub const POINTER_BYTES_MAX: usize = 512;
+
+/// Of one key no more is told: it may be data.
+pub const POINTER_STEP_CHARACTERS_MAX: usize = 64;
+
+/// A power of ten that a number of a document may have: arithmetic on it stays far within 64 bits.
+pub const NUMBER_EXPONENT_MAX: i64 = 1_000_000_000;
+
+/// The power of ten of a number of a contract: no double has a greater one.
+pub const NUMBER_SCALE_MAX: i32 = 400;
+
 const _: () = assert!(BODY_BYTES_MAX_DEFAULT <= BODY_BYTES_MAX, "a default above the maximum cannot hold");
 const _: () =
     assert!(PATH_SEGMENTS_MAX <= ROUTE_STEPS_MAX, "a route without branches must always be reachable");
