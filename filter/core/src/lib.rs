@@ -27,6 +27,7 @@ pub mod reason;
 pub mod reply;
 pub mod routes;
 pub mod rules;
+pub mod schema;
 pub mod wire;
 
 #[cfg(test)]

@@ -17,12 +17,12 @@ pub(super) struct Keys {
 #[derive(Debug, Default)]
 pub(super) struct ObjectKeys {
     start: usize,
-    many: Option<Box<BTreeSet<u64>>>,
+    many: BTreeSet<u64>,
 }
 
 impl Keys {
     pub(super) fn open(&self) -> ObjectKeys {
-        ObjectKeys { start: self.few.len(), many: None }
+        ObjectKeys { start: self.few.len(), many: BTreeSet::new() }
     }
 
     pub(super) fn close(&mut self, object: &ObjectKeys) {
@@ -39,6 +39,6 @@ impl Keys {
             self.few.push(key);
             return true;
         }
-        object.many.get_or_insert_default().insert(key)
+        object.many.insert(key)
     }
 }
