@@ -2,7 +2,6 @@
 
 mod limits;
 mod plain;
-mod suite;
 
 use super::{Broken, Cause, CompiledSchemas, Keyword, SchemaTable, SchemasError};
 use crate::json::{Fault, Numbers, check};

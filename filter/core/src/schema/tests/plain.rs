@@ -87,7 +87,9 @@ impl Reading<'_> {
             Value::Bool(true) => return Ok(node),
             Value::Bool(false) => return Ok(Node { types: Types::NONE, ..node }),
             Value::Object(map) => map,
-            _ => return Err(format!("{schema}")),
+            Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                return Err(schema.to_string());
+            }
         };
         let (mut number, mut text) = (NumberRules::default(), TextRules::default());
         let (mut array, mut object) =
@@ -211,9 +213,9 @@ fn types(value: &Value) -> Types {
         "object" => Types::OBJECT,
         other => panic!("type {other}"),
     };
-    match value {
-        Value::Array(names) => names.iter().map(one).fold(Types::NONE, Types::union),
-        name => one(name),
+    match value.as_array() {
+        Some(names) => names.iter().map(one).fold(Types::NONE, Types::union),
+        None => one(value),
     }
 }
 
