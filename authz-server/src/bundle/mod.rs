@@ -17,6 +17,7 @@ mod parsed;
 mod problem;
 mod record;
 pub mod reference;
+pub mod schemas;
 mod service;
 mod snapshot;
 mod statement;

@@ -21,17 +21,22 @@ pub struct Number<'a> {
 impl<'a> Number<'a> {
     /// `text` is a number in JSON's grammar. `None`: its exponent is beyond what is computed with.
     pub fn parse(text: &'a str) -> Option<Number<'a>> {
-        let (negative, unsigned) = match text.strip_prefix('-') {
-            Some(rest) => (true, rest),
-            None => (false, text),
+        let (negative, unsigned) = match text.as_bytes() {
+            [b'-', rest @ ..] => (true, rest),
+            unsigned => (false, unsigned),
         };
-        let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, parse_exponent(exponent)?),
-            None => (unsigned, 0),
+        let (whole, rest) = split_digits(unsigned);
+        let (fraction, rest) = match rest {
+            [b'.', rest @ ..] => split_digits(rest),
+            rest => (&[][..], rest),
         };
-        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let exponent = match rest {
+            [b'e' | b'E', b'-', digits @ ..] => parse_exponent(digits)?.saturating_neg(),
+            [b'e' | b'E', b'+', digits @ ..] | [b'e' | b'E', digits @ ..] => parse_exponent(digits)?,
+            _ => 0,
+        };
         let places = i64::try_from(fraction.len()).ok()?;
-        let (mut whole, mut fraction) = (trim_start(whole.as_bytes()), fraction.as_bytes());
+        let (mut whole, mut fraction) = (trim_start(whole), fraction);
         if whole.is_empty() {
             fraction = trim_start(fraction);
         }
@@ -194,19 +199,20 @@ fn small_power(exponent: u32) -> Option<u128> {
     (exponent <= 18).then(|| 10_u128.checked_pow(exponent)).flatten()
 }
 
-fn parse_exponent(text: &str) -> Option<i64> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
+fn split_digits(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let end = bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(bytes.len());
+    bytes.split_at_checked(end).unwrap_or((bytes, &[]))
+}
+
+fn parse_exponent(digits: &[u8]) -> Option<i64> {
     let mut value = 0_i64;
-    for digit in digits.bytes() {
+    for digit in digits {
         value = value.checked_mul(10)?.checked_add(i64::from(digit.wrapping_sub(b'0')))?;
         if value > NUMBER_EXPONENT_MAX {
             return None;
         }
     }
-    Some(if negative { value.saturating_neg() } else { value })
+    Some(value)
 }
 
 fn trim_start(mut digits: &[u8]) -> &[u8] {

@@ -250,11 +250,17 @@ impl<'s> Machine<'s> {
         Ok(())
     }
 
+    /// A value begins: what is asked of a property was asked with its key, of an item it is asked now.
+    fn begin(&mut self) -> Result<(), Stop> {
+        match self.frames.last() {
+            Some(frame) if frame.kind == Kind::Array => self.item(),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Turns what was asked of the value that begins here into roots, each schema once.
     fn gather(&mut self) -> Result<(usize, usize), Stop> {
-        if self.frames.last().is_some_and(|frame| frame.kind == Kind::Array) {
-            self.item()?;
-        }
+        self.begin()?;
         let (roots, links) = (self.roots.len(), self.links.len());
         let mut targets = core::mem::take(&mut self.targets);
         for target in targets.drain(..) {

@@ -10,15 +10,20 @@ use crate::schema::value::Digest;
 use core::cmp::Ordering;
 
 impl Machine<'_> {
+    /// A scalar is judged at once by each that asks for it: it needs none of what an open value does.
     pub(super) fn scalar(&mut self, value: &Scalar<'_>) -> Result<(), Stop> {
-        let (roots, links) = self.gather()?;
+        self.begin()?;
         self.digest_scalar(value)?;
-        for at in roots..self.roots.len() {
-            let Some(schema) = self.roots.get(at).map(|root| root.schema) else { continue };
-            let failure = self.judge_scalar(schema, value)?;
-            self.roots.get_mut(at).into_iter().for_each(|root| root.failure = failure);
+        let mut targets = core::mem::take(&mut self.targets);
+        for target in targets.drain(..) {
+            let refused = match self.judge_scalar(target.schema, value)? {
+                Some(_) if self.node(target.schema)?.is_never() => Some(self.here(target.keyword)),
+                refused => refused,
+            };
+            self.deliver(&target, refused)?;
         }
-        self.hand_over(roots, links)
+        self.targets = targets;
+        Ok(())
     }
 
     /// Where the container needs to know what its parts are worth.
