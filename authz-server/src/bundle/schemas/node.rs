@@ -181,15 +181,11 @@ impl Compiler<'_> {
             (name.clone(), schema)
         });
         let mut named = NamedRules { properties: properties.collect(), ..NamedRules::default() };
-        let is_asked = |name: &&Box<str>| !misdirected.contains(name);
-        named.required = rules.required.iter().filter(is_asked).cloned().collect();
-        named.dependent_required = rules
-            .dependent_required
-            .iter()
-            .map(|dependency| {
-                (dependency.property.clone(), dependency.needs.iter().filter(is_asked).cloned().collect())
-            })
-            .collect();
+        named.required = rules.required.iter().filter(|name| !misdirected.contains(name)).cloned().collect();
+        for dependency in &rules.dependent_required {
+            let needs = dependency.needs.iter().filter(|name| !misdirected.contains(name)).cloned();
+            named.dependent_required.push((dependency.property.clone(), needs.collect()));
+        }
         named.dependent_schemas = rules
             .dependent_schemas
             .iter()

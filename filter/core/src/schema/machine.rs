@@ -32,6 +32,8 @@ pub(super) enum Scalar<'v> {
 pub(super) struct Failure {
     pub(super) at: usize,
     pub(super) keyword: Keyword,
+    /// Whose branches all refused, or too many of them held.
+    pub(super) choice: Option<SchemaIndex>,
 }
 
 /// What a document would need more of than there is.
@@ -219,7 +221,7 @@ impl<'s> Machine<'s> {
     }
 
     fn here(&self, keyword: Keyword) -> Failure {
-        Failure { at: self.at, keyword }
+        Failure { at: self.at, keyword, choice: None }
     }
 
     /// A live schema refuses its value.

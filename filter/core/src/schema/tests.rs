@@ -87,6 +87,35 @@ universal_test! {
 }
 
 universal_test! {
+    fn a_discriminator_says_whose_refusal_is_told_and_nothing_else() {
+        let kinds = json!({
+            "type": "object",
+            "oneOf": [{"$ref": "#/$defs/cat"}, {"$ref": "#/$defs/dog"}, {"$ref": "#/$defs/any"}],
+            "discriminator": {"propertyName": "kind", "mapping": {"cat": "#/$defs/cat", "dog": "#/$defs/dog", "pack": "#/$defs/pack"}},
+            "$defs": {
+                "cat": {"properties": {"lives": {"maximum": 9}, "kind": {"const": "cat"}}, "required": ["lives"]},
+                "dog": {"properties": {"name": {"minLength": 1}, "kind": {"const": "dog"}}, "required": ["name"]},
+                "any": {"required": ["any"]},
+                "pack": {"properties": {"dogs": {"items": {"$ref": "#"}}}}
+            }
+        });
+        let schemas = compile(&kinds);
+        for (document, told) in [
+            (r#"{"kind":"cat","lives":9}"#, Ok(())),
+            (r#"{"kind":"cat","lives":10}"#, broken(Keyword::Maximum, "/lives")),
+            (r#"{"name":"","kind":"d\u006fg"}"#, broken(Keyword::MinLength, "/name")),
+            (r#"{"kind":"dog"}"#, broken(Keyword::Required, "")),
+            (r#"{"kind":"cow"}"#, broken(Keyword::OneOf, "")),
+            (r#"{"x":{"kind":"cat"},"kind":7}"#, broken(Keyword::OneOf, "")),
+            (r#"{"kind":"cat","lives":1,"any":1}"#, broken(Keyword::OneOf, "")),
+            (r#"{"kind":"pack","dogs":[{"kind":"dog","name":""}]}"#, broken(Keyword::MinLength, "/dogs/0/name")),
+        ] {
+            assert_eq!(judge(&schemas, document), told, "{document}");
+        }
+    }
+}
+
+universal_test! {
     fn a_document_that_is_none_is_refused_before_its_rules() {
         let schemas = compile(&order());
         for (document, fault, pointer) in [

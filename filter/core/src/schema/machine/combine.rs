@@ -68,6 +68,10 @@ impl Machine<'_> {
         at: usize,
     ) -> Result<Option<Failure>, Stop> {
         let Some(combined) = &node.combined else { return Ok(None) };
+        let schema = self.live.get(live).map(|live| live.schema);
+        let choice = |keyword| Failure { at, keyword, choice: schema };
+        // Which branch was meant the discriminator says.
+        let guesses = combined.discriminator.is_none();
         for branch in edges.take(combined.all_of.len()) {
             if let Some(failure) = self.share(live, branch)? {
                 return Ok(Some(failure));
@@ -76,14 +80,15 @@ impl Machine<'_> {
         if let Some(any_of) = &combined.any_of {
             let (held, refused) = self.try_branches(live, &mut edges.take(any_of.len()), at)?;
             if held == 0 {
-                return Ok(Some(refused.unwrap_or(Failure { at, keyword: Keyword::AnyOf })));
+                let refused = refused.filter(|_| guesses);
+                return Ok(Some(refused.unwrap_or(choice(Keyword::AnyOf))));
             }
         }
         if let Some(one_of) = &combined.one_of {
             let (held, refused) = self.try_branches(live, &mut edges.take(one_of.len()), at)?;
             if held != 1 {
-                let refused = refused.filter(|_| held == 0);
-                return Ok(Some(refused.unwrap_or(Failure { at, keyword: Keyword::OneOf })));
+                let refused = refused.filter(|_| guesses && held == 0);
+                return Ok(Some(refused.unwrap_or(choice(Keyword::OneOf))));
             }
         }
         let mut next = |schema: Option<SchemaIndex>| schema.and_then(|_| edges.next());
@@ -92,7 +97,7 @@ impl Machine<'_> {
         if let Some(not) = not
             && self.outcome(not)?.is_none()
         {
-            return Ok(Some(Failure { at, keyword: Keyword::Not }));
+            return Ok(Some(choice(Keyword::Not)));
         }
         let Some(condition) = condition else { return Ok(None) };
         let branch = if self.share(live, condition)?.is_none() { then } else { otherwise };

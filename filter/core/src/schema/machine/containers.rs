@@ -1,7 +1,7 @@
 //! Arrays and objects: what each live schema asks of their parts, and what is decided at their end.
 
 use super::track::Track;
-use super::{Bound, Frame, Kind, Machine, Role, Scalar, Stop, Target};
+use super::{Bound, Failure, Frame, Kind, Machine, Role, Scalar, Stop, Target};
 use crate::schema::keyword::Keyword;
 use crate::schema::node::{ArrayRules, Barred, Node, ObjectRules, SchemaIndex, Types};
 use crate::schema::value::Digest;
@@ -132,7 +132,7 @@ impl Machine<'_> {
     /// Fails because of the container as a whole.
     fn fail_frame(&mut self, at: usize, keyword: Keyword) -> Result<(), Stop> {
         let begin = self.frames.last().map_or(self.at, |frame| frame.at);
-        self.fail(at, super::Failure { at: begin, keyword })
+        self.fail(at, Failure { at: begin, keyword, choice: None })
     }
 
     /// Asks the live schemas what they say of a property.

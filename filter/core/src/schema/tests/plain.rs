@@ -4,8 +4,8 @@
 
 use crate::number::Decimal;
 use crate::schema::{
-    ArrayRules, Barred, Bound, Combined, CompiledSchemas, Digest, Format, NamedRules, Node, NumberRules,
-    ObjectRules, PatternIndex, SchemaIndex, SchemaTable, TextRules, Types, Values,
+    ArrayRules, Barred, Bound, Combined, CompiledSchemas, Digest, Discriminator, Format, NamedRules, Node,
+    NumberRules, ObjectRules, PatternIndex, SchemaIndex, SchemaTable, TextRules, Types, Values,
 };
 use regex_automata::dfa::{StartKind, dense};
 use serde_json::Value;
@@ -159,6 +159,16 @@ impl Reading<'_> {
                 "then" if map.contains_key("if") => combined.then = Some(self.at(&here)),
                 "else" if map.contains_key("if") => combined.otherwise = Some(self.at(&here)),
                 "then" | "else" => {}
+                "discriminator" => {
+                    let mapping = value["mapping"].as_object().unwrap().iter();
+                    let mapping = mapping.map(|(kind, target)| {
+                        (kind.as_str().into(), self.at(target.as_str().unwrap().trim_start_matches('#')))
+                    });
+                    combined.discriminator = Some(Discriminator {
+                        property: value["propertyName"].as_str().unwrap().into(),
+                        mapping: mapping.collect(),
+                    });
+                }
                 "$ref" => {
                     let target =
                         value.as_str().and_then(|text| text.strip_prefix('#')).ok_or(format!("{value}"))?;
