@@ -1,6 +1,7 @@
 //! Contracts' schemas, read, compiled and asked about documents.
 
 mod oracle;
+mod public;
 mod suite;
 
 use super::{Compiler, Direction, Misdirected, Refused};
