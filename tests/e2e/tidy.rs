@@ -165,6 +165,7 @@ fn the_core_depends_only_on_what_has_no_effects() {
         "memchr",
         "proc-macro2",
         "quote",
+        "regex-automata",
         "serde",
         "serde_core",
         "serde_derive",

@@ -19,6 +19,7 @@ mod problem;
 mod record;
 mod recording;
 pub mod reference;
+pub mod schemas;
 mod service;
 mod snapshot;
 mod statement;

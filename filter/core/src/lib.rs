@@ -22,12 +22,14 @@ pub mod json;
 pub mod limits;
 pub mod media;
 pub mod method;
+pub mod number;
 pub mod path;
 pub mod reason;
 pub mod reply;
 pub mod report;
 pub mod routes;
 pub mod rules;
+pub mod schema;
 pub mod wire;
 
 #[cfg(test)]

@@ -104,6 +104,57 @@ pub const REPORT_PAUSE_MS_MAX: u64 = 8_000;
 /// How far the time of a batch may be from the server's clock: the allowance of a handoff, for the same clocks.
 pub const BATCH_AGE_MS_MAX: u64 = HANDOFF_AGE_MS_MAX;
 
+/// The place of a fault is told in logs and entries of the ledger, and a caller chooses the keys on the way to it.
+pub const POINTER_BYTES_MAX: usize = 512;
+
+/// Of one key no more is told: it may be data.
+pub const POINTER_STEP_CHARACTERS_MAX: usize = 64;
+
+/// A power of ten that a number of a document may have: arithmetic on it stays far within 64 bits.
+pub const NUMBER_EXPONENT_MAX: i64 = 1_000_000_000;
+
+/// The power of ten of a number of a contract: no double has a greater one.
+pub const NUMBER_SCALE_MAX: i32 = 400;
+
+/// Schemas of one contract: 65,536 operations would have one each, and each of 1,000 has some dozens.
+pub const SCHEMAS_MAX: usize = 65_536;
+
+/// Properties of an object, branches of a choice, values of an `enum`.
+pub const SCHEMA_LIST_MAX: usize = 16_384;
+
+/// Names of properties and values of an `enum`.
+pub const SCHEMA_TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// Schemas that may apply to one value by `allOf`, `anyOf`, `oneOf` and their like: each is asked for each value.
+pub const SCHEMA_PLAN_MAX: usize = 1024;
+
+/// The same for all schemas together: it bounds the memory of a loaded contract.
+pub const SCHEMA_PLAN_ENTRIES_MAX: usize = 262_144;
+
+/// One pattern's automaton. A class of all letters, two hundred times, takes less.
+pub const PATTERN_BYTES_MAX: usize = 512 * 1024;
+
+/// All automata of a contract; they are most of what it weighs.
+pub const PATTERNS_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Patterns of one contract.
+pub const PATTERNS_MAX: usize = 16_384;
+
+/// Schemas that are asked at the same time about values that are not at their end: some hundred bytes each.
+pub const LIVE_SCHEMAS_MAX: usize = 4096;
+
+/// Parts of values that must be remembered by their worth, for `uniqueItems` and for an `enum` of objects: 16 bytes each.
+pub const LIVE_DIGESTS_MAX: usize = 131_072;
+
+/// What is remembered of properties and items for `unevaluatedProperties` and `unevaluatedItems`, in 64-bit words.
+pub const LIVE_MARKS_MAX: usize = 65_536;
+
+/// Questions that a document may cost before its length counts: some milliseconds.
+pub const SCHEMA_STEPS_BASE: u64 = 1_048_576;
+
+/// Questions that each further byte of a document may cost.
+pub const SCHEMA_STEPS_PER_BYTE: u64 = 32;
+
 const _: () = assert!(BODY_BYTES_MAX_DEFAULT <= BODY_BYTES_MAX, "a default above the maximum cannot hold");
 const _: () =
     assert!(PATH_SEGMENTS_MAX <= ROUTE_STEPS_MAX, "a route without branches must always be reachable");
@@ -118,3 +169,6 @@ const _: () = assert!(
     REPORT_TIMEOUT_MS as u64 * 2 < REPORT_GIVEN_UP_MS,
     "the proxy's timeout comes first, and is sure"
 );
+const _: () =
+    assert!(SCHEMA_PLAN_MAX <= LIVE_SCHEMAS_MAX, "what a contract may ask of one value must be askable");
+const _: () = assert!(PATTERNS_BYTES_MAX < CONTRACT_BYTES_MAX, "patterns travel in the contract");

@@ -1,6 +1,6 @@
 //! What the strict reader accepts and refuses.
 
-use super::check;
+use super::{Event, Events, Fault, Numbers, check, pointer_to, text_hash};
 use crate::reason::Reason;
 use crate::testing::{universal_properties, universal_test};
 use proptest::prelude::*;
@@ -69,6 +69,83 @@ universal_test! {
     }
 }
 
+/// What serde_json's tree says of the same bytes, and what the events say, as one notation.
+fn retold(bytes: &[u8]) -> Result<String, Fault> {
+    let mut events = Events::new(bytes, Numbers::Any)?;
+    let mut out = String::new();
+    let mut scratch = String::new();
+    while let Some(event) = events.next()? {
+        match event {
+            Event::ObjectStart => out.push('{'),
+            Event::ObjectEnd => out.push('}'),
+            Event::ArrayStart => out.push('['),
+            Event::ArrayEnd => out.push(']'),
+            Event::Key(key, hash) => {
+                let key = key.decode(&mut scratch);
+                assert_eq!(hash, text_hash(key));
+                out.push_str(&format!("{key:?}:"));
+            }
+            Event::Text(text) => out.push_str(&format!("{:?},", text.decode(&mut scratch))),
+            Event::Number(number) => out.push_str(&format!("{number},")),
+            Event::Bool(value) => out.push_str(&format!("{value},")),
+            Event::Null => out.push_str("null,"),
+        }
+    }
+    Ok(out)
+}
+
+fn told(value: &Value) -> String {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => format!("{value},"),
+        Value::String(text) => format!("{text:?},"),
+        Value::Array(items) => format!("[{}]", items.iter().map(told).collect::<String>()),
+        Value::Object(map) => {
+            format!(
+                "{{{}}}",
+                map.iter().map(|(key, value)| format!("{key:?}:{}", told(value))).collect::<String>()
+            )
+        }
+    }
+}
+
+universal_test! {
+    fn a_place_is_told_as_a_pointer() {
+        let document = r#" {"a":[1,{"b~/\u0041":[]}],"c":{},"d":"x"}"#;
+        for (found, pointer) in [
+            ("{", ""), ("\"a\"", "/a"), ("[1", "/a"), ("1", "/a/0"), ("{\"b", "/a/1"), ("[]", "/a/1/b~0~1A"),
+            ("\"b~", "/a/1/b~0~1A"), ("{}", "/c"), ("\"x", "/d"),
+        ] {
+            assert_eq!(pointer_to(document.as_bytes(), document.find(found).unwrap()), pointer, "{found}");
+        }
+        assert_eq!(pointer_to(b"[0,[1,2,nul]]", 8), "/1/1", "broken: the last value that was read");
+        assert_eq!(pointer_to(b"\xff", 0), "");
+        let long = format!("{{\"{}\":1}}", "k".repeat(70));
+        assert_eq!(pointer_to(long.as_bytes(), 1), format!("/{}…", "k".repeat(64)));
+        let deep = format!("{}1{}", format!("{{\"{}\":", "k".repeat(60)).repeat(20), "}".repeat(20));
+        assert!(pointer_to(deep.as_bytes(), deep.find('1').unwrap()).ends_with("/…"));
+    }
+}
+
+universal_test! {
+    fn numbers_that_a_double_would_change_are_refused_where_asked() {
+        let check = |text: &str, numbers| {
+            let mut events = Events::new(text.as_bytes(), numbers).unwrap();
+            loop {
+                match events.next() {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return Ok(()),
+                    Err(fault) => return Err(fault),
+                }
+            }
+        };
+        for text in ["[9007199254740993]", "1e400", "{\"a\":3.141592653589793238}"] {
+            assert_eq!(check(text, Numbers::Any), Ok(()), "{text}");
+            assert_eq!(check(text, Numbers::Double), Err(Fault::Number), "{text}");
+        }
+        assert_eq!(check("[0.1, 1e300, 9007199254740992]", Numbers::Double), Ok(()));
+    }
+}
+
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -102,6 +179,23 @@ fn another_parser_accepts(bytes: &[u8]) -> bool {
 universal_properties! {
     fn what_a_serializer_writes_is_accepted(value in value()) {
         prop_assert_eq!(check(value.to_string().as_bytes()), Ok(()));
+    }
+
+    fn the_events_tell_what_was_written(value in value()) {
+        prop_assert_eq!(retold(value.to_string().as_bytes()), Ok(told(&value)));
+        let spaced = serde_json::to_string_pretty(&value).unwrap();
+        prop_assert_eq!(retold(spaced.as_bytes()), Ok(told(&value)));
+    }
+
+    fn an_escaped_string_means_what_another_parser_says(units in prop::collection::vec(any::<char>(), 0..20)) {
+        let escape = |character: char| -> String {
+            character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
+        };
+        let document: String = format!("\"{}\"", units.iter().enumerate().map(|(at, unit)| {
+            if at % 2 == 0 || *unit < ' ' || matches!(unit, '"' | '\\') { escape(*unit) } else { unit.to_string() }
+        }).collect::<String>());
+        let told: String = serde_json::from_str(&document).unwrap();
+        prop_assert_eq!(retold(document.as_bytes()), Ok(format!("{told:?},")));
     }
 
     fn what_is_accepted_another_parser_accepts(bytes in near_json()) {

@@ -49,6 +49,10 @@ impl Schemas {
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = SchemaId> + use<> {
+        (0..u32::try_from(self.all.len()).unwrap_or(u32::MAX)).map(SchemaId)
+    }
 }
 
 /// What a value must be. Every rule says nothing about values of other types than its own.

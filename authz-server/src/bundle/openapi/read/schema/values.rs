@@ -12,6 +12,7 @@ impl<'d> Reading<'d> {
         if let Some(node) = fields.find("const") {
             let value = self.json(node)?;
             self.check_type(node, "const", &value, types);
+            self.check_const(fields, node, &value);
             return Some(Box::new([value]));
         }
         let (key, node) = fields.entry("enum")?;
@@ -32,6 +33,16 @@ impl<'d> Reading<'d> {
             self.lint(key.at, Lint::NullableEnum, message, "add `null` to the `enum`, or remove `nullable`");
         }
         Some(values.into())
+    }
+
+    /// Beside a `const` an `enum` has nothing more to say, unless it says that the one value is none.
+    fn check_const(&mut self, fields: Fields<'d>, node: &'d Node, value: &Json) {
+        let Some(all) = fields.find("enum") else { return };
+        let items = self.list(all).unwrap_or_default();
+        if !items.iter().filter_map(|item| self.json(item)).any(|item| item == *value) {
+            let message = format!("`const` has {value}, which is none of the values of `enum`");
+            self.wrong(node.at, message, "no value could be sent; remove one of the two");
+        }
     }
 
     fn check_type(&mut self, node: &'d Node, keyword: &str, value: &Json, types: TypeSet) {
