@@ -47,6 +47,18 @@ pub const MEDIA_TYPES_MAX: usize = 32;
 /// Headers that carry an identity and so may come only once.
 pub const IDENTITY_HEADERS_MAX: usize = 8;
 
+/// Parameters of one operation: several times what public contracts have.
+pub const PARAMETERS_MAX: usize = 256;
+
+/// Fields of one form, and properties of an object that is written as text.
+pub const FIELDS_MAX: usize = 1024;
+
+/// Statuses that one operation declares, and headers or media types of one response.
+pub const RESPONSES_MAX: usize = 128;
+
+/// Headers and properties that no response of an operation may carry.
+pub const NEVER_MAX: usize = 256;
+
 /// Names in a contract: services, operations, hosts, path segments, media types.
 pub const NAME_BYTES_MAX: usize = 512;
 
