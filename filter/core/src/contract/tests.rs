@@ -62,19 +62,19 @@ universal_test! {
 }
 
 universal_test! {
-    fn the_bytes_of_version_1_are_fixed() {
+    fn the_bytes_of_version_2_are_fixed() {
         let hex: String = sample().encode().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, include_str!("fixture-v1.hex").trim_end());
+        assert_eq!(hex, include_str!("fixture-v2.hex").trim_end());
     }
 }
 
 universal_test! {
     fn unknown_versions_are_refused_clearly() {
         let mut bytes = sample().encode().unwrap();
-        bytes[5] = 2;
+        bytes[5] = 1;
         let error = Contract::decode(&bytes).unwrap_err();
-        assert_eq!(error, ContractError::UnknownVersion { found: 2 });
-        assert_eq!(error.to_string(), "unknown contract version `2`: this build reads version 1; use filter, server and `palisade build` of one release");
+        assert_eq!(error, ContractError::UnknownVersion { found: 1 });
+        assert_eq!(error.to_string(), "unknown contract version `1`: this build reads version 2; use filter, server and `palisade build` of one release");
         let error = Contract::decode(br#"{"palisade":2,"contract":""}"#).unwrap_err();
         assert_eq!(error.to_string(), "unknown version `2` of the contract's JSON carrier: this build reads version 1");
         assert_eq!(Contract::decode(b"").unwrap_err(), ContractError::NotAContract);
