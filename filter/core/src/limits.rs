@@ -53,6 +53,13 @@ pub const PARAMETERS_MAX: usize = 256;
 /// Fields of one form, and properties of an object that is written as text.
 pub const FIELDS_MAX: usize = 1024;
 
+/// Parameters of one query, and cookies of one request: each is looked up among all that are declared. A list of a
+/// hundred items under one name is long; Python's own limit is near.
+pub const QUERY_PAIRS_MAX: usize = 512;
+
+/// Fields of one form, the items of its lists among them: where PHP's and Node's readers stop reading without a word.
+pub const FORM_PAIRS_MAX: usize = 1000;
+
 /// Statuses that one operation declares, and headers or media types of one response.
 pub const RESPONSES_MAX: usize = 128;
 

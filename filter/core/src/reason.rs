@@ -78,6 +78,7 @@ reasons! {
     PathTooDeep "path_too_deep" 400 InvalidArgument "the path has more segments than any route";
     QueryCharacter "query_character" 400 InvalidArgument "the query holds a character or an escape that a request target may not contain";
     QueryMethodOverride "query_method_override" 400 InvalidArgument "a query parameter asks the service to act under another method";
+    QueryTooMany "query_too_many" 400 InvalidArgument "the query has more parameters than any operation needs";
     HostMissing "host_missing" 400 InvalidArgument "the request names no host";
     HostInvalid "host_invalid" 400 InvalidArgument "the host is not a name or address with an optional port";
     HostTrailingDot "host_trailing_dot" 400 InvalidArgument "a host with a trailing dot is a second spelling of the same host";
@@ -108,7 +109,9 @@ reasons! {
     JsonDepth "json_depth" 400 InvalidArgument "the JSON document is nested deeper than the limit";
     JsonEncoding "json_encoding" 400 InvalidArgument "the JSON document holds invalid UTF-8 or half of a surrogate pair";
     JsonNumber "json_number" 400 InvalidArgument "a number of the JSON document becomes another one in a double, as many services hold it";
-    FormSyntax "form_syntax" 400 InvalidArgument "the form holds an escape that is none, or is not UTF-8";
+    FormSyntax "form_syntax" 400 InvalidArgument "the form holds an escape that is none or a control byte, or is not UTF-8";
+    FormAmbiguous "form_ambiguous" 400 InvalidArgument "a field of the form has two readings: it comes twice, has no equals sign, or its name or its list is another one to some services";
+    FormTooMany "form_too_many" 400 InvalidArgument "the form has more fields than any operation needs";
     FormMethodOverride "form_method_override" 400 InvalidArgument "a field of the form asks the service to act under another method";
     TrailerNotAllowed "trailer_not_allowed" 400 InvalidArgument "a trailer has the name of a header that decides something, or is no header that everybody reads alike";
     QueryNotDeclared "query_not_declared" 400 InvalidArgument "the contract has no query parameter of this name";

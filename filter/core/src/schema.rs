@@ -27,4 +27,4 @@ pub use value::Digest;
 pub use verdict::{Broken, Cause, Judge, check_document};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

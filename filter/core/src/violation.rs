@@ -30,10 +30,14 @@ impl Violation {
         Violation { reason, place, rule: Some(rule_of(part)) }
     }
 
-    /// Inside of the value of a parameter.
+    /// Inside of the value of a parameter. That a document is one that everybody reads alike is no rule of a contract.
     pub fn within(part: Part, name: &str, broken: &Broken) -> Violation {
         let place = [part.as_str(), "/", name, &broken.pointer].concat().into();
-        Violation { reason: reason_of(broken.cause), place, rule: Some(rule_of(part)) }
+        let rule = match broken.cause {
+            Cause::Schema(_) => Some(rule_of(part)),
+            Cause::Json(_) | Cause::Exceeds(_) => None,
+        };
+        Violation { reason: reason_of(broken.cause), place, rule }
     }
 
     /// Inside of a body. That it is a document that everybody reads alike is no rule of a contract.
