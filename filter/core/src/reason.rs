@@ -100,6 +100,11 @@ reasons! {
     ContentTypeNearGrpc "content_type_near_grpc" 415 InvalidArgument "the content type resembles gRPC but is not the spelling that the proxy treats as gRPC";
     ContentEncodingNotAllowed "content_encoding_not_allowed" 415 InvalidArgument "an encoded body cannot be judged";
     ContentLengthInvalid "content_length_invalid" 400 InvalidArgument "the content length is not one decimal number";
+    HeaderHostOverride "header_host_override" 400 InvalidArgument "a header names another host than the one that the request is judged by";
+    HeaderProxyControl "header_proxy_control" 400 InvalidArgument "a header tells the proxy how to treat the request, which is for its operator to say";
+    HeaderConnection "header_connection" 400 InvalidArgument "the connection header names a header that does not belong to the connection, so that the next party would remove it";
+    ExpectInvalid "expect_invalid" 417 InvalidArgument "the caller expects something else than 100-continue";
+    EarlyData "early_data" 425 Unavailable "a request that changes something came before the handshake ended, and anybody could send it again";
     BodyMissing "body_missing" 400 InvalidArgument "the operation requires a body and the request has none";
     BodyNotDeclared "body_not_declared" 400 InvalidArgument "the operation takes no body and the request has one";
     BodyTooLarge "body_too_large" 413 ResourceExhausted "the body is larger than the operation accepts";
