@@ -27,6 +27,7 @@ mod identity;
 mod istio;
 mod kills;
 mod ledger_faults;
+mod module;
 mod outage;
 mod outcomes;
 mod reload;
