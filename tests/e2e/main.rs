@@ -25,6 +25,7 @@ mod grpc;
 mod handoff;
 mod identity;
 mod istio;
+mod json_readers;
 mod kills;
 mod ledger_faults;
 mod module;

@@ -21,13 +21,19 @@ impl Dice {
         (self.any() % bound as u64) as usize
     }
 
+    /// Below a bound, and once in eight times below another.
+    pub const fn mostly_below(&mut self, usual: usize, rare: usize) -> usize {
+        let bound = if self.once_in(8) { rare } else { usual };
+        self.below(bound)
+    }
+
     /// True once in so many times.
     pub const fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
-    pub fn one_of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
-        &choices[self.below(choices.len())]
+    pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
     }
 
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
@@ -52,7 +58,7 @@ impl Dice {
                     bytes.drain(at..end);
                 }
                 4 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
-                _ if at < bytes.len() => bytes[at] = *self.one_of(&[0, 0xff, 0x7f, 0x80, b'"', b'\\', b'/']),
+                _ if at < bytes.len() => bytes[at] = self.one_of(&[0, 0xff, 0x7f, 0x80, b'"', b'\\', b'/']),
                 _ => bytes.push(0),
             }
         }
