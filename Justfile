@@ -90,6 +90,10 @@ replays count="1000000":
 module-fuzz runs="100000" seed="1":
     PALISADE_MODULE_RUNS={{runs}} PALISADE_MODULE_SEED={{seed}} cargo test --release -p tests --test e2e -- --nocapture module::rows
 
+# libFuzzer on every target of the core, so many seconds each; needs `rustup toolchain install nightly` and cargo-fuzz 0.13.2
+fuzz seconds="600":
+    bash .ci/fuzz {{seconds}}
+
 # Whatever our JSON reader accepts, Python and Node read as the same value, full size
 json-readers documents="1000000" seed="1":
     PALISADE_JSON_DOCUMENTS={{documents}} PALISADE_JSON_SEED={{seed}} cargo test --release -p tests --test e2e -- --nocapture json_readers::

@@ -20,6 +20,7 @@ mod durability;
 mod entries;
 mod facts;
 mod full_disk;
+mod fuzz_corpora;
 mod gaps;
 mod grpc;
 mod handoff;
