@@ -147,6 +147,8 @@ impl Exchange {
         pairs: Option<&[u8]>,
         ends_here: bool,
     ) -> HeadStep {
+        // A stream has one head. Another one after a refusal, or after a body was judged, would begin it anew.
+        let State::NotSeen = self.state else { return HeadStep::Refuse(self.refuse_unseen(mint, now_ms)) };
         let call_id = mint.mint(now_ms);
         match judge_head(engine, call_id, pairs, ends_here, now_ms) {
             Ok(Judged { step, operation, body, watched }) => {

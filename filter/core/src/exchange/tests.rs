@@ -148,6 +148,18 @@ universal_test! {
 }
 
 universal_test! {
+    fn a_stream_has_one_head() {
+        let mut refused = Driver::new();
+        assert_eq!(reason(refused.head("GET", "/nothing", &[], true)), Some(Reason::OperationUnknown));
+        assert_eq!(reason(refused.head("POST", "/orders", &[JSON], false)), Some(Reason::Internal), "after a refusal");
+        assert_eq!(refused.body(7, true), BodyStep::Hold, "and what follows is held");
+        let mut passed = Driver::new();
+        assert_eq!(reason(passed.head("GET", "/orders", &[], true)), None);
+        assert_eq!(reason(passed.head("POST", "/orders", &[JSON], false)), Some(Reason::Internal), "after a good one");
+    }
+}
+
+universal_test! {
     fn bodies_are_refused_for_the_rule_they_break() {
         let driven = || {
             let mut driver = Driver::new();
