@@ -32,6 +32,9 @@ pub(super) fn name(event: &AdminEvent) -> &'static str {
 pub(super) const REPORTS_LOST: &str = "reports_lost";
 pub(super) const OUTCOMES_MISSING: &str = "outcomes_missing";
 pub(super) const SPIKE: &str = "spike";
+/// Kinds of entries of their own.
+pub(super) const DRIFT: &str = "drift";
+pub(super) const JUDGED: &str = "judged";
 
 /// One of them, with its place in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -77,7 +77,7 @@ fn assemble(hit: &Hit, entries: &BTreeMap<u64, Recorded>) -> Result<Call, IndexE
             let outcome = outcome.filter(|outcome| outcome.index == hit.call).ok_or_else(misplaced)?;
             return Ok(Call::Undecided { outcome });
         }
-        Entry::Admin(_) => return Err(misplaced()),
+        Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => return Err(misplaced()),
     };
     let is_joined = call.outcome().is_none_or(|outcome| outcome.entry.call_id.as_deref() == call.id());
     if is_joined { Ok(call) } else { Err(misplaced()) }

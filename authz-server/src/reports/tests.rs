@@ -24,6 +24,7 @@ fn refused(operation: Option<u32>) -> Item {
         operation: operation.map(OperationIndex),
         subject: Subject::new(b"POST", b"orders", b"/orders?secret", b"2"),
         peer: "spiffe://shop.test/web".to_owned(),
+        place: "body/items/0".to_owned(),
     })
 }
 
@@ -95,6 +96,7 @@ fn an_entry_has_all_that_was_reported() {
         at_ms: 1_763_700_000_001,
         verdict: Verdict::Reject,
         reason: "json_syntax".to_owned(),
+        place: Some("body/items/0".to_owned()),
         service: first.service.name.to_string(),
         operation: first.operation.name.to_string(),
         method: "POST".to_owned(),
@@ -144,7 +146,7 @@ fn those_who_were_silent_for_longest_are_forgotten() {
 }
 
 async fn stored(ledger: &Ledger, batch: &Batch, next: &mut Option<u64>) -> Result<(), AppendError> {
-    store(ledger, tell_of(batch, *next, OURS, None), next, |_refusal| {}).await
+    store(ledger, tell_of(batch, *next, OURS, None), next, |_entry| {}).await
 }
 
 #[tokio::test]

@@ -104,6 +104,7 @@ pub(crate) fn refusal(id: &str, at_ms: u64) -> Refusal {
         at_ms,
         verdict: Verdict::Reject,
         reason: "json_syntax".to_owned(),
+        place: None,
         service: "orders".to_owned(),
         operation: "createOrder".to_owned(),
         method: "POST".to_owned(),
