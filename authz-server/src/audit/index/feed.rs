@@ -185,6 +185,9 @@ impl Feed {
             return batch.add_further(call, position);
         }
         self.add_call(batch, position, refusal.at_ms, Shape::of_refusal(refusal))?;
+        if let Some(place) = &refusal.place {
+            batch.add_place(position, place)?;
+        }
         match known {
             None => batch.name_call(&id, position),
             Some((stand_in, _)) => batch.move_call(&id, stand_in, position),
@@ -330,6 +333,13 @@ impl Batch<'_> {
             .transaction
             .prepare_cached("INSERT INTO event (position, at_ms, kind) VALUES (?1, ?2, ?3)")?;
         insert.execute(params![position, signed(at_ms), kind])?;
+        Ok(())
+    }
+
+    fn add_place(&self, call: i64, place: &str) -> Result<(), IndexError> {
+        let mut insert =
+            self.transaction.prepare_cached("INSERT INTO place (call, place) VALUES (?1, ?2)")?;
+        insert.execute(params![call, place])?;
         Ok(())
     }
 
