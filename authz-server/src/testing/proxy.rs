@@ -223,7 +223,7 @@ impl Proxy {
         if body.is_empty() {
             return Ok(passed);
         }
-        let mut step = exchange.request_body(body.len(), true, mint, NOW_MS);
+        let mut step = exchange.request_body(body.len(), usize::MAX, true, mint, NOW_MS);
         if step == BodyStep::Judge {
             step = exchange.judge(Some(&self.engine), Some(body), Some(body.len()), mint, NOW_MS);
         }

@@ -1,6 +1,7 @@
 //! One request and its response as the filter sees them: callbacks in, steps for the shell out.
 //!
 //! No order of callbacks is assumed: each one finds a state that has `NotSeen`, and after a refusal nothing is released.
+//! `response` is the way back.
 //! INVARIANT: a step that lets bytes on is given only after everything before it was judged good.
 
 use crate::call_id::{CallId, CallIdMint};
@@ -9,9 +10,16 @@ use crate::handoff::{Binding, Flags, Handoff, Secret};
 use crate::head::RequestHead;
 use crate::headers::HeaderMap;
 use crate::reason::{GrpcStatus, Reason};
+use crate::report::Side;
 use crate::routes::OperationIndex;
 use crate::rules::{self, BodyPlan, Watched};
+use crate::trailers;
 use crate::violation::Violation;
+use response::Response;
+
+mod response;
+
+pub use response::{ResponseBodyStep, ResponseStep};
 
 /// What all requests of one configuration are judged by.
 #[derive(Debug)]
@@ -30,13 +38,6 @@ pub struct Refusal {
     pub call_id: CallId,
     /// `None` where the request was refused before it had one.
     pub operation: Option<OperationIndex>,
-}
-
-/// Which way that went which broke a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    Request,
-    Response,
 }
 
 impl Refusal {
@@ -81,22 +82,21 @@ pub enum BodyStep {
     Refuse(Refusal),
 }
 
-/// What the shell does with the response's head.
+/// A rule that was broken without an end of the exchange, for whoever counts them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ResponseStep {
-    Pass,
-    /// No decision of this request came with it: ask the proxy who answered, and give that to `response_source`.
-    AskSource {
-        suspicion: Reason,
-    },
-    Refuse(Refusal),
+pub struct Observed {
+    pub side: Side,
+    pub violation: Violation,
+    /// Of a response.
+    pub status: Option<u16>,
 }
 
 /// The state of one stream.
 #[derive(Debug, Default)]
 pub struct Exchange {
     state: State,
-    watched: Vec<Violation>,
+    response: Response,
+    observed: Vec<Observed>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -153,7 +153,9 @@ impl Exchange {
         match judge_head(engine, call_id, pairs, ends_here, now_ms) {
             Ok(Judged { step, operation, body, watched }) => {
                 self.state = State::Passed { call: Call { id: call_id, operation }, body };
-                self.watched = watched;
+                self.response = Response::default();
+                self.observed = Vec::new();
+                self.observe(watched);
                 step
             }
             Err(Broken { violation: Violation { reason, place, .. }, operation }) => {
@@ -163,10 +165,12 @@ impl Exchange {
         }
     }
 
-    /// `held` counts all bytes that wait at this filter, the new ones among them.
+    /// `held` counts all bytes of this body that wait at this filter, the new ones among them; `room` is how many the
+    /// whole VM may hold, less what other bodies have.
     pub fn request_body(
         &mut self,
         held: usize,
+        room: usize,
         ends_here: bool,
         mint: &mut CallIdMint,
         now_ms: u64,
@@ -184,18 +188,34 @@ impl Exchange {
                 if held as u64 > u64::from(bytes_max) {
                     return BodyStep::Refuse(self.refuse(Reason::BodyTooLarge, call));
                 }
+                if held > room {
+                    return BodyStep::Refuse(self.refuse(Reason::ProxyFull, call));
+                }
                 if ends_here { BodyStep::Judge } else { BodyStep::Hold }
             }
         }
     }
 
-    /// Trailers end a body whose last piece did not say so.
-    pub fn request_trailers(&mut self, mint: &mut CallIdMint, now_ms: u64) -> BodyStep {
-        match self.state {
-            State::NotSeen => BodyStep::Refuse(self.refuse_unseen(mint, now_ms)),
-            State::Refused => BodyStep::Hold,
-            State::Passed { body: BodyPlan::Stream | BodyPlan::Absent, .. } => BodyStep::Pass,
-            State::Passed { body: BodyPlan::Judge { .. }, .. } => BodyStep::Judge,
+    /// Trailers end a body whose last piece did not say so. `pairs` is their map in the host's own layout.
+    pub fn request_trailers(
+        &mut self,
+        engine: Option<&Engine>,
+        pairs: Option<&[u8]>,
+        mint: &mut CallIdMint,
+        now_ms: u64,
+    ) -> BodyStep {
+        let (call, body) = match self.state {
+            State::NotSeen => return BodyStep::Refuse(self.refuse_unseen(mint, now_ms)),
+            State::Refused => return BodyStep::Hold,
+            State::Passed { call, body } => (call, body),
+        };
+        let judged = engine.ok_or(Reason::NotConfigured).and_then(|engine| {
+            trailers::check(pairs.ok_or(Reason::HeaderMapInvalid)?, engine.contract.identity_headers())
+        });
+        match (judged, body) {
+            (Err(reason), _) => BodyStep::Refuse(self.refuse(reason, call)),
+            (Ok(()), BodyPlan::Stream | BodyPlan::Absent) => BodyStep::Pass,
+            (Ok(()), BodyPlan::Judge { .. }) => BodyStep::Judge,
         }
     }
 
@@ -216,7 +236,7 @@ impl Exchange {
                 Some((engine, matched)) => {
                     let mut watched = Watched::new(matched.operation, now_ms);
                     let judged = judge_body(&engine.contract, matched, body, held, plan, &mut watched);
-                    self.watched.append(&mut watched.found);
+                    self.observe(watched.found);
                     judged
                 }
                 None => Err(Reason::Internal.into()),
@@ -231,9 +251,22 @@ impl Exchange {
         }
     }
 
-    /// What was broken and is in shadow, since this was asked before.
-    pub fn take_watched(&mut self) -> Vec<Violation> {
-        core::mem::take(&mut self.watched)
+    fn observe(&mut self, found: Vec<Violation>) {
+        let observed =
+            found.into_iter().map(|violation| Observed { side: Side::Request, violation, status: None });
+        self.observed.extend(observed);
+    }
+
+    /// What was broken and only counted, since this was asked before.
+    pub fn take_observed(&mut self) -> Vec<Observed> {
+        core::mem::take(&mut self.observed)
+    }
+
+    /// Whether rules of this request are only watched, so that it counts among those that were.
+    pub fn is_watched(&self, engine: &Engine, now_ms: u64) -> bool {
+        let operation = self.call().and_then(|(_, operation)| engine.contract.operation(operation));
+        operation
+            .is_some_and(|matched| matched.operation.shadows.iter().any(|(_, until_ms)| now_ms < until_ms))
     }
 
     /// The call of a request that went on.
@@ -249,34 +282,6 @@ impl Exchange {
         match self.state {
             State::Passed { call, .. } => self.refuse(Reason::Internal, call),
             State::NotSeen | State::Refused => self.refuse_unseen(mint, now_ms),
-        }
-    }
-
-    /// Whether the response must carry a decision: our own replies, and those from before the chain, do not.
-    pub const fn expects_decision(&self) -> bool {
-        matches!(self.state, State::Passed { .. })
-    }
-
-    /// `decision_id` comes from ext_authz's dynamic metadata.
-    pub fn response_head(&self, decision_id: Option<&[u8]>) -> ResponseStep {
-        let State::Passed { call: Call { id: call_id, .. }, .. } = self.state else {
-            return ResponseStep::Pass;
-        };
-        match decision_id {
-            None => ResponseStep::AskSource { suspicion: Reason::DecisionMissing },
-            Some(decision_id) if decision_id == call_id.encode(&mut [0; 36]).as_bytes() => ResponseStep::Pass,
-            // A call whose handoff did not hold is denied under an id of the server's own.
-            Some(_) => ResponseStep::AskSource { suspicion: Reason::DecisionMismatch },
-        }
-    }
-
-    /// `details` is the proxy's word on who answered. Only what comes from the service needs this request's decision:
-    /// a refusal by the proxy or the server may go out without.
-    pub fn response_source(&mut self, suspicion: Reason, details: Option<&[u8]>) -> ResponseStep {
-        let State::Passed { call, .. } = self.state else { return ResponseStep::Pass };
-        match details {
-            Some(details) if !details.is_empty() && details != b"via_upstream" => ResponseStep::Pass,
-            _ => ResponseStep::Refuse(self.refuse(suspicion, call)),
         }
     }
 

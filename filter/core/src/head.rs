@@ -236,6 +236,34 @@ fn check_value(value: &[u8]) -> Result<(), Reason> {
     if is_printable_ascii(value) { Ok(()) } else { text(value).map(drop) }
 }
 
+/// Whether a name may stand in a request at all.
+pub(crate) fn is_sound_name(name: &[u8]) -> bool {
+    check_name(name).is_ok()
+}
+
+/// Whether a value may stand in a request at all.
+pub(crate) fn is_sound_value(value: &[u8]) -> bool {
+    check_value(value).is_ok()
+}
+
+/// Whether a header says something by which a request is framed, matched, judged or routed.
+pub(crate) fn is_decisive(name: &[u8]) -> bool {
+    const FRAMING: [&[u8]; 11] = [
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"content-range",
+        b"cookie",
+        b"host",
+        b"te",
+        b"trailer",
+        b"upgrade",
+        b"x-request-id",
+        b"x-forwarded-client-cert",
+    ];
+    kinds::kind(name) != kinds::Kind::Plain || FRAMING.contains(&name)
+}
+
 /// Nearly every value, eight bytes at a time: looking at values is most of what a head costs.
 fn is_printable_ascii(value: &[u8]) -> bool {
     const EACH: u64 = u64::MAX / 0xff;

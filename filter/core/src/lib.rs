@@ -29,9 +29,11 @@ pub mod path;
 pub mod reason;
 pub mod reply;
 pub mod report;
+pub mod responses;
 pub mod routes;
 pub mod rules;
 pub mod schema;
+pub mod trailers;
 pub mod violation;
 pub mod wire;
 

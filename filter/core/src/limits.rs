@@ -26,6 +26,10 @@ pub const JSON_DEPTH_MAX: usize = 64;
 /// Below Envoy's HTTP/1.1 buffer of 1 MiB, whose own refusal carries no reason and closes the connection.
 pub const BODY_BYTES_MAX: u32 = 1024 * 1024 - 1024;
 
+/// Bytes of bodies that one VM holds, for all requests and responses together: the largest body thirty times, and little
+/// beside what a proxy has.
+pub const VM_HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// What an operation may send where its contract states nothing.
 pub const BODY_BYTES_MAX_DEFAULT: u32 = 64 * 1024;
 

@@ -35,6 +35,22 @@ pub fn judge<'p>(
     pairs::cookies(&mut judging, of(operation, Part::Cookie), pairs)
 }
 
+/// Judges one value of a response's header.
+pub(crate) fn judge_response_header(
+    schemas: &CompiledSchemas,
+    header: &Parameter,
+    value: &[u8],
+) -> Result<(), Violation> {
+    let text = core::str::from_utf8(value).map_err(|_| malformed(header))?;
+    let written = written::read(text, &header.writing, Encoding::ResponseHeader);
+    let written = written.map_err(|unread| match unread {
+        Unread::Ambiguous => malformed(header),
+        Unread::Document(broken) => Violation::within(header.part, &header.name, &broken),
+    })?;
+    let judged = written.judge(schemas, header.schema, text.len());
+    judged.map_err(|broken| Violation::within(header.part, &header.name, &broken))
+}
+
 /// The parameters of one part, in the order of their names.
 fn of(operation: &Operation, part: Part) -> &[Parameter] {
     let all = &operation.parameters;

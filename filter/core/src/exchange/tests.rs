@@ -39,7 +39,7 @@ impl Driver {
     }
 
     fn body(&mut self, held: usize, ends_here: bool) -> BodyStep {
-        self.exchange.request_body(held, ends_here, &mut self.mint, NOW_MS)
+        self.exchange.request_body(held, usize::MAX, ends_here, &mut self.mint, NOW_MS)
     }
 
     fn judge(&mut self, body: &[u8], held: usize) -> BodyStep {
@@ -174,7 +174,7 @@ universal_test! {
         let mut driver = driven();
         assert_eq!(reason(driver.exchange.judge(Some(&driver.engine), None, None, &mut driver.mint, NOW_MS)), Some(Reason::BodyIncomplete));
         let mut driver = driven();
-        assert_eq!(driver.exchange.request_trailers(&mut driver.mint, NOW_MS), BodyStep::Judge);
+        assert_eq!(driver.exchange.request_trailers(Some(&driver.engine), Some(&[]), &mut driver.mint, NOW_MS), BodyStep::Judge);
         let mut driver = Driver::new();
         assert_eq!(reason(driver.head("GET", "/orders", &[], false)), None);
         assert_eq!(driver.body(0, true), BodyStep::Pass);
@@ -187,7 +187,7 @@ universal_test! {
         let mut driver = Driver::new();
         assert_eq!(reason(driver.head("GET", "/nothing", &[], false)), Some(Reason::OperationUnknown));
         assert_eq!(driver.body(10, true), BodyStep::Hold);
-        assert_eq!(driver.exchange.request_trailers(&mut driver.mint, NOW_MS), BodyStep::Hold);
+        assert_eq!(driver.exchange.request_trailers(Some(&driver.engine), Some(&[]), &mut driver.mint, NOW_MS), BodyStep::Hold);
         assert_eq!(driver.exchange.response_head(None), ResponseStep::Pass, "our own reply goes out");
     }
 }
@@ -197,7 +197,7 @@ universal_test! {
         assert_eq!(reason(Driver::new().body(1, true)), Some(Reason::Internal));
         assert_eq!(reason(Driver::new().judge(b"{}", 2)), Some(Reason::Internal));
         let mut driver = Driver::new();
-        assert_eq!(reason(driver.exchange.request_trailers(&mut driver.mint, NOW_MS)), Some(Reason::Internal));
+        assert_eq!(reason(driver.exchange.request_trailers(Some(&driver.engine), Some(&[]), &mut driver.mint, NOW_MS)), Some(Reason::Internal));
         assert_eq!(Driver::new().exchange.response_head(None), ResponseStep::Pass, "a reply from before the chain");
     }
 }
@@ -217,7 +217,7 @@ universal_test! {
         assert_eq!(passed().response_head(Some(other.as_bytes())), suspect(Reason::DecisionMismatch));
         let refused = |step| match step {
             ResponseStep::Refuse(refusal) => Some(refusal.reason),
-            ResponseStep::Pass | ResponseStep::AskSource { .. } => None,
+            ResponseStep::Pass | ResponseStep::Hold | ResponseStep::AskSource { .. } => None,
         };
         for suspicion in [Reason::DecisionMissing, Reason::DecisionMismatch] {
             for service in [None, Some(&b"via_upstream"[..]), Some(b"")] {

@@ -17,6 +17,8 @@ pub(crate) enum Encoding {
     Query,
     Form,
     Header,
+    /// Of a response: nobody has joined it with another one.
+    ResponseHeader,
     Cookie,
 }
 
@@ -32,7 +34,7 @@ impl Encoding {
                 path::decoded(&raw.replace('+', " ")).map(Cow::Owned).ok_or(Unread::Ambiguous)
             }
             Encoding::Form => path::read(raw).ok_or(Unread::Ambiguous),
-            Encoding::Header => Ok(Cow::Borrowed(raw)),
+            Encoding::Header | Encoding::ResponseHeader => Ok(Cow::Borrowed(raw)),
             Encoding::Cookie if raw.bytes().all(is_plain_in_cookie) => Ok(Cow::Borrowed(raw)),
             Encoding::Cookie => Err(Unread::Ambiguous),
         }
@@ -183,7 +185,11 @@ fn assignments(raw: &str, encoding: Encoding) -> Result<Members<'_>, Unread> {
 
 /// Headers may have white space around what stands between commas.
 fn trimmed(piece: &str, encoding: Encoding) -> &str {
-    if encoding == Encoding::Header { piece.trim_matches([' ', '\t']) } else { piece }
+    if matches!(encoding, Encoding::Header | Encoding::ResponseHeader) {
+        piece.trim_matches([' ', '\t'])
+    } else {
+        piece
+    }
 }
 
 fn is_number(text: &str) -> bool {
