@@ -163,7 +163,29 @@ impl<'a> Number<'a> {
         }
         let Ok(double) = text.parse::<f64>() else { return false };
         let written = format!("{double:e}");
-        double.is_finite() && Number::parse(&written).is_some_and(|again| self.same(&again))
+        double.is_finite()
+            && Number::parse(&written).is_some_and(|again| match again.half_below(double) {
+                None => self.same(&again),
+                // Two texts are equally near, and services write the one whose last digit is even.
+                Some(half) => {
+                    let half = Number::parse(&half);
+                    let is_below = half.is_some_and(|half| half.digits().eq(self.digits().chain([5])));
+                    self.digits().last().is_some_and(|digit| digit % 2 == 0)
+                        && (is_below || self.same(&again))
+                }
+            })
+    }
+
+    /// A double that is half a step of the last digit below its shortest text, as this number is: with one digit more.
+    fn half_below(&self, double: f64) -> Option<String> {
+        let places = self.digit_count();
+        let longer = format!("{double:.places$e}");
+        let digits = Number::parse(&longer)?;
+        let is_half = digits.digit_count() > places && digits.digits().last() == Some(5);
+        // That many digits more are there only if it is no half.
+        let beyond = places.saturating_add(30);
+        let is_all = is_half && Number::parse(&format!("{double:.beyond$e}"))?.same(&digits);
+        is_all.then_some(longer)
     }
 
     /// Whether both are worth the same.
