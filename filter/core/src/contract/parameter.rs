@@ -1,7 +1,8 @@
 //! Parameters of a request, headers of a response and fields of a form: where each stands, and how its value is written.
 //!
 //! A text becomes a value before a schema judges it. INVARIANT: a text has one reading. Of several types that a value
-//! may have, it is read as the narrowest that its letters allow: `null`, then a number, then a truth value, then a text.
+//! may have, it is read as the narrowest that its letters allow: a number, or a truth value, or else a text; as `null`
+//! only where it can be no text.
 
 use crate::schema::SchemaIndex;
 

@@ -250,6 +250,18 @@ universal_test! {
 }
 
 universal_test! {
+    fn names_with_brackets_can_be_declared_one_by_one() {
+        let names = ["filter[state]", "filter[kind]"].map(|name| parameter(Part::Query, name, TEXT));
+        let asked = Asked::new(names.into(), &json!({"maxLength": 2}));
+        asked.query("filter[state]=a&filter%5Bkind%5D=b", "");
+        asked.query("filter[state]=abc", "schema_length query/filter[state]");
+        for name in ["filter[x]", "filter", "filter[]", "Filter[state]", "filter[state][x]"] {
+            asked.query(&format!("{name}=1"), &format!("!parameter_malformed query/{name}"));
+        }
+    }
+}
+
+universal_test! {
     fn an_open_object_takes_all_names_that_nobody_declared() {
         let open = || vec![parameter(Part::Query, "p", colour(ObjectWriting::Exploded, Scalars::TEXT)), parameter(Part::Query, "q", TEXT)];
         let asked = Asked::new(open(), &json!({"properties": {"R": {"type": "integer"}}, "maxProperties": 2}));

@@ -9,9 +9,12 @@ use crate::json::Numbers;
 use crate::rules::Watched;
 use crate::schema::CompiledSchemas;
 use crate::schema::tests::plain::compile;
-use crate::testing::universal_properties;
+use crate::testing::{universal_properties, universal_test};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// Where a value stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,6 +195,20 @@ const PIECES: [&str; 22] = [
     "p=1", "p=", "p", "P=1", "l=1", "l=2", "l", "d[a]=1", "d[R]=2", "d[a]=3", "d=1", "d[]=1", "R=1", "G=x",
     "r=1", "x=1", "X=1", "x.y=1", "x_y=1", "%70=1", "j=[1]", "j=+",
 ];
+
+universal_test! {
+    fn the_random_values_are_of_both_kinds_in_each_place() {
+        let mut runner = TestRunner::deterministic();
+        let mut met = BTreeMap::<(usize, bool), usize>::new();
+        for _ in 0..600 {
+            let case = case().new_tree(&mut runner).unwrap().current();
+            let place = STANDS.iter().position(|stand| *stand == case.stand).unwrap();
+            *met.entry((place, case.told().is_empty())).or_default() += 1;
+        }
+        assert_eq!(met.len(), 2 * STANDS.len(), "{met:?}");
+        assert!(met.values().all(|count| *count >= 10), "{met:?}");
+    }
+}
 
 universal_properties! {
     fn what_is_written_passes_where_its_value_does(case in case()) {
