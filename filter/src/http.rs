@@ -60,20 +60,21 @@ impl Http {
             None => host::request_body(usize::MAX).map(Option::unwrap_or_default).ok(),
         };
         let now_ms = host::now_ms();
-        self.step(|exchange, mint| exchange.judge(body.as_deref(), held, mint, now_ms))
+        let engine = self.shared.as_ref().map(|shared| shared.engine.clone());
+        self.step(|exchange, mint| exchange.judge(engine.as_deref(), body.as_deref(), held, mint, now_ms))
     }
 
     /// Sends the reply, and takes note for the report. Whatever the host says to it, nothing is released.
     fn refuse(&self, refusal: Refusal, subject: impl FnOnce() -> Subject) -> Action {
-        let Refusal { reason, call_id, .. } = refusal;
+        let Refusal { reason, call_id, .. } = &refusal;
         let mut buffer = [0; 36];
         // Only the access log misses it if the host refuses; the reply carries it all the same.
         let _joined = host::set_property(CALL_ID_STATE, call_id.encode(&mut buffer));
         let headers = headers::encode(&[("content-type", reply::CONTENT_TYPE)]);
-        let body = reply::body(reason, call_id);
+        let body = reply::body(*reason, *call_id);
         let _sent = host::send_local_reply(
-            reason.status(),
-            reason.grpc_status() as u8,
+            refusal.status(),
+            refusal.grpc_status() as u8,
             reason.details(),
             &headers,
             &body,

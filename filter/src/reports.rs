@@ -5,14 +5,17 @@
 //! INVARIANT: a batch leaves the queue only for an answer of status 0 that names the server.
 
 use crate::host::{self, HostError};
+use palisade_core::call_id::CallId;
 use palisade_core::contract::BundleDigest;
 use palisade_core::exchange::Refusal;
 use palisade_core::handoff::Secret;
 use palisade_core::limits::{REPORT_TEXT_BYTES_MAX, REPORT_TIMEOUT_MS};
+use palisade_core::reason::Reason;
 use palisade_core::report::{
-    ATTEMPT_HEADER, CLUSTER_VARIABLE, METHOD, Outbox, Report, SERVICE, ServerId, Subject, Verdict, VmId,
-    read_reply, write_message,
+    ATTEMPT_HEADER, CLUSTER_VARIABLE, DriftKey, METHOD, Outbox, Report, SERVICE, ServerId, Side, Subject,
+    Verdict, VmId, read_reply, write_message,
 };
+use palisade_core::routes::OperationIndex;
 use proxy_wasm::types::LogLevel;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -79,10 +82,42 @@ pub(crate) fn add(bundle: BundleDigest, refusal: Refusal, subject: impl FnOnce()
             reason: Cow::Borrowed(refusal.reason.code()),
             operation: refusal.operation,
             subject: subject(),
-            peer: palisade_core::report::shown(&property(PEER), REPORT_TEXT_BYTES_MAX),
+            peer: peer(),
+            place: String::new(),
         })
     });
     hurry.unwrap_or(false)
+}
+
+/// A rule that was broken without a refusal: one in shadow, or one that a response broke.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Drifted<'a> {
+    pub(crate) operation: OperationIndex,
+    pub(crate) side: Side,
+    pub(crate) reason: Reason,
+    /// As in a refusal.
+    pub(crate) place: &'a str,
+    /// Of a response.
+    pub(crate) status: Option<u16>,
+    pub(crate) call_id: CallId,
+}
+
+/// Counts it for the call's peer. Told in its time; no look is needed for it.
+pub(crate) fn drifted(bundle: BundleDigest, drift: Drifted<'_>) {
+    reporting(|reports| {
+        let Drifted { operation, side, reason, place, status, call_id } = drift;
+        let key = DriftKey { operation, side, reason, place, status, peer: &peer() };
+        reports.outbox.drifted(bundle, key, call_id, host::now_ms());
+    });
+}
+
+/// Counts a request or response whose content was judged, whatever came of it: drift is told as a part of these.
+pub(crate) fn judged(bundle: BundleDigest, operation: OperationIndex, side: Side) {
+    reporting(|reports| reports.outbox.judged(bundle, operation, side));
+}
+
+fn peer() -> String {
+    palisade_core::report::shown(&property(PEER), REPORT_TEXT_BYTES_MAX)
 }
 
 /// The request of a head that cannot be read as a map, by the proxy's own properties. They are gone with the head.

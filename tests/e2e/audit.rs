@@ -345,6 +345,7 @@ fn refusal(id: &str, verdict: Verdict) -> Refusal {
         at_ms: 1_795_255_200_000,
         verdict,
         reason: "json_syntax".to_owned(),
+        place: None,
         service: "orders".to_owned(),
         operation: "createOrder".to_owned(),
         method: "POST".to_owned(),

@@ -35,7 +35,9 @@ fn gaps(rig: &Rig) -> Vec<Gap> {
             }
             _ => None,
         },
-        Entry::Decision(_) | Entry::Refusal(_) | Entry::Outcome(_) => None,
+        Entry::Decision(_) | Entry::Refusal(_) | Entry::Outcome(_) | Entry::Drift(_) | Entry::Judged(_) => {
+            None
+        }
     };
     rig.ledger_entries().into_iter().filter_map(gap).collect()
 }

@@ -74,7 +74,12 @@ fn outcome(rig: &Rig, id: &str) -> Ended {
     eventually(&format!("the ledger has the outcome of {id}"), LEDGER_TIMEOUT, || {
         rig.ledger_entries().into_iter().find_map(|entry| match entry {
             Entry::Outcome(ended) if ended.call_id.as_deref() == Some(id) => Some(ended),
-            Entry::Outcome(_) | Entry::Decision(_) | Entry::Refusal(_) | Entry::Admin(_) => None,
+            Entry::Outcome(_)
+            | Entry::Decision(_)
+            | Entry::Refusal(_)
+            | Entry::Admin(_)
+            | Entry::Drift(_)
+            | Entry::Judged(_) => None,
         })
     })
 }

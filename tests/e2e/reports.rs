@@ -40,7 +40,7 @@ impl Told {
                         told.lost.push((vm, from, count));
                     }
                 }
-                Entry::Decision(_) | Entry::Outcome(_) => {}
+                Entry::Decision(_) | Entry::Outcome(_) | Entry::Drift(_) | Entry::Judged(_) => {}
             }
         }
         told

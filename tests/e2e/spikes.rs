@@ -13,7 +13,9 @@ fn spikes(rig: &Rig) -> Vec<(Spike, String)> {
             AdminEvent::Spike(spike) => Some((spike, admin.detail)),
             _ => None,
         },
-        Entry::Decision(_) | Entry::Refusal(_) | Entry::Outcome(_) => None,
+        Entry::Decision(_) | Entry::Refusal(_) | Entry::Outcome(_) | Entry::Drift(_) | Entry::Judged(_) => {
+            None
+        }
     };
     rig.ledger_entries().into_iter().filter_map(spike).collect()
 }

@@ -415,7 +415,12 @@ impl Rig {
     pub fn decisions(&self) -> Vec<Decision> {
         let decision = |entry| match entry {
             Entry::Decision(decision) if decision.host != CANARY_HOST => Some(decision),
-            Entry::Decision(_) | Entry::Outcome(_) | Entry::Refusal(_) | Entry::Admin(_) => None,
+            Entry::Decision(_)
+            | Entry::Outcome(_)
+            | Entry::Refusal(_)
+            | Entry::Admin(_)
+            | Entry::Drift(_)
+            | Entry::Judged(_) => None,
         };
         self.ledger_entries().into_iter().filter_map(decision).collect()
     }

@@ -10,8 +10,10 @@
 //!
 //! INVARIANT: no query is ever stored; it may carry secrets, and whoever fills an entry may have forgotten it.
 
+mod drift;
 mod header;
 
+pub use drift::{Drift, Judged, JudgedCount, Side};
 pub use header::{HeaderName, UnrecordableHeader};
 
 use std::collections::BTreeMap;
@@ -34,6 +36,8 @@ pub enum Entry {
     Refusal(Refusal),
     Outcome(Outcome),
     Admin(Admin),
+    Drift(Drift),
+    Judged(Judged),
 }
 
 /// What the server concluded about one call, and everything that it rested on.
@@ -136,6 +140,10 @@ pub struct Refusal {
     pub verdict: Verdict,
     /// The stable code that the caller is told.
     pub reason: String,
+    /// Where the rule was broken, as in `body/items/3/price` or `query/limit`, and never a value. Absent where the reason
+    /// says all, and in entries of servers that did not know it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// Empty, like `operation`, where no contract claims the request or its head could not be read.
     pub service: String,
     pub operation: String,
@@ -301,6 +309,8 @@ impl Entry {
             Entry::Refusal(_) => Kind::Refusal,
             Entry::Outcome(_) => Kind::Outcome,
             Entry::Admin(_) => Kind::Admin,
+            Entry::Drift(_) => Kind::Drift,
+            Entry::Judged(_) => Kind::Judged,
         }
     }
 
@@ -319,6 +329,8 @@ impl Entry {
             Entry::Refusal(refusal) => serde_json::to_writer(into, refusal),
             Entry::Outcome(outcome) => serde_json::to_writer(into, outcome),
             Entry::Admin(admin) => serde_json::to_writer(into, admin),
+            Entry::Drift(drift) => serde_json::to_writer(into, drift),
+            Entry::Judged(judged) => serde_json::to_writer(into, judged),
         };
         written.map_err(|error| AppendError::Unencodable { cause: error.to_string().into() })
     }
@@ -333,6 +345,8 @@ impl Entry {
             Kind::Refusal => serde_json::from_slice(stored).map(Entry::Refusal),
             Kind::Outcome => serde_json::from_slice(stored).map(Entry::Outcome),
             Kind::Admin => serde_json::from_slice(stored).map(Entry::Admin),
+            Kind::Drift => serde_json::from_slice(stored).map(Entry::Drift),
+            Kind::Judged => serde_json::from_slice(stored).map(Entry::Judged),
         };
         entry.map_err(|error| EntryError::Malformed { kind, cause: error.to_string() })
     }

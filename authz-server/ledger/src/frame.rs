@@ -31,10 +31,13 @@ pub enum Kind {
     Outcome,
     Admin,
     Refusal,
+    Drift,
+    Judged,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [Kind::Decision, Kind::Outcome, Kind::Admin, Kind::Refusal];
+    pub const ALL: [Kind; 6] =
+        [Kind::Decision, Kind::Outcome, Kind::Admin, Kind::Refusal, Kind::Drift, Kind::Judged];
 
     pub fn code(self) -> u8 {
         match self {
@@ -42,13 +45,15 @@ impl Kind {
             Kind::Outcome => 2,
             Kind::Admin => 3,
             Kind::Refusal => 4,
+            Kind::Drift => 5,
+            Kind::Judged => 6,
         }
     }
 
     /// The newest version of this kind's encoding, which is what gets written; versions count from 1.
     pub fn version(self) -> u8 {
         match self {
-            Kind::Decision | Kind::Outcome | Kind::Admin | Kind::Refusal => 1,
+            Kind::Decision | Kind::Outcome | Kind::Admin | Kind::Refusal | Kind::Drift | Kind::Judged => 1,
         }
     }
 
@@ -58,6 +63,8 @@ impl Kind {
             Kind::Outcome => "outcome",
             Kind::Admin => "admin",
             Kind::Refusal => "refusal",
+            Kind::Drift => "drift",
+            Kind::Judged => "judged",
         }
     }
 

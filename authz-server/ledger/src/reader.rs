@@ -109,7 +109,12 @@ pub fn find(dir: &Path, decision_id: &str) -> Result<Option<Found>, ReadError> {
                 // A report that was repeated is the same one.
                 found.refusal.get_or_insert(Recorded { index, offset, leaf_hash, entry });
             }
-            Entry::Decision(_) | Entry::Refusal(_) | Entry::Outcome(_) | Entry::Admin(_) => {}
+            Entry::Decision(_)
+            | Entry::Refusal(_)
+            | Entry::Outcome(_)
+            | Entry::Admin(_)
+            | Entry::Drift(_)
+            | Entry::Judged(_) => {}
         }
     }
     let known = found.decision.is_some() || found.refusal.is_some() || !found.outcomes.is_empty();

@@ -198,6 +198,11 @@ impl Call {
         }
     }
 
+    /// Where the rule was broken, if the filter said so.
+    pub(super) fn place(&self) -> Option<&str> {
+        self.refusal()?.entry.place.as_deref()
+    }
+
     /// Method, host and path.
     pub(super) fn request(&self) -> (&str, &str, &str) {
         match self {
@@ -275,6 +280,7 @@ fn of_decision(decision: &Decision) -> Value {
 
 fn of_refusal(refusal: &Refusal) -> Value {
     json!({
+        "place": refusal.place,
         "bundle": refusal.bundle_digest,
         "attempt": refusal.attempt,
         "vm": refusal.vm,

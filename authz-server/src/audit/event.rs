@@ -1,4 +1,4 @@
-//! What happened to the server, as the ledger tells it: starts, bundles, losses, spikes. Pure.
+//! What happened to the server, as the ledger tells it: starts, bundles, losses, spikes, and drift. Pure.
 //!
 //! INVARIANT: an event has one name everywhere: the one by which the ledger stores it.
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::table::visible;
 use super::when::{self, Zone};
-use crate::ledger::{Admin, AdminEvent, Recorded};
+use crate::ledger::{Admin, AdminEvent, Drift, Recorded};
 
 /// The name by which the ledger stores an event.
 pub(super) fn name(event: &AdminEvent) -> &'static str {
@@ -32,10 +32,20 @@ pub(super) fn name(event: &AdminEvent) -> &'static str {
 pub(super) const REPORTS_LOST: &str = "reports_lost";
 pub(super) const OUTCOMES_MISSING: &str = "outcomes_missing";
 pub(super) const SPIKE: &str = "spike";
+/// Those that are kinds of entries themselves. What was judged happened to nobody, and is only looked up.
+pub(super) const DRIFT: &str = "drift";
+pub(super) const JUDGED: &str = "judged";
 
 /// One of them, with its place in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event(pub(super) Recorded<Admin>);
+pub struct Event(pub(super) Recorded<Happened>);
+
+/// The entry of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Happened {
+    Admin(Admin),
+    Drift(Box<Drift>),
+}
 
 impl Event {
     pub fn position(&self) -> u64 {
@@ -43,25 +53,48 @@ impl Event {
     }
 
     pub fn name(&self) -> &'static str {
-        name(&self.0.entry.event)
+        match &self.0.entry {
+            Happened::Admin(admin) => name(&admin.event),
+            Happened::Drift(_) => DRIFT,
+        }
     }
 
-    pub fn entry(&self) -> &Admin {
-        &self.0.entry
+    pub(super) fn admin(&self) -> Option<&Admin> {
+        match &self.0.entry {
+            Happened::Admin(admin) => Some(admin),
+            Happened::Drift(_) => None,
+        }
+    }
+
+    fn at_ms(&self) -> u64 {
+        match &self.0.entry {
+            Happened::Admin(admin) => admin.at_ms,
+            Happened::Drift(drift) => drift.last_at_ms,
+        }
+    }
+
+    fn detail(&self) -> String {
+        match &self.0.entry {
+            Happened::Admin(admin) => admin.detail.clone(),
+            Happened::Drift(drift) => drift_in_words(drift),
+        }
     }
 
     /// The event as one JSON object; what it says of itself stands under its name.
     pub fn object(&self) -> Value {
-        let Admin { at_ms, event, detail } = &self.0.entry;
         let mut object = json!({
-            "at": when::utc(*at_ms),
-            "at_ms": at_ms,
+            "at": when::utc(self.at_ms()),
+            "at_ms": self.at_ms(),
             "position": self.0.index,
             "event": self.name(),
-            "detail": detail,
+            "detail": self.detail(),
         });
+        let said = match &self.0.entry {
+            Happened::Admin(admin) => serde_json::to_value(&admin.event),
+            Happened::Drift(drift) => serde_json::to_value(drift).map(|drift| json!({ DRIFT: drift })),
+        };
         // An event without anything to say is stored as its name alone.
-        if let (Value::Object(object), Ok(Value::Object(said))) = (&mut object, serde_json::to_value(event)) {
+        if let (Value::Object(object), Ok(Value::Object(said))) = (&mut object, said) {
             object.extend::<Map<String, Value>>(said);
         }
         object
@@ -74,17 +107,17 @@ impl Event {
 
     /// The event as a line for people. Something to look into stands out where there are colours.
     pub fn write(&self, zone: &Zone, is_coloured: bool, out: &mut dyn Write) -> io::Result<()> {
-        let Admin { at_ms, detail, .. } = &self.0.entry;
         let (begin, end) = match is_coloured && self.is_trouble() {
             true => ("\x1b[33m", "\x1b[0m"),
             false => ("", ""),
         };
         let name = format!("{:<19}", self.name());
-        writeln!(out, "{}  {begin}{name}{end}  {}", zone.show(*at_ms), visible(detail))
+        writeln!(out, "{}  {begin}{name}{end}  {}", zone.show(self.at_ms()), visible(&self.detail()))
     }
 
     fn is_trouble(&self) -> bool {
-        match &self.0.entry.event {
+        let Some(admin) = self.admin() else { return true };
+        match &admin.event {
             AdminEvent::Start
             | AdminEvent::Stop
             | AdminEvent::BundleLoaded
@@ -100,6 +133,20 @@ impl Event {
             | AdminEvent::Spike(_) => true,
         }
     }
+}
+
+/// Which rule was broken where, how often and by whom.
+fn drift_in_words(drift: &Drift) -> String {
+    let Drift { side, reason, place, service, operation, status, peer, count, call_id, .. } = drift;
+    let operation = match operation.is_empty() {
+        true => "several operations".to_owned(),
+        false => format!("{service}.{operation}"),
+    };
+    let status = status.map(|status| format!(" {status}")).unwrap_or_default();
+    let place = if place.is_empty() { String::new() } else { format!(" at {place}") };
+    let times = if *count == 1 { "once".to_owned() } else { format!("{count} times") };
+    let who = peer.as_deref().map(|peer| format!(" by {peer}")).unwrap_or_default();
+    format!("{}{status} of {operation}: {reason}{place}, {times}{who}, as in {call_id}", side.name())
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub struct Filter {
     pub operation: Option<Pattern>,
     pub decision: Option<Verdict>,
     pub reason: Option<Pattern>,
+    /// The beginning of the place of a refusal.
+    pub place: Option<String>,
     pub policy: Option<Pattern>,
     /// The shadow policies would have decided otherwise.
     pub shadow: bool,
@@ -36,6 +38,7 @@ impl Filter {
         let outcome = call.outcome().map(|outcome| &outcome.entry);
         self.matches_shape(&call.shape())
             && self.matches_time(call.at_ms())
+            && self.place.as_ref().is_none_or(|place| call.place().is_some_and(|at| at.starts_with(place)))
             && self.slow_us.is_none_or(|slow_us| outcome.is_some_and(|ended| ended.duration_us >= slow_us))
             && self.status.is_none_or(|status| status.matches(outcome.map(|ended| ended.status)))
             && self.id.as_ref().is_none_or(|id| call.id().is_some_and(|text| id.matches(text)))

@@ -9,6 +9,7 @@
 
 mod background;
 mod call;
+mod drift;
 mod event;
 mod filter;
 mod follow;
@@ -27,6 +28,7 @@ mod when;
 
 pub use background::Indexer;
 pub use call::{Call, Verdict};
+pub use drift::{Asked as DriftAsked, Drifts};
 pub use event::Event;
 pub use filter::{Filter, IdPart, Status};
 pub use follow::Follow;

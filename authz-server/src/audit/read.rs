@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::call::Call;
-use super::event::Event;
+use super::event::{Event, Happened};
 use super::index::{Hit, Index, IndexError};
 use super::source::Source;
 use crate::ledger::{Entry, Outcome, Recorded};
@@ -27,11 +27,16 @@ pub(super) fn at(index: &Index, ledger: &Path, positions: &[u64]) -> Result<Vec<
 
 /// Reads what happened to the server, by the positions of events.
 pub(super) fn events(index: &Index, ledger: &Path, positions: &[u64]) -> Result<Vec<Event>, IndexError> {
-    let event = |recorded: Recorded| match recorded {
-        Recorded { index, offset, leaf_hash, entry: Entry::Admin(entry) } => {
-            Ok(Event(Recorded { index, offset, leaf_hash, entry }))
-        }
-        Recorded { index, .. } => Err(misplaced(index)),
+    let event = |recorded: Recorded| {
+        let Recorded { index, offset, leaf_hash, entry } = recorded;
+        let entry = match entry {
+            Entry::Admin(admin) => Happened::Admin(admin),
+            Entry::Drift(drift) => Happened::Drift(Box::new(drift)),
+            Entry::Decision(_) | Entry::Refusal(_) | Entry::Outcome(_) | Entry::Judged(_) => {
+                return Err(misplaced(index));
+            }
+        };
+        Ok(Event(Recorded { index, offset, leaf_hash, entry }))
     };
     at(index, ledger, positions)?.into_iter().map(event).collect()
 }
@@ -77,7 +82,7 @@ fn assemble(hit: &Hit, entries: &BTreeMap<u64, Recorded>) -> Result<Call, IndexE
             let outcome = outcome.filter(|outcome| outcome.index == hit.call).ok_or_else(misplaced)?;
             return Ok(Call::Undecided { outcome });
         }
-        Entry::Admin(_) => return Err(misplaced()),
+        Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => return Err(misplaced()),
     };
     let is_joined = call.outcome().is_none_or(|outcome| outcome.entry.call_id.as_deref() == call.id());
     if is_joined { Ok(call) } else { Err(misplaced()) }

@@ -105,7 +105,7 @@ impl Table {
             Column::Who => shape.who,
             Column::Operation if shape.operation.is_empty() => format!("{method} {host}{path}"),
             Column::Operation => shape.operation_in_full(),
-            Column::Why => because(shape),
+            Column::Why => because(shape, call.place()),
             Column::Status => outcome.map_or_else(String::new, |outcome| outcome.status.to_string()),
             Column::Took => outcome.map_or_else(String::new, |outcome| when::duration(outcome.duration_us)),
             Column::Id => call.id().unwrap_or_default().to_owned(),
@@ -137,7 +137,7 @@ impl Table {
 }
 
 /// Of a permission the policies say all, and of a refusal the reason comes first.
-fn because(shape: Shape) -> String {
+fn because(shape: Shape, place: Option<&str>) -> String {
     let Shape { verdict, reason, policies, shadow, .. } = shape;
     let mut because = match verdict {
         Verdict::Allow if !policies.is_empty() => policies,
@@ -145,6 +145,7 @@ fn because(shape: Shape) -> String {
             [&[reason], policies.as_slice()].concat()
         }
     };
+    because.extend(place.map(|place| format!("at {place}")));
     because.extend(shadow.map(|shadow| format!("(shadow: {})", shadow.name())));
     because.join(" ")
 }

@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::call::{Call, Shape};
-use super::event::Event;
+use super::event::{DRIFT, Event, JUDGED};
 use super::filter::{Filter, IdPart};
 use super::index::{Asked, By, Hit, Index, IndexError, Order};
 use super::pattern::Pattern;
 use super::when::Zone;
 use super::{INDEX_DIRECTORY, read, suggest};
-use crate::ledger::{ReadError, Recorded};
+use crate::ledger::{Entry, ReadError, Recorded};
 use crate::state::LEDGER_DIRECTORY;
 
 /// Entries of one batch: the lock is given back in between.
@@ -132,7 +132,8 @@ pub enum Found {
 #[derive(Debug)]
 pub struct Why {
     pub call: Call,
-    /// Outcomes behind the first one, reports that were repeated, or one on a call that was decided.
+    /// Outcomes behind the first one, reports that were repeated, or one on a call that was decided, and then drift that
+    /// the call is an example of.
     pub further: Vec<Recorded>,
 }
 
@@ -338,8 +339,8 @@ impl Trail {
     ) -> Result<Vec<Event>, AuditError> {
         let mut events = self.ask(note, |index, ledger| {
             let mut positions = Vec::new();
-            for name in index.event_kinds()?.iter().filter(|name| kind.is_none_or(|kind| kind.matches(name)))
-            {
+            let asked = |name: &&String| *name != JUDGED && kind.is_none_or(|kind| kind.matches(name));
+            for name in index.event_kinds()?.iter().filter(asked) {
                 positions.extend(index.events(name, at_ms.clone(), limit.unwrap_or(u64::MAX))?);
             }
             positions.sort_unstable_by_key(|position| std::cmp::Reverse(*position));
@@ -352,7 +353,29 @@ impl Trail {
 
     /// The kinds of events that there were.
     pub fn event_kinds(&self) -> Result<Vec<String>, AuditError> {
-        self.index.event_kinds().map_err(fail)
+        let mut kinds = self.index.event_kinds().map_err(fail)?;
+        kinds.retain(|kind| kind != JUDGED);
+        Ok(kinds)
+    }
+
+    /// Shows what drifted and what was judged in a time, in the order of the ledger.
+    pub fn drift(
+        &mut self,
+        at_ms: Range<u64>,
+        note: &mut dyn FnMut(Note),
+        show: &mut dyn FnMut(&Entry),
+    ) -> Result<(), AuditError> {
+        let positions = self.ask(note, |index, _| {
+            let mut positions = index.events(DRIFT, at_ms.clone(), u64::MAX)?;
+            positions.extend(index.events(JUDGED, at_ms.clone(), u64::MAX)?);
+            positions.sort_unstable();
+            Ok(positions)
+        })?;
+        for positions in positions.chunks(CALLS_AT_ONCE as usize) {
+            let entries = self.ask(note, |index, ledger| read::at(index, ledger, positions))?;
+            entries.iter().for_each(|recorded| show(&recorded.entry));
+        }
+        Ok(())
     }
 
     /// Looks for a call by its id, or by the beginning of it.
@@ -365,7 +388,9 @@ impl Trail {
                 return Ok(Found::Many(calls));
             }
             let Some(call) = calls.pop() else { return Ok(Found::Nothing) };
-            let further = read::at(index, ledger, &index.further(call.position())?)?;
+            let mut further = index.further(call.position())?;
+            further.extend(call.id().map(|id| index.examples(id)).transpose()?.into_iter().flatten());
+            let further = read::at(index, ledger, &further)?;
             Ok(Found::One(Box::new(Why { call, further })))
         })
     }

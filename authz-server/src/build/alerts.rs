@@ -55,7 +55,7 @@ impl Alert {
     }
 }
 
-fn alerts() -> [Alert; 8] {
+fn alerts() -> [Alert; 9] {
     let spike = |name, kind: &str, severity, summary| Alert {
         name,
         expression: format!("increase(palisade_spikes_total{{kind=\"{kind}\"}}[10m]) > 0"),
@@ -106,6 +106,14 @@ fn alerts() -> [Alert; 8] {
             severity: "warning",
             summary: "{{ $labels.instance }}: the filter refused calls of which its reports are lost",
             runbook: "palisade audit --events=reports_lost --since 1h",
+        },
+        Alert {
+            name: "PalisadeContractDrift",
+            expression: "increase(palisade_drift_reports_total[10m]) > 0".to_owned(),
+            holds: "",
+            severity: "warning",
+            summary: "{{ $labels.instance }}: contract drift: a {{ $labels.side }} broke the contract and was not refused",
+            runbook: "palisade drift --since 1h",
         },
         Alert {
             name: "PalisadeOutcomesMissing",

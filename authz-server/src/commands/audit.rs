@@ -44,6 +44,9 @@ pub struct Args {
     /// Reason codes with this name: `policy_denied`, `json_*`
     #[arg(long, value_name = "CODE")]
     reason: Option<String>,
+    /// Refusals for a rule that was broken in a place that begins so: `body/items`, `query/limit`
+    #[arg(long, value_name = "PLACE")]
+    place: Option<String>,
     /// Calls for which a policy with this name was decisive
     #[arg(long, value_name = "NAME")]
     policy: Option<String>,
@@ -71,9 +74,9 @@ pub struct Args {
     /// Count the calls instead of listing them
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "follow")]
     count_by: Option<CountBy>,
-    /// Show what happened to the server instead of calls: starts, bundles, losses, spikes; `--events=spike` only those
+    /// Show what happened to the server instead of calls: starts, bundles, losses, spikes, drift; `--events=spike` only those
     #[arg(long, value_name = "KIND", num_args = 0..=1, require_equals = true, default_missing_value = "*",
-        conflicts_with_all = ["who", "service", "operation", "decision", "reason", "policy", "shadow", "slow", "status", "id",
+        conflicts_with_all = ["who", "service", "operation", "decision", "reason", "place", "policy", "shadow", "slow", "status", "id",
             "count_by", "follow"])]
     events: Option<String>,
     /// Go on with calls as they are recorded, until Ctrl-C
@@ -284,6 +287,7 @@ fn filter(args: &Args, zone: &Zone) -> Result<Filter, String> {
         operation: whole(&args.operation),
         decision: args.decision,
         reason: whole(&args.reason),
+        place: args.place.clone(),
         policy: whole(&args.policy),
         shadow: args.shadow,
         since_ms: time("since", &args.since)?,

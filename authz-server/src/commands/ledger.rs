@@ -227,6 +227,8 @@ fn show(dir: &Path, from: u64) -> ExitCode {
             Entry::Refusal(refusal) => ("refusal", serde_json::to_value(refusal)),
             Entry::Outcome(outcome) => ("outcome", serde_json::to_value(outcome)),
             Entry::Admin(admin) => ("admin", serde_json::to_value(admin)),
+            Entry::Drift(drift) => ("drift", serde_json::to_value(drift)),
+            Entry::Judged(judged) => ("judged", serde_json::to_value(judged)),
         };
         let value = match value {
             Ok(value) => value,

@@ -6,6 +6,7 @@ pub mod check;
 mod colours;
 pub mod dev;
 pub mod diff;
+pub mod drift;
 pub mod ledger;
 mod replay;
 pub mod schema;
@@ -39,6 +40,8 @@ pub enum Cli {
     Why(why::Args),
     /// Find calls again: who called, what was asked for, what became of it
     Audit(audit::Args),
+    /// Show what broke the contract without being refused: rules in shadow, and responses
+    Drift(drift::Args),
     /// Look into a ledger, or check it
     #[command(subcommand)]
     Ledger(ledger::Command),
@@ -57,6 +60,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Cli::Build(args) => build::run(args),
         Cli::Why(args) => why::run(&args),
         Cli::Audit(args) => audit::run(&args),
+        Cli::Drift(args) => drift::run(&args),
         Cli::Ledger(command) => ledger::run(&command),
         Cli::ExecTied(args) => dev::run_exec_tied(&args),
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::audit::{Notes, state_directory, unusable};
 use crate::audit::{Call, Found, IdPart, KeptBundle, Table, Trail, Why, Zone, json_line, policy_object};
-use crate::ledger::{Entry, Outcome, Recorded, Refusal};
+use crate::ledger::{Drift, Entry, Outcome, Recorded, Refusal};
 
 /// Exit status where no call has the id.
 const NOTHING: u8 = 1;
@@ -122,6 +122,7 @@ fn object(why: &Why, bundle: Option<&Result<KeptBundle, String>>) -> Value {
         "decision": why.call.decision().map(recorded),
         "refusal": why.call.refusal().map(recorded),
         "outcomes": outcomes,
+        "drift": drift(why).map(|(index, entry)| json!({"index": index, "entry": entry})).collect::<Vec<_>>(),
     })
 }
 
@@ -136,7 +137,7 @@ fn outcomes(why: &Why) -> impl Iterator<Item = (u64, &Outcome)> {
     let first = why.call.outcome().map(|outcome| (outcome.index, &outcome.entry));
     first.into_iter().chain(why.further.iter().filter_map(|recorded| match &recorded.entry {
         Entry::Outcome(outcome) => Some((recorded.index, outcome)),
-        Entry::Decision(_) | Entry::Refusal(_) | Entry::Admin(_) => None,
+        Entry::Decision(_) | Entry::Refusal(_) | Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => None,
     }))
 }
 
@@ -144,7 +145,17 @@ fn outcomes(why: &Why) -> impl Iterator<Item = (u64, &Outcome)> {
 fn further_reports(why: &Why) -> impl Iterator<Item = (u64, &Refusal)> {
     why.further.iter().filter_map(|recorded| match &recorded.entry {
         Entry::Refusal(refusal) => Some((recorded.index, refusal)),
-        Entry::Decision(_) | Entry::Outcome(_) | Entry::Admin(_) => None,
+        Entry::Decision(_) | Entry::Outcome(_) | Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => None,
+    })
+}
+
+/// The drift that the call is an example of.
+fn drift(why: &Why) -> impl Iterator<Item = (u64, &Drift)> {
+    why.further.iter().filter_map(|recorded| match &recorded.entry {
+        Entry::Drift(drift) => Some((recorded.index, drift)),
+        Entry::Decision(_) | Entry::Outcome(_) | Entry::Refusal(_) | Entry::Admin(_) | Entry::Judged(_) => {
+            None
+        }
     })
 }
 

@@ -267,7 +267,12 @@ fn decision(ledger: &mut Follow, id: &str) -> Option<Decision> {
         let entries = ledger.poll().ok().filter(|entries| !entries.is_empty())?;
         let found = entries.into_iter().find_map(|recorded| match recorded.entry {
             Entry::Decision(decision) if decision.decision_id == id => Some(decision),
-            Entry::Decision(_) | Entry::Outcome(_) | Entry::Refusal(_) | Entry::Admin(_) => None,
+            Entry::Decision(_)
+            | Entry::Outcome(_)
+            | Entry::Refusal(_)
+            | Entry::Admin(_)
+            | Entry::Drift(_)
+            | Entry::Judged(_) => None,
         });
         if found.is_some() {
             return found;

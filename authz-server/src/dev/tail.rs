@@ -127,7 +127,7 @@ impl Line {
             Entry::Decision(decision) => Some(Line::of_decision(decision)),
             Entry::Refusal(refusal) => Some(Line::of_refusal(refusal)),
             Entry::Outcome(outcome) => Line::of_outcome(outcome),
-            Entry::Admin(_) => None,
+            Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => None,
         }
     }
 
@@ -314,6 +314,7 @@ mod tests {
                 at_ms: 0,
                 verdict,
                 reason: "json_syntax".to_owned(),
+                place: None,
                 service: "orders".to_owned(),
                 operation: "createOrder".to_owned(),
                 method: "POST".to_owned(),

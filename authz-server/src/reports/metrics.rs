@@ -1,5 +1,6 @@
 //! What is counted of reports.
 
+use super::drift::DriftMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -36,6 +37,7 @@ impl Cause {
 
 #[derive(Debug)]
 pub struct ReportMetrics {
+    pub(super) drift: DriftMetrics,
     stored: Counter,
     repeated: Counter,
     lost: Counter,
@@ -45,6 +47,7 @@ pub struct ReportMetrics {
 impl ReportMetrics {
     pub(crate) fn register(registry: &mut Registry) -> ReportMetrics {
         let metrics = ReportMetrics {
+            drift: DriftMetrics::register(registry),
             stored: Counter::default(),
             repeated: Counter::default(),
             lost: Counter::default(),
@@ -53,7 +56,7 @@ impl ReportMetrics {
         registry.register("reports", "Refusals by filters that were stored", metrics.stored.clone());
         registry.register(
             "reports_repeated",
-            "Refusals that were reported again, and not stored again",
+            "Reports that came again, and were not stored again",
             metrics.repeated.clone(),
         );
         registry.register(

@@ -1,10 +1,13 @@
-//! What filters refused by themselves, by their own reports: verified, stored, and only then acknowledged.
+//! What filters refused by themselves, and what broke a rule without being refused, by their own reports: verified, stored,
+//! and only then acknowledged.
 //!
 //! `grpc` is the way in → here a batch is verified, numbered against what is `known` of its VM, and made into entries →
-//! `names` says which operation an index is. `tail` finds out at start what a server before us has stored.
-//! INVARIANT: an acknowledgement says that each number of the batch is durable in this ledger: as a refusal, or as lost.
+//! `names` says which operation an index is, and `drift` what becomes of counts. `tail` finds out at start what a server
+//! before us has stored.
+//! INVARIANT: an acknowledgement says that each number of the batch is durable in this ledger, or told there as lost.
 //! INVARIANT: of one VM one batch is stored at a time, so that no number is stored by two.
 
+mod drift;
 mod grpc;
 mod known;
 mod metrics;
@@ -157,7 +160,7 @@ impl Reports {
                 .iter()
                 .fold((0_u64, 0_u64), |(refused, lost), told| (refused + told.refused, lost + told.lost));
             let repeated = next.map_or(0, |next| next.min(batch.end()).saturating_sub(batch.first));
-            let observe = |refusal: &Refusal| self.service.observe_refusal(refusal);
+            let observe = |entry: &Entry| self.observe(entry);
             store(self.service.ledger(), told, &mut ending.next, observe).await?;
             ending.next = Some(ending.next.unwrap_or(0).max(batch.end()));
             self.service.metrics().reports.taken(count.0, count.1, repeated);
@@ -167,6 +170,16 @@ impl Reports {
             Ok(Ok(stored)) => stored.map_err(NotTaken::NotStored),
             Ok(Err(_panic)) => Err(NotTaken::Failed),
             Err(_late) => Err(NotTaken::TooSlow),
+        }
+    }
+
+    /// What is durable, once.
+    fn observe(&self, entry: &Entry) {
+        match entry {
+            Entry::Refusal(refusal) => self.service.observe_refusal(refusal),
+            Entry::Drift(drift) => self.service.metrics().reports.drift.drifted(drift),
+            Entry::Judged(judged) => self.service.metrics().reports.drift.judged(judged),
+            Entry::Decision(_) | Entry::Outcome(_) | Entry::Admin(_) => {}
         }
     }
 
@@ -234,6 +247,12 @@ fn tell_of(batch: &Batch, next: Option<u64>, server: ServerId, names: Option<&Na
                 refused: 1,
                 lost: 0,
             }),
+            Item::Drifted(drifted) => {
+                told.push(beside(Entry::Drift(drift::drift(batch, drifted, at, names)), end));
+            }
+            Item::Judged(judged) => {
+                told.push(beside(Entry::Judged(drift::judged(batch, judged, at, names)), end));
+            }
             Item::Lost(reasons) => {
                 let reasons: Vec<String> =
                     reasons.iter().map(|(code, count)| format!("{code} {count}")).collect();
@@ -248,6 +267,11 @@ fn tell_of(batch: &Batch, next: Option<u64>, server: ServerId, names: Option<&Na
         at = end;
     }
     told
+}
+
+/// What is told beside refusals, and can neither be refused nor lost.
+fn beside(entry: Entry, end: u64) -> Told {
+    Told { entry, end, refused: 0, lost: 0 }
 }
 
 fn loss(vm: VmId, from: u64, end: u64, detail: String) -> Told {
@@ -269,6 +293,7 @@ fn refusal(batch: &Batch, report: &Report, sequence: u64, names: Option<&Names>)
             report::Verdict::Shed => Verdict::Shed,
         },
         reason: report.reason.clone().into_owned(),
+        place: Some(report.place.clone()).filter(|place| !place.is_empty()),
         service: service.to_owned(),
         operation: operation.to_owned(),
         method: report.subject.method.clone(),
@@ -283,12 +308,12 @@ fn refusal(batch: &Batch, report: &Report, sequence: u64, names: Option<&Names>)
 }
 
 /// Stores entries in their order. `next` follows what is durable, without a hole: after the first that is not, none is
-/// tried, because it will come again with that one. `observe` is given each refusal that is durable, once.
+/// tried, because it will come again with that one. `observe` is given each entry that is durable, once.
 async fn store(
     ledger: &Ledger,
     told: Vec<Told>,
     next: &mut Option<u64>,
-    observe: impl Fn(&Refusal),
+    observe: impl Fn(&Entry),
 ) -> Result<(), AppendError> {
     let mut waiting: Vec<(Stored, Entry, u64)> = Vec::with_capacity(told.len());
     let mut refused = None;
@@ -306,9 +331,7 @@ async fn store(
     for (stored, entry, end) in waiting {
         stored.await?;
         *next = Some(end);
-        if let Entry::Refusal(refusal) = &entry {
-            observe(refusal);
-        }
+        observe(&entry);
     }
     refused.map_or(Ok(()), Err)
 }

@@ -4,7 +4,7 @@
 //! INVARIANT: bounded: what is further back is forgotten, as it is while the server runs.
 
 use super::known::Known;
-use crate::ledger::{AdminEvent, Entries, Entry};
+use crate::ledger::{AdminEvent, Drift, Entries, Entry, Judged, Refusal};
 use palisade_core::report::VmId;
 use std::path::Path;
 
@@ -38,9 +38,11 @@ pub(super) fn read(ledger: &Path, entries: u64) -> Known {
 
 fn note(known: &mut Known, entry: &Entry) {
     match entry {
-        Entry::Refusal(refusal) => {
-            if let Some(vm) = vm_id(&refusal.vm) {
-                known.stored(vm, refusal.sequence.saturating_add(1));
+        Entry::Refusal(Refusal { vm, sequence, .. })
+        | Entry::Drift(Drift { vm, sequence, .. })
+        | Entry::Judged(Judged { vm, sequence, .. }) => {
+            if let Some(vm) = vm_id(vm) {
+                known.stored(vm, sequence.saturating_add(1));
             }
         }
         Entry::Admin(admin) => {

@@ -3,11 +3,13 @@
 use super::known::{Busy, Known, VMS_MAX};
 use super::names::Names;
 use super::{Told, store, tail, tell_of};
+use crate::audit::tests::sample;
 use crate::bundle::Bundle;
-use crate::ledger::{AdminEvent, AppendError, Entries, Entry, Ledger, Refusal, Verdict};
+use crate::ledger::{AdminEvent, AppendError, Entries, Entry, Judged, Ledger, Refusal, Side, Verdict};
+use crate::telemetry::Metrics;
 use palisade_core::call_id::CallIdMint;
 use palisade_core::contract::BundleDigest;
-use palisade_core::report::{self, Batch, Item, Report, ServerId, Subject, VmId};
+use palisade_core::report::{self, Batch, Item, JudgedCount, Report, ServerId, Subject, VmId};
 use palisade_core::routes::OperationIndex;
 use std::path::Path;
 
@@ -24,6 +26,22 @@ fn refused(operation: Option<u32>) -> Item {
         operation: operation.map(OperationIndex),
         subject: Subject::new(b"POST", b"orders", b"/orders?secret", b"2"),
         peer: "spiffe://shop.test/web".to_owned(),
+        place: "body/items/0".to_owned(),
+    })
+}
+
+fn drifted(operation: Option<u32>) -> Item {
+    Item::Drifted(report::Drift {
+        operation: operation.map(OperationIndex),
+        side: report::Side::Response,
+        reason: "json_syntax".into(),
+        place: "response/body/items/*".to_owned(),
+        status: Some(200),
+        peer: String::new(),
+        count: 4,
+        first_at_ms: 1_763_700_000_000,
+        last_at_ms: 1_763_700_000_001,
+        call_id: CallIdMint::new([4; 16]).mint(1_763_700_000_000),
     })
 }
 
@@ -39,6 +57,7 @@ fn batch(first: u64, acknowledged_by: ServerId, items: Vec<Item>) -> Batch {
 fn told(batch: &Batch, next: Option<u64>) -> Vec<(u64, u64)> {
     let number = |told: Told| match told.entry {
         Entry::Refusal(refusal) => (refusal.sequence, 0),
+        Entry::Drift(drift) => (drift.sequence, 0),
         Entry::Admin(admin) => match admin.event {
             AdminEvent::ReportsLost { from, count, vm } if vm == VM.to_string() => (from, count),
             event => panic!("{event:?}"),
@@ -50,7 +69,7 @@ fn told(batch: &Batch, next: Option<u64>) -> Vec<(u64, u64)> {
 
 #[test]
 fn what_was_stored_is_not_stored_again() {
-    let items = || vec![refused(None), lost(5), refused(None), refused(None)];
+    let items = || vec![refused(None), lost(5), drifted(None), refused(None)];
     let batch = batch(10, OURS, items());
     let all = [(10, 0), (11, 5), (16, 0), (17, 0)];
     assert_eq!(told(&batch, None), all, "a VM that nobody knows is believed");
@@ -95,6 +114,7 @@ fn an_entry_has_all_that_was_reported() {
         at_ms: 1_763_700_000_001,
         verdict: Verdict::Reject,
         reason: "json_syntax".to_owned(),
+        place: Some("body/items/0".to_owned()),
         service: first.service.name.to_string(),
         operation: first.operation.name.to_string(),
         method: "POST".to_owned(),
@@ -107,6 +127,23 @@ fn an_entry_has_all_that_was_reported() {
         sequence: 3,
     };
     assert_eq!(refusal, expected);
+    let entries =
+        |items| tell_of(&batch(3, OURS, items), None, OURS, Some(&names)).into_iter().map(|told| told.entry);
+    let judged = |operation| JudgedCount { operation, side: report::Side::Response, count: 9 };
+    let counts = vec![judged(Some(OperationIndex(0))), judged(None)];
+    let items = vec![drifted(Some(0)), drifted(None), Item::Judged(report::Judged { at_ms: 7, counts })];
+    let names_of = |entry| match entry {
+        Entry::Drift(drift) => vec![(drift.service, drift.operation, drift.count, drift.sequence)],
+        Entry::Judged(Judged { counts, sequence, .. }) => {
+            counts.into_iter().map(|count| (count.service, count.operation, count.count, sequence)).collect()
+        }
+        entry => panic!("{entry:?}"),
+    };
+    let (service, operation) = (first.service.name.to_string(), first.operation.name.to_string());
+    let known = |count, sequence| (service.clone(), operation.clone(), count, sequence);
+    let several = |count, sequence| (String::new(), String::new(), count, sequence);
+    let found: Vec<_> = entries(items).flat_map(names_of).collect();
+    assert_eq!(found, [known(4, 3), several(4, 4), known(9, 5), several(9, 5)]);
     for senseless in [None, Some(1_000_000)] {
         let refusal = entry(senseless);
         assert_eq!((refusal.service.as_str(), refusal.operation.as_str()), ("", ""), "{senseless:?}");
@@ -144,7 +181,7 @@ fn those_who_were_silent_for_longest_are_forgotten() {
 }
 
 async fn stored(ledger: &Ledger, batch: &Batch, next: &mut Option<u64>) -> Result<(), AppendError> {
-    store(ledger, tell_of(batch, *next, OURS, None), next, |_refusal| {}).await
+    store(ledger, tell_of(batch, *next, OURS, None), next, |_entry| {}).await
 }
 
 #[tokio::test]
@@ -152,7 +189,8 @@ async fn a_server_after_a_crash_knows_what_was_stored() {
     let directory = tempfile::tempdir().unwrap();
     let (ledger, _) = Ledger::open(directory.path()).unwrap();
     let (mut next, mut none) = (None, None);
-    let items = vec![refused(None), lost(5), refused(None)];
+    let judged = report::Judged { at_ms: 7, counts: Vec::new() };
+    let items = vec![lost(4), refused(None), drifted(None), Item::Judged(judged)];
     stored(&ledger, &batch(0, ServerId::default(), items), &mut next).await.unwrap();
     let tail = Batch { vm: VmId([1; 16]), ..batch(40, OTHERS, vec![lost(9)]) };
     stored(&ledger, &tail, &mut none).await.unwrap();
@@ -160,7 +198,7 @@ async fn a_server_after_a_crash_knows_what_was_stored() {
     let mut known = tail::read(directory.path(), ledger.entries());
     assert_eq!(known.begin(VM), Ok(Some(7)));
     assert_eq!(known.begin(VmId([1; 16])), Ok(Some(49)));
-    let mut known = tail::read(directory.path(), 2);
+    let mut known = tail::read(directory.path(), 3);
     assert_eq!(known.begin(VM), Ok(Some(6)), "only what was there when the server started");
     let mut known = tail::read(&directory.path().join("none"), 2);
     assert_eq!(known.begin(VM), Ok(None));
@@ -192,4 +230,36 @@ async fn what_the_ledger_refuses_comes_again() {
     let (ledger, _) = Ledger::open(directory.path()).unwrap();
     ledger.clone().close().await.unwrap();
     assert!(stored(&ledger, &again, &mut Some(0)).await.is_err(), "a closed ledger stores nothing");
+}
+
+fn metric(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[test]
+fn drift_is_counted_with_labels_that_nobody_can_invent() {
+    let metrics = Metrics::default();
+    let drift = |reason: &str| crate::ledger::Drift { reason: reason.to_owned(), ..sample::drift("id", 0) };
+    for reason in ["json_syntax", "json_syntax", "invented_by_somebody", "other"] {
+        metrics.reports.drift.drifted(&drift(reason));
+    }
+    let counts = vec![crate::ledger::JudgedCount {
+        service: "orders".to_owned(),
+        operation: "listOrders".to_owned(),
+        side: Side::Response,
+        count: 100,
+    }];
+    let (bundle_digest, vm) = Default::default();
+    metrics.reports.drift.judged(&Judged { at_ms: 0, counts, bundle_digest, vm, sequence: 0 });
+    let text = metrics.render().unwrap();
+    let labels = r#"service="orders",operation="listOrders",side="response""#;
+    let drifted =
+        |reason: &str| metric(&text, &format!("palisade_drift_total{{{labels},reason=\"{reason}\"}}"));
+    assert_eq!(
+        (drifted("json_syntax"), drifted("other"), drifted("invented_by_somebody")),
+        (Some(14), Some(14), None)
+    );
+    assert_eq!(metric(&text, &format!("palisade_drift_judged_total{{{labels}}}")), Some(100));
+    let rows = |side: &str| metric(&text, &format!("palisade_drift_reports_total{{side=\"{side}\"}}"));
+    assert_eq!((rows("request"), rows("response")), (Some(0), Some(4)), "both are there from the start");
 }

@@ -4,7 +4,7 @@
 //! makes it unready.
 
 mod listen;
-mod seldom;
+pub(crate) mod seldom;
 pub mod service;
 
 pub use listen::{ListenAddress, Peers, ServerTls};

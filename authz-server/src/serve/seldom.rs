@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The same thing is told again after this time.
+/// The same thing is told again after this time, unless somebody wants another one.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// Things that are told apart. More than this come from somebody who invents them, and share one place.
 const THINGS_MAX: usize = 64;
 
 /// What was told when.
-#[derive(Debug, Default)]
-pub(super) struct Seldom {
+#[derive(Debug)]
+pub(crate) struct Seldom {
+    again_after: Duration,
     told: Mutex<BTreeMap<String, Told>>,
 }
 
@@ -24,13 +25,23 @@ struct Told {
     since: u64,
 }
 
+impl Default for Seldom {
+    fn default() -> Seldom {
+        Seldom::every(AGAIN_AFTER)
+    }
+}
+
 impl Seldom {
+    pub(crate) fn every(again_after: Duration) -> Seldom {
+        Seldom { again_after, told: Mutex::default() }
+    }
+
     /// Whether to tell it now, and of how many like it nothing was said since the last time.
-    pub(super) fn tell(&self, thing: &str, now: Instant) -> Option<u64> {
+    pub(crate) fn tell(&self, thing: &str, now: Instant) -> Option<u64> {
         // What is remembered stays true whatever panicked beside it.
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() >= THINGS_MAX && !told.contains_key(thing) {
-            told.retain(|_, told| now.saturating_duration_since(told.at) < AGAIN_AFTER);
+            told.retain(|_, told| now.saturating_duration_since(told.at) < self.again_after);
         }
         let thing = if told.len() >= THINGS_MAX && !told.contains_key(thing) { "" } else { thing };
         match told.get_mut(thing) {
@@ -38,7 +49,7 @@ impl Seldom {
                 told.insert(thing.to_owned(), Told { at: now, since: 0 });
                 Some(0)
             }
-            Some(told) if now.saturating_duration_since(told.at) >= AGAIN_AFTER => {
+            Some(told) if now.saturating_duration_since(told.at) >= self.again_after => {
                 told.at = now;
                 Some(std::mem::take(&mut told.since))
             }

@@ -8,10 +8,10 @@ use crate::contract::{Contract, Matched, Unmatched};
 use crate::handoff::{Binding, Flags, Handoff, Secret};
 use crate::head::RequestHead;
 use crate::headers::HeaderMap;
-use crate::json;
-use crate::reason::Reason;
+use crate::reason::{GrpcStatus, Reason};
 use crate::routes::OperationIndex;
-use crate::rules::{self, BodyPlan};
+use crate::rules::{self, BodyPlan, Watched};
+use crate::violation::Violation;
 
 /// What all requests of one configuration are judged by.
 #[derive(Debug)]
@@ -21,12 +21,41 @@ pub struct Engine {
 }
 
 /// A conclusion against the request, with all that the reply needs, and the operation for the report on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub reason: Reason,
+    /// Where the rule was broken, such as `body/items/3/price`. For the report; no caller is told.
+    pub place: Box<str>,
+    pub side: Side,
     pub call_id: CallId,
     /// `None` where the request was refused before it had one.
     pub operation: Option<OperationIndex>,
+}
+
+/// Which way that went which broke a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Request,
+    Response,
+}
+
+impl Refusal {
+    /// The status of the reply to an HTTP caller.
+    pub const fn status(&self) -> u16 {
+        match self.side {
+            Side::Request => self.reason.status(),
+            // Whatever rule it was: the service broke it, not the caller.
+            Side::Response => 502,
+        }
+    }
+
+    /// The status of the reply to a gRPC caller.
+    pub const fn grpc_status(&self) -> GrpcStatus {
+        match self.side {
+            Side::Request => self.reason.grpc_status(),
+            Side::Response => GrpcStatus::Internal,
+        }
+    }
 }
 
 /// What the shell does after the request's head.
@@ -41,7 +70,7 @@ pub enum HeadStep {
 }
 
 /// What the shell does with a piece of the request's body or with its trailers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyStep {
     /// Release what is there.
     Pass,
@@ -53,7 +82,7 @@ pub enum BodyStep {
 }
 
 /// What the shell does with the response's head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResponseStep {
     Pass,
     /// No decision of this request came with it: ask the proxy who answered, and give that to `response_source`.
@@ -64,9 +93,10 @@ pub enum ResponseStep {
 }
 
 /// The state of one stream.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Exchange {
     state: State,
+    watched: Vec<Violation>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -87,15 +117,23 @@ struct Call {
     operation: OperationIndex,
 }
 
+/// A head that was judged good.
+struct Judged {
+    step: HeadStep,
+    operation: OperationIndex,
+    body: BodyPlan,
+    watched: Vec<Violation>,
+}
+
 /// A rule that was broken, by a request of this operation if it has one.
 struct Broken {
-    reason: Reason,
+    violation: Violation,
     operation: Option<OperationIndex>,
 }
 
 impl From<Reason> for Broken {
     fn from(reason: Reason) -> Broken {
-        Broken { reason, operation: None }
+        Broken { violation: reason.into(), operation: None }
     }
 }
 
@@ -112,14 +150,15 @@ impl Exchange {
         // A stream has one head. Another one after a refusal, or after a body was judged, would begin it anew.
         let State::NotSeen = self.state else { return HeadStep::Refuse(self.refuse_unseen(mint, now_ms)) };
         let call_id = mint.mint(now_ms);
-        match judge_head(engine, call_id, pairs, ends_here) {
-            Ok((step, operation, body)) => {
+        match judge_head(engine, call_id, pairs, ends_here, now_ms) {
+            Ok(Judged { step, operation, body, watched }) => {
                 self.state = State::Passed { call: Call { id: call_id, operation }, body };
+                self.watched = watched;
                 step
             }
-            Err(Broken { reason, operation }) => {
+            Err(Broken { violation: Violation { reason, place, .. }, operation }) => {
                 self.state = State::Refused;
-                HeadStep::Refuse(Refusal { reason, call_id, operation })
+                HeadStep::Refuse(Refusal { reason, place, side: Side::Request, call_id, operation })
             }
         }
     }
@@ -163,6 +202,7 @@ impl Exchange {
     /// Judges a whole body. `None`: the host did not hand it over.
     pub fn judge(
         &mut self,
+        engine: Option<&Engine>,
         body: Option<&[u8]>,
         held: Option<usize>,
         mint: &mut CallIdMint,
@@ -171,13 +211,36 @@ impl Exchange {
         let State::Passed { body: plan @ BodyPlan::Judge { .. }, call } = self.state else {
             return BodyStep::Refuse(self.refuse_unseen(mint, now_ms));
         };
-        match judge_body(body, held, plan) {
+        let judged =
+            match engine.and_then(|engine| Some((engine, engine.contract.operation(call.operation)?))) {
+                Some((engine, matched)) => {
+                    let mut watched = Watched::new(matched.operation, now_ms);
+                    let judged = judge_body(&engine.contract, matched, body, held, plan, &mut watched);
+                    self.watched.append(&mut watched.found);
+                    judged
+                }
+                None => Err(Reason::Internal.into()),
+            };
+        match judged {
             Ok(()) => {
                 // Judged and released: what comes now was never part of it.
                 self.state = State::Passed { call, body: BodyPlan::Absent };
                 BodyStep::Pass
             }
-            Err(reason) => BodyStep::Refuse(self.refuse(reason, call)),
+            Err(violation) => BodyStep::Refuse(self.refuse_at(violation, call)),
+        }
+    }
+
+    /// What was broken and is in shadow, since this was asked before.
+    pub fn take_watched(&mut self) -> Vec<Violation> {
+        core::mem::take(&mut self.watched)
+    }
+
+    /// The call of a request that went on.
+    pub const fn call(&self) -> Option<(CallId, OperationIndex)> {
+        match self.state {
+            State::Passed { call, .. } => Some((call.id, call.operation)),
+            State::NotSeen | State::Refused => None,
         }
     }
 
@@ -218,14 +281,25 @@ impl Exchange {
     }
 
     fn refuse(&mut self, reason: Reason, call: Call) -> Refusal {
+        self.refuse_at(reason.into(), call)
+    }
+
+    fn refuse_at(&mut self, violation: Violation, call: Call) -> Refusal {
         self.state = State::Refused;
-        Refusal { reason, call_id: call.id, operation: Some(call.operation) }
+        let Violation { reason, place, .. } = violation;
+        Refusal { reason, place, side: Side::Request, call_id: call.id, operation: Some(call.operation) }
     }
 
     /// For a callback that has nothing that it could rest on.
     fn refuse_unseen(&mut self, mint: &mut CallIdMint, now_ms: u64) -> Refusal {
         self.state = State::Refused;
-        Refusal { reason: Reason::Internal, call_id: mint.mint(now_ms), operation: None }
+        Refusal {
+            reason: Reason::Internal,
+            place: Box::default(),
+            side: Side::Request,
+            call_id: mint.mint(now_ms),
+            operation: None,
+        }
     }
 }
 
@@ -234,18 +308,20 @@ fn judge_head(
     call_id: CallId,
     pairs: Option<&[u8]>,
     ends_here: bool,
-) -> Result<(HeadStep, OperationIndex, BodyPlan), Broken> {
+    now_ms: u64,
+) -> Result<Judged, Broken> {
     let Engine { contract, secret } = engine.ok_or(Reason::NotConfigured)?;
     let pairs = HeaderMap::parse(pairs.ok_or(Reason::HeaderMapInvalid)?)?;
     let head = RequestHead::parse(pairs.iter(), contract.identity_headers())?;
     let matched = find_operation(contract, &head)?;
     let operation = matched.index;
-    let body = rules::check_head(matched, &head, ends_here)
-        .map_err(|reason| Broken { reason, operation: Some(operation) })?;
+    let mut watched = Watched::new(matched.operation, now_ms);
+    let body = rules::check_head(matched, &head, pairs.iter(), contract.schemas(), ends_here, &mut watched)
+        .map_err(|violation| Broken { violation, operation: Some(operation) })?;
     let handoff = Handoff { bundle: contract.digest(), operation, flags: flags(&head, body), call_id };
     let handoff = handoff.encode(secret, binding(&head));
     let remove = head.ours.iter().map(|(name, _)| (*name).to_owned()).collect();
-    Ok((HeadStep::Pass { remove, handoff }, operation, body))
+    Ok(Judged { step: HeadStep::Pass { remove, handoff }, operation, body, watched: watched.found })
 }
 
 /// The operation of a request, or the reason why there is none. The server asks the same question.
@@ -258,13 +334,26 @@ pub fn find_operation<'c>(contract: &'c Contract, head: &RequestHead<'_>) -> Res
     })
 }
 
-/// What the filter says to a request that is there as a whole. For tools, which have no stream to judge it in.
-pub fn judge_whole(matched: Matched<'_>, head: &RequestHead<'_>, body: Option<&[u8]>) -> Result<(), Reason> {
-    match (rules::check_head(matched, head, body.is_none())?, body) {
-        (plan @ BodyPlan::Judge { .. }, Some(body)) => judge_body(Some(body), None, plan),
-        (BodyPlan::Absent, Some([_, ..])) => Err(Reason::BodyNotDeclared),
-        (BodyPlan::Absent | BodyPlan::Judge { .. } | BodyPlan::Stream, _) => Ok(()),
+/// What the filter says to a request that is there as a whole, and what it only counts. For tools, which have no stream
+/// to judge it in.
+pub fn judge_whole<'p>(
+    contract: &Contract,
+    matched: Matched<'_>,
+    head: &RequestHead<'_>,
+    pairs: impl Iterator<Item = (&'p [u8], &'p [u8])> + Clone,
+    body: Option<&[u8]>,
+    now_ms: u64,
+) -> Result<Vec<Violation>, Violation> {
+    let mut watched = Watched::new(matched.operation, now_ms);
+    let plan = rules::check_head(matched, head, pairs, contract.schemas(), body.is_none(), &mut watched)?;
+    match (plan, body) {
+        (BodyPlan::Judge { .. }, Some(body)) => {
+            judge_body(contract, matched, Some(body), None, plan, &mut watched)?;
+        }
+        (BodyPlan::Absent, Some([_, ..])) => return Err(Reason::BodyNotDeclared.into()),
+        (BodyPlan::Absent | BodyPlan::Judge { .. } | BodyPlan::Stream, _) => {}
     }
+    Ok(watched.found)
 }
 
 /// What the proof of a handoff is bound to. The server must bind the same parts.
@@ -282,20 +371,27 @@ fn flags(head: &RequestHead<'_>, body: BodyPlan) -> Flags {
     judged.with(grpc).with(upgrade)
 }
 
-fn judge_body(body: Option<&[u8]>, held: Option<usize>, plan: BodyPlan) -> Result<(), Reason> {
-    let BodyPlan::Judge { bytes_max, json, required } = plan else { return Err(Reason::Internal) };
+fn judge_body(
+    contract: &Contract,
+    matched: Matched<'_>,
+    body: Option<&[u8]>,
+    held: Option<usize>,
+    plan: BodyPlan,
+    watched: &mut Watched<'_>,
+) -> Result<(), Violation> {
+    let BodyPlan::Judge { bytes_max, media, required } = plan else { return Err(Reason::Internal.into()) };
     let body = body.ok_or(Reason::BodyIncomplete)?;
     if held.is_some_and(|held| held != body.len()) {
-        return Err(Reason::BodyIncomplete);
+        return Err(Reason::BodyIncomplete.into());
     }
     if body.len() as u64 > u64::from(bytes_max) {
-        return Err(Reason::BodyTooLarge);
+        return Err(Reason::BodyTooLarge.into());
     }
-    match body {
-        [] if required => Err(Reason::BodyMissing),
-        [] => Ok(()),
-        body if json => json::check(body),
-        _ => Ok(()),
+    match (body, &matched.operation.body) {
+        (_, None) => Err(Reason::Internal.into()),
+        ([], Some(_)) if required => Err(Reason::BodyMissing.into()),
+        ([], Some(_)) => Ok(()),
+        (body, Some(rule)) => rules::check_body(rule, media, contract.schemas(), body, watched),
     }
 }
 

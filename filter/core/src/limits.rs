@@ -47,6 +47,25 @@ pub const MEDIA_TYPES_MAX: usize = 32;
 /// Headers that carry an identity and so may come only once.
 pub const IDENTITY_HEADERS_MAX: usize = 8;
 
+/// Parameters of one operation: several times what public contracts have.
+pub const PARAMETERS_MAX: usize = 256;
+
+/// Fields of one form, and properties of an object that is written as text.
+pub const FIELDS_MAX: usize = 1024;
+
+/// Parameters of one query, and cookies of one request: each is looked up among all that are declared. A list of a
+/// hundred items under one name is long; Python's own limit is near.
+pub const QUERY_PAIRS_MAX: usize = 512;
+
+/// Fields of one form, the items of its lists among them: where PHP's and Node's readers stop reading without a word.
+pub const FORM_PAIRS_MAX: usize = 1000;
+
+/// Statuses that one operation declares, and headers or media types of one response.
+pub const RESPONSES_MAX: usize = 128;
+
+/// Headers and properties that no response of an operation may carry.
+pub const NEVER_MAX: usize = 256;
+
 /// Names in a contract: services, operations, hosts, path segments, media types.
 pub const NAME_BYTES_MAX: usize = 512;
 
@@ -61,6 +80,9 @@ pub const CLIENT_COPIES_MAX: usize = 8;
 
 /// A host, path or identity in a report: as much as the server keeps of what callers write.
 pub const REPORT_TEXT_BYTES_MAX: usize = 512;
+
+/// Where in a request or response a rule was broken: a pointer, and before it what it points into.
+pub const PLACE_BYTES_MAX: usize = 600;
 
 /// A method in a report. No registered one is half as long.
 pub const REPORT_METHOD_BYTES_MAX: usize = 32;
@@ -84,6 +106,25 @@ pub const QUEUE_ITEMS_MAX: usize = 4096;
 
 /// The memory of the reports that wait in one VM. Ordinary ones meet the number first; long paths meet this.
 pub const QUEUE_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Kinds of drift that one VM tells apart: hundreds of fields that drift at once are a rollout gone wrong, and more come from
+/// callers who invent them. Each takes some hundred bytes, and a kilobyte at worst.
+pub const DRIFT_ROWS_MAX: usize = 512;
+
+/// What is told apart beyond that by operation, side and reason alone: no contract drifts everywhere at once.
+pub const DRIFT_FOLDED_ROWS_MAX: usize = 256;
+
+/// Operations and sides of which one VM counts how many were judged: those of several large contracts that are in use.
+pub const JUDGED_ROWS_MAX: usize = 4096;
+
+/// Counts in one report on how many were judged. The server makes one entry of it, of some kilobytes.
+pub const JUDGED_COUNTS_MAX: usize = 256;
+
+/// How often drift is told: a field that drifts in each call is six entries of the ledger in a minute and VM.
+pub const DRIFT_PERIOD_MS: u64 = 10_000;
+
+/// How often it is told how many were judged where nothing drifts: it is news to nobody then.
+pub const JUDGED_PERIOD_MS: u64 = 60_000;
 
 /// How often a VM looks whether there is something to report: soon enough for whoever watches, and nearly free.
 pub const REPORT_PERIOD_MS: u32 = 1_000;
@@ -159,9 +200,13 @@ const _: () = assert!(BODY_BYTES_MAX_DEFAULT <= BODY_BYTES_MAX, "a default above
 const _: () =
     assert!(PATH_SEGMENTS_MAX <= ROUTE_STEPS_MAX, "a route without branches must always be reachable");
 const _: () = assert!(
-    BATCH_BYTES_MAX > 4 * (3 * REPORT_TEXT_BYTES_MAX + REASON_BYTES_MAX + REPORT_METHOD_BYTES_MAX),
+    BATCH_BYTES_MAX
+        > 4 * (3 * REPORT_TEXT_BYTES_MAX + PLACE_BYTES_MAX + REASON_BYTES_MAX + REPORT_METHOD_BYTES_MAX),
     "any report fits a batch"
 );
+const _: () =
+    assert!(BATCH_BYTES_MAX > 1024 + JUDGED_COUNTS_MAX * 13, "any count of what was judged fits a batch");
+const _: () = assert!(PLACE_BYTES_MAX > POINTER_BYTES_MAX + 64, "a pointer fits behind what it points into");
 const _: () =
     assert!(BATCH_BYTES_MAX > 1024 + LOSS_REASONS_MAX * (REASON_BYTES_MAX + 16), "any loss fits a batch");
 const _: () = assert!(BATCH_ITEMS_MAX * 4 <= QUEUE_ITEMS_MAX, "a full queue is never one batch");

@@ -1,17 +1,21 @@
-//! Reports: what the filter itself refused, in batches that the server acknowledges. A table of contents, and the words.
+//! Reports: what the filter itself refused, and what broke a rule without being refused, in batches that the server
+//! acknowledges. A table of contents, and the words.
 //!
-//! `subject` reads what a refused request was, `outbox` keeps reports until they are acknowledged, `batch` is what
-//! travels.
-//! INVARIANT: each refusal of a VM has the next number of that VM. What is told of a run of numbers is either each
-//! refusal or that they were lost, so that stored and lost together are what was refused.
+//! `subject` reads what a refused request was, `drift` counts what is not told call by call, `outbox` keeps reports until
+//! they are acknowledged, `batch` is what travels.
+//! INVARIANT: each item of a VM has the next number of that VM. What is told of a run of numbers is either each refusal or
+//! that they were lost, so that stored and lost together are what was refused; drift is never lost, because it is only
+//! given a number where there is room.
 
 mod batch;
+mod drift;
 mod outbox;
 mod subject;
 #[cfg(test)]
 mod tests;
 
 pub use batch::{Batch, BatchError, read_message, read_reply, write_message, write_reply};
+pub use drift::{DriftKey, DriftTable, OTHER, SEVERAL, general_place};
 pub use outbox::Outbox;
 pub use subject::{ATTEMPT_HEADER, Kept, Subject, shown};
 
@@ -63,6 +67,66 @@ pub struct Report {
     pub subject: Subject,
     /// The peer's identity as the proxy verified it; empty without.
     pub peer: String,
+    /// Where the rule was broken, as in `body/items/3/price` or `query/limit`; empty where the reason says all. Never a
+    /// value.
+    pub place: String,
+}
+
+/// Which way the thing went that broke a rule without being refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Side {
+    Request = 1,
+    Response = 2,
+}
+
+impl Side {
+    pub const ALL: [Side; 2] = [Side::Request, Side::Response];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Side::Request => "request",
+            Side::Response => "response",
+        }
+    }
+}
+
+/// A rule that was broken without a refusal, and how often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drift {
+    /// `None`: of several operations, because there was no room to tell them apart.
+    pub operation: Option<OperationIndex>,
+    pub side: Side,
+    /// A reason's code, or `OTHER`. The server may be older than the filter and not know it.
+    pub reason: Cow<'static, str>,
+    /// As in a report, with `*` for each number, or `SEVERAL`.
+    pub place: String,
+    /// Of a response.
+    pub status: Option<u16>,
+    /// The peer's identity as the proxy verified it; empty without, and where there was no room.
+    pub peer: String,
+    pub count: u64,
+    /// Since 1970, by the clock of the filter.
+    pub first_at_ms: u64,
+    pub last_at_ms: u64,
+    /// Of the first one: an example to look at.
+    pub call_id: CallId,
+}
+
+/// How many were judged since the last time, so that it can be told of how many drift is a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// When it was told: since 1970, by the clock of the filter.
+    pub at_ms: u64,
+    pub counts: Vec<JudgedCount>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JudgedCount {
+    /// `None`: of several operations.
+    pub operation: Option<OperationIndex>,
+    pub side: Side,
+    pub count: u64,
 }
 
 /// What a number, or a run of numbers, was given to.
@@ -71,13 +135,15 @@ pub enum Item {
     Refused(Report),
     /// Refusals that were not kept, and how many of each reason there were.
     Lost(Vec<(Cow<'static, str>, u64)>),
+    Drifted(Drift),
+    Judged(Judged),
 }
 
 impl Item {
     /// How many numbers it takes.
     pub fn numbers(&self) -> u64 {
         match self {
-            Item::Refused(_) => 1,
+            Item::Refused(_) | Item::Drifted(_) | Item::Judged(_) => 1,
             Item::Lost(reasons) => {
                 reasons.iter().fold(0, |total: u64, (_, count)| total.saturating_add(*count))
             }

@@ -122,7 +122,12 @@ fn order(rig: &Rig) -> Reply {
 fn admin_entries(rig: &Rig, event: AdminEvent) -> Vec<Admin> {
     let wanted = |entry| match entry {
         Entry::Admin(admin) if admin.event == event => Some(admin),
-        Entry::Admin(_) | Entry::Refusal(_) | Entry::Decision(_) | Entry::Outcome(_) => None,
+        Entry::Admin(_)
+        | Entry::Refusal(_)
+        | Entry::Decision(_)
+        | Entry::Outcome(_)
+        | Entry::Drift(_)
+        | Entry::Judged(_) => None,
     };
     rig.ledger_entries().into_iter().filter_map(wanted).collect()
 }

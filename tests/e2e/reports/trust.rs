@@ -30,6 +30,7 @@ fn batch(first: u64, count: u64, acknowledged_by: ServerId) -> Batch {
             operation: None,
             subject: Subject::new(b"GET", b"nobody", b"/", b""),
             peer: String::new(),
+            place: String::new(),
         })
     };
     Batch {

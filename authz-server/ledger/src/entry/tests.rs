@@ -130,10 +130,109 @@ fn the_stored_form_of_what_was_asked_is_fixed() {
     assert!(text.ends_with(expected), "{text}");
 }
 
+fn refusal(place: Option<&str>) -> Entry {
+    Entry::Refusal(Refusal {
+        call_id: "018f0000-0000-7000-8000-000000000001".to_owned(),
+        at_ms: 1_760_000_000_123,
+        verdict: Verdict::Reject,
+        reason: "json_syntax".to_owned(),
+        place: place.map(str::to_owned),
+        service: "orders".to_owned(),
+        operation: "createOrder".to_owned(),
+        method: "POST".to_owned(),
+        host: "orders".to_owned(),
+        path: "/orders".to_owned(),
+        peer: None,
+        attempt: None,
+        bundle_digest: "ab".repeat(32),
+        vm: "cd".repeat(16),
+        sequence: 3,
+    })
+}
+
+/// As servers wrote it before refusals had a place.
+const REFUSAL: &str = concat!(
+    r#"{"call_id":"018f0000-0000-7000-8000-000000000001","at_ms":1760000000123,"verdict":"reject","#,
+    r#""reason":"json_syntax","service":"orders","operation":"createOrder","method":"POST","host":"orders","#,
+    r#""path":"/orders","bundle_digest":"abababababababababababababababababababababababababababababababab","#,
+    r#""vm":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","sequence":3}"#,
+);
+
+#[test]
+fn a_refusal_without_a_place_is_stored_as_it_always_was() {
+    assert_eq!(stored_text(&refusal(None)), REFUSAL);
+    assert_eq!(Entry::decode(Kind::Refusal, 1, REFUSAL.as_bytes()), Ok(refusal(None)));
+    let placed = r#""reason":"json_syntax","place":"body/items/3/price","#;
+    assert_eq!(
+        stored_text(&refusal(Some("body/items/3/price"))),
+        REFUSAL.replace(r#""reason":"json_syntax","#, placed)
+    );
+}
+
+fn drift() -> Entry {
+    Entry::Drift(Drift {
+        side: Side::Response,
+        reason: "json_syntax".to_owned(),
+        place: "response/body/items/*/price".to_owned(),
+        service: "orders".to_owned(),
+        operation: "listOrders".to_owned(),
+        status: Some(200),
+        peer: Some("spiffe://shop.example/ns/shop/sa/web".to_owned()),
+        count: 7,
+        first_at_ms: 1_760_000_000_123,
+        last_at_ms: 1_760_000_009_456,
+        call_id: "018f0000-0000-7000-8000-000000000001".to_owned(),
+        bundle_digest: "ab".repeat(32),
+        vm: "cd".repeat(16),
+        sequence: 4,
+    })
+}
+
+fn judged() -> Entry {
+    let count = |operation: &str, side| JudgedCount {
+        service: "orders".to_owned(),
+        operation: operation.to_owned(),
+        side,
+        count: 100,
+    };
+    Entry::Judged(Judged {
+        at_ms: 1_760_000_009_500,
+        counts: vec![count("listOrders", Side::Response), count("createOrder", Side::Request)],
+        bundle_digest: "ab".repeat(32),
+        vm: "cd".repeat(16),
+        sequence: 5,
+    })
+}
+
+#[test]
+fn the_stored_form_of_drift_and_of_what_was_judged_is_fixed() {
+    assert_eq!(
+        stored_text(&drift()),
+        concat!(
+            r#"{"side":"response","reason":"json_syntax","place":"response/body/items/*/price","service":"orders","#,
+            r#""operation":"listOrders","status":200,"peer":"spiffe://shop.example/ns/shop/sa/web","count":7,"#,
+            r#""first_at_ms":1760000000123,"last_at_ms":1760000009456,"#,
+            r#""call_id":"018f0000-0000-7000-8000-000000000001","#,
+            r#""bundle_digest":"abababababababababababababababababababababababababababababababab","#,
+            r#""vm":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","sequence":4}"#,
+        )
+    );
+    assert_eq!(
+        stored_text(&judged()),
+        concat!(
+            r#"{"at_ms":1760000009500,"counts":["#,
+            r#"{"service":"orders","operation":"listOrders","side":"response","count":100},"#,
+            r#"{"service":"orders","operation":"createOrder","side":"request","count":100}],"#,
+            r#""bundle_digest":"abababababababababababababababababababababababababababababababab","#,
+            r#""vm":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","sequence":5}"#,
+        )
+    );
+}
+
 #[test]
 fn each_kind_reads_back_as_it_was_recorded() {
-    for entry in [decision("id"), asked(), outcome(None), outcome(Some("id")), admin("a \"quoted\" détail\n")]
-    {
+    let plain = [decision("id"), asked(), outcome(None), outcome(Some("id")), admin("a \"quoted\" détail\n")];
+    for entry in plain.into_iter().chain([refusal(None), refusal(Some("query/limit")), drift(), judged()]) {
         assert_eq!(decoded(&entry), entry);
     }
 }

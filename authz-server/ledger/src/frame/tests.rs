@@ -40,7 +40,15 @@ fn the_bytes_of_a_frame_are_fixed() {
 #[test]
 fn the_codes_of_kinds_are_fixed() {
     let codes = Kind::ALL.map(|kind| (kind.code(), kind.name(), kind.version()));
-    assert_eq!(codes, [(1, "decision", 1), (2, "outcome", 1), (3, "admin", 1), (4, "refusal", 1)]);
+    let expected = [
+        (1, "decision", 1),
+        (2, "outcome", 1),
+        (3, "admin", 1),
+        (4, "refusal", 1),
+        (5, "drift", 1),
+        (6, "judged", 1),
+    ];
+    assert_eq!(codes, expected);
 }
 
 #[test]
@@ -60,7 +68,7 @@ fn an_unknown_version_is_refused_with_a_clear_message() {
 
 #[test]
 fn an_unknown_kind_is_refused_with_a_clear_message() {
-    for code in [0, 5, 255] {
+    for code in [0, 7, 255] {
         let Decoded::Corrupt(error) = decode(&forged(2, 0, code, 1, b"{}")) else { panic!("read") };
         assert_eq!(
             error.to_string(),

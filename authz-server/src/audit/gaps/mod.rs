@@ -90,7 +90,7 @@ fn awaited(recorded: &Recorded) -> Option<&str> {
         Entry::Decision(decision) if may_run_on(decision) => None,
         Entry::Decision(decision) => Some(&decision.decision_id),
         Entry::Refusal(refusal) => Some(&refusal.call_id),
-        Entry::Outcome(_) | Entry::Admin(_) => None,
+        Entry::Outcome(_) | Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => None,
     }
 }
 
@@ -114,8 +114,8 @@ fn entered_to(index: &Index, ledger: &Path) -> Result<u64, IndexError> {
         return Ok(0);
     };
     let events = read::events(index, ledger, &[position])?;
-    Ok(events.first().map_or(0, |event| match event.entry().event {
-        AdminEvent::OutcomesMissing { to, .. } => to,
+    Ok(events.first().map_or(0, |event| match event.admin().map(|admin| &admin.event) {
+        Some(AdminEvent::OutcomesMissing { to, .. }) => *to,
         _ => 0,
     }))
 }

@@ -12,7 +12,7 @@ use super::schema::BLOCK;
 use crate::audit::call::{Shape, Verdict};
 use crate::audit::event;
 use crate::audit::source::{Anchor, Leaf, Source};
-use crate::ledger::{Admin, Decision, Entry, Outcome, ReadError, Recorded, Refusal};
+use crate::ledger::{Decision, Entry, Outcome, ReadError, Recorded, Refusal};
 
 /// Shapes that are remembered between entries. Over it the memory begins anew.
 const SHAPES_MAX: usize = 16 * 1024;
@@ -138,7 +138,12 @@ impl Feed {
             Entry::Decision(decision) => self.add_decision(batch, position, decision)?,
             Entry::Outcome(outcome) => self.add_outcome(batch, position, outcome)?,
             Entry::Refusal(refusal) => self.add_refusal(batch, position, refusal)?,
-            Entry::Admin(admin) => batch.add_event(position, admin)?,
+            Entry::Admin(admin) => batch.add_event(position, admin.at_ms, event::name(&admin.event))?,
+            Entry::Drift(drift) => {
+                batch.add_event(position, drift.last_at_ms, event::DRIFT)?;
+                batch.add_example(&id_key(&drift.call_id), position)?;
+            }
+            Entry::Judged(judged) => batch.add_event(position, judged.at_ms, event::JUDGED)?,
         }
         self.done = recorded.index.saturating_add(1);
         self.last_leaf = Some(recorded.leaf_hash);
@@ -180,6 +185,9 @@ impl Feed {
             return batch.add_further(call, position);
         }
         self.add_call(batch, position, refusal.at_ms, Shape::of_refusal(refusal))?;
+        if let Some(place) = &refusal.place {
+            batch.add_place(position, place)?;
+        }
         match known {
             None => batch.name_call(&id, position),
             Some((stand_in, _)) => batch.move_call(&id, stand_in, position),
@@ -320,11 +328,25 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn add_event(&self, position: i64, admin: &Admin) -> Result<(), IndexError> {
+    fn add_event(&self, position: i64, at_ms: u64, kind: &str) -> Result<(), IndexError> {
         let mut insert = self
             .transaction
             .prepare_cached("INSERT INTO event (position, at_ms, kind) VALUES (?1, ?2, ?3)")?;
-        insert.execute(params![position, signed(admin.at_ms), event::name(&admin.event)])?;
+        insert.execute(params![position, signed(at_ms), kind])?;
+        Ok(())
+    }
+
+    fn add_place(&self, call: i64, place: &str) -> Result<(), IndexError> {
+        let mut insert =
+            self.transaction.prepare_cached("INSERT INTO place (call, place) VALUES (?1, ?2)")?;
+        insert.execute(params![call, place])?;
+        Ok(())
+    }
+
+    fn add_example(&self, id: &[u8], position: i64) -> Result<(), IndexError> {
+        let mut insert =
+            self.transaction.prepare_cached("INSERT INTO example (id, position) VALUES (?1, ?2)")?;
+        insert.execute(params![id, position])?;
         Ok(())
     }
 

@@ -110,7 +110,7 @@ impl<'f> Asked<'f> {
     }
 
     pub(super) fn plan_of_count(&self, by: By) -> Plan {
-        let Filter { since_ms, until_ms, slow_us, status, id, .. } = self.filter;
+        let Filter { since_ms, until_ms, slow_us, status, id, place, .. } = self.filter;
         if id.is_some() {
             return Plan::ById;
         }
@@ -119,6 +119,7 @@ impl<'f> Asked<'f> {
             && since_ms.is_none()
             && until_ms.is_none()
             && slow_us.is_none()
+            && place.is_none()
             && status.is_none();
         match self.shapes {
             None if is_covered => Plan::AllShapes,
@@ -145,7 +146,7 @@ impl<'f> Asked<'f> {
             Plan::ById => format!("call_id AS i CROSS JOIN call AS c ON c.position = i.call {joined}"),
         };
         let position = if plan == Plan::ByOutcome { "o.call" } else { "c.position" };
-        let Filter { since_ms, until_ms, slow_us, status, .. } = self.filter;
+        let Filter { since_ms, until_ms, slow_us, status, place, .. } = self.filter;
         let shapes = self.shapes.as_ref().map(|_| match plan {
             Plan::ByShape => "c.shape = chosen.shape",
             Plan::Walk | Plan::ByOutcome | Plan::ById | Plan::AllShapes => {
@@ -158,6 +159,12 @@ impl<'f> Asked<'f> {
             since_ms.map(|_| "c.at_ms >= :since_ms".to_owned()),
             until_ms.map(|_| "c.at_ms < :until_ms".to_owned()),
             slow_us.map(|_| "o.duration_us >= :slow_us".to_owned()),
+            // Few calls have a place.
+            place.as_ref().map(|_| {
+                format!(
+                    "{position} IN (SELECT call FROM place WHERE substr(place, 1, length(:place)) = :place)"
+                )
+            }),
             status.map(|status| match status {
                 Status::Between(..) => "o.status BETWEEN :status AND :status_last".to_owned(),
                 Status::Unknown => "o.call IS NULL".to_owned(),
@@ -186,7 +193,7 @@ impl<'f> Asked<'f> {
 
     /// What the statement of this filter has names for.
     pub(super) fn parameters(&self, range: &Range<u64>, limit: Option<u64>) -> Parameters {
-        let Filter { since_ms, until_ms, slow_us, status, id, .. } = self.filter;
+        let Filter { since_ms, until_ms, slow_us, status, id, place, .. } = self.filter;
         let mut parameters = Parameters(Vec::new());
         parameters.add(":first", signed(range.start));
         parameters.add(":end", signed(range.end));
@@ -198,6 +205,9 @@ impl<'f> Asked<'f> {
         if let Some(Status::Between(first, last)) = status {
             parameters.add(":status", *first);
             parameters.add(":status_last", *last);
+        }
+        if let Some(place) = place {
+            parameters.add(":place", place.clone());
         }
         if let Some(id) = id {
             let (first, last) = id_range(id);

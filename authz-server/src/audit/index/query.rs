@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::feed::{signed, unsigned};
+use super::feed::{id_key, signed, unsigned};
 #[cfg(test)]
 use super::plan::Plan;
 use super::plan::{Asked, By, Order, Wanted, id_range};
@@ -155,6 +155,14 @@ impl Index {
             .connection
             .prepare_cached("SELECT position FROM further WHERE call = ?1 ORDER BY position")?;
         let positions = statement.query_map([signed(call)], |row| row.get::<_, i64>(0))?;
+        positions.map(|position| unsigned(position?)).collect()
+    }
+
+    /// The drift that a call is an example of.
+    pub(in crate::audit) fn examples(&self, id: &str) -> Result<Vec<u64>, IndexError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT position FROM example WHERE id = ?1 ORDER BY position")?;
+        let positions = statement.query_map([id_key(id)], |row| row.get::<_, i64>(0))?;
         positions.map(|position| unsigned(position?)).collect()
     }
 

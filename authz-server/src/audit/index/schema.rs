@@ -8,7 +8,9 @@
 //! | `call_id` | the call that an id names |
 //! | `outcome` | how a call ended: the outcome's position, status and duration, by the call's position |
 //! | `further` | what else there is of a call: outcomes behind the first one, reports that stand for nothing |
-//! | `event` | what happened to the server: time and kind, by the position of the entry |
+//! | `place` | where the rule was broken, by the position of the refusal that says it |
+//! | `event` | what happened to the server, and what was counted: time and kind, by the position of the entry |
+//! | `example` | the drift that a call's id is an example of, by the position of the entry |
 //! | `block` | where each run of `BLOCK` entries begins in the file, and between which times its calls are |
 //!
 //! INVARIANT: whatever is changed here or in the meaning of a column changes `VERSION`; an index of another version is
@@ -20,7 +22,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 const APPLICATION: i32 = 0x5041_4c49;
 
 /// Of this layout and of what it means.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 
 /// How many entries share one anchor. Whoever reads an entry reads half as many others, on average.
 pub(super) const BLOCK: u64 = 128;
@@ -44,6 +46,8 @@ CREATE TABLE outcome (
 CREATE TABLE further (call INTEGER, position INTEGER, PRIMARY KEY (call, position)) STRICT, WITHOUT ROWID;
 CREATE TABLE event (position INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, kind TEXT NOT NULL) STRICT;
 CREATE INDEX event_by_kind ON event (kind);
+CREATE TABLE place (call INTEGER PRIMARY KEY, place TEXT NOT NULL) STRICT;
+CREATE TABLE example (id BLOB, position INTEGER, PRIMARY KEY (id, position)) STRICT, WITHOUT ROWID;
 CREATE TABLE block (
     first INTEGER PRIMARY KEY, byte_offset INTEGER NOT NULL, at_ms_min INTEGER, at_ms_max INTEGER
 ) STRICT;

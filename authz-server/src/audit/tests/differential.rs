@@ -130,7 +130,7 @@ fn walk(entries: &[Entry]) -> Vec<Walked> {
                 }
                 Some((position, outcome.clone()))
             }
-            Entry::Admin(_) => continue,
+            Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => continue,
         };
         calls.push(Walked { position, decision, refusal, outcome, has_its_id });
     }
@@ -145,6 +145,7 @@ struct Question {
     operation: Option<String>,
     decision: Option<Verdict>,
     reason: Option<String>,
+    place: Option<&'static str>,
     policy: Option<String>,
     shadow: bool,
     since_ms: Option<u64>,
@@ -163,6 +164,7 @@ impl Question {
             operation: whole(&self.operation),
             decision: self.decision,
             reason: whole(&self.reason),
+            place: self.place.map(str::to_owned),
             policy: whole(&self.policy),
             shadow: self.shadow,
             since_ms: self.since_ms,
@@ -188,6 +190,12 @@ impl Question {
                 || (!operation.is_empty() && whole(&self.operation, &format!("{service}.{operation}"))))
             && self.decision.is_none_or(|asked| asked == call.verdict())
             && whole(&self.reason, &call.reason())
+            && self.place.is_none_or(|asked| {
+                let refusal = call.refusal.as_ref();
+                refusal
+                    .and_then(|refusal| refusal.place.as_ref())
+                    .is_some_and(|place| place.find(asked) == Some(0))
+            })
             && self.policy.as_ref().is_none_or(|asked| {
                 decision.is_some_and(|decision| decision.policies.iter().any(|policy| names(asked, policy)))
             })
@@ -228,6 +236,8 @@ fn names(asked: &str, text: &str) -> bool {
 const CALLERS: [&str; 5] = ["web", "Webhook", "spiffe://shop.example/web", "billing", "anonymous"];
 const OPERATIONS: [(&str, &str); 4] =
     [("orders", "getOrder"), ("orders", "deleteOrder"), ("payments", "refund"), ("", "")];
+const PLACES: [Option<&str>; 4] =
+    [None, Some("body/items/0/price"), Some("body/näme%_"), Some("query/limit")];
 const POLICIES: [&[&str]; 4] = [&[], &["storefront-reads"], &["orders-are-kept", "no-refunds"], &["a\"b"]];
 
 /// Ids come from a small set, so that reports and outcomes come early, late, twice and never, and ids are used again.
@@ -265,11 +275,13 @@ fn any_entry() -> impl Strategy<Value = Entry> {
                     peer: (kind > 2).then(|| CALLERS[caller].to_owned()),
                     service: OPERATIONS[operation].0.to_owned(),
                     operation: OPERATIONS[operation].1.to_owned(),
+                    place: PLACES[usize::from(kind) % PLACES.len()].map(str::to_owned),
                     ..sample::refusal(&id, at_ms)
                 })
             }
         ),
-        1 => at_ms.prop_map(sample::admin),
+        1 => at_ms.clone().prop_map(sample::admin),
+        1 => (at_ms, id).prop_map(|(at_ms, id)| Entry::Drift(sample::drift(&id, at_ms))),
     ]
 }
 
@@ -285,6 +297,10 @@ fn any_question() -> impl Strategy<Value = Question> {
         text(&["orders", "pay*", "Orders", "none"]),
         text(&["getOrder", "orders.*", "*Order", "orders.getOrder", "*"]),
         text(&["policy_denied", "json_*", "via_upstream", "upstream_reset", "*"]),
+        proptest::option::weighted(
+            0.2,
+            prop::sample::select(&["", "body", "body/items/0", "body/n", "query/limits", "b%"][..]),
+        ),
         text(&["no-refunds", "storefront-*", "a\"b"]),
     );
     let rest = (
@@ -296,7 +312,7 @@ fn any_question() -> impl Strategy<Value = Question> {
         proptest::option::weighted(0.1, (0_u64..60, 8..37_usize)),
     );
     (texts, rest).prop_map(|(texts, rest)| {
-        let (who, service, operation, reason, policy) = texts;
+        let (who, service, operation, reason, place, policy) = texts;
         let ((decision, shadow), since_ms, until_ms, slow_us, status, id) = rest;
         let id = id
             .map(|(number, length)| sample::id(NOON_MS + number / 4, number).chars().take(length).collect());
@@ -306,6 +322,7 @@ fn any_question() -> impl Strategy<Value = Question> {
             operation,
             decision,
             reason,
+            place,
             policy,
             shadow,
             since_ms,

@@ -5,7 +5,8 @@ use std::path::Path;
 use futures_util::future::join_all;
 
 use crate::ledger::{
-    Admin, AdminEvent, Conclusion, Decision, Entry, Epoch, Ledger, Outcome, Proof, Refusal, Verdict,
+    Admin, AdminEvent, Conclusion, Decision, Drift, Entry, Epoch, Ledger, Outcome, Proof, Refusal, Side,
+    Verdict,
 };
 use crate::state::LEDGER_DIRECTORY;
 
@@ -104,6 +105,7 @@ pub(crate) fn refusal(id: &str, at_ms: u64) -> Refusal {
         at_ms,
         verdict: Verdict::Reject,
         reason: "json_syntax".to_owned(),
+        place: None,
         service: "orders".to_owned(),
         operation: "createOrder".to_owned(),
         method: "POST".to_owned(),
@@ -114,6 +116,26 @@ pub(crate) fn refusal(id: &str, at_ms: u64) -> Refusal {
         bundle_digest: "28".repeat(32),
         vm: "6b".repeat(8),
         sequence: 7,
+    }
+}
+
+/// What the filter counted, with the call as the first one.
+pub(crate) fn drift(id: &str, at_ms: u64) -> Drift {
+    Drift {
+        side: Side::Response,
+        reason: "json_syntax".to_owned(),
+        place: "response/body/items/*/price".to_owned(),
+        service: "orders".to_owned(),
+        operation: "listOrders".to_owned(),
+        status: Some(200),
+        peer: Some("spiffe://shop.example/web".to_owned()),
+        count: 7,
+        first_at_ms: at_ms.saturating_sub(9_000),
+        last_at_ms: at_ms,
+        call_id: id.to_owned(),
+        bundle_digest: "28".repeat(32),
+        vm: "6b".repeat(8),
+        sequence: 8,
     }
 }
 

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::sample::{self, NOON_MS};
-use crate::audit::{Call, CountBy, Counts, Event, Filter, Follow, Pattern, Table, Trail, Zone, json_line};
-use crate::ledger::{Admin, AdminEvent, Decision, Entry};
+use crate::audit::{
+    Call, CountBy, Counts, Event, Filter, Follow, Found, Pattern, Table, Trail, Zone, json_line,
+};
+use crate::ledger::{Admin, AdminEvent, Decision, Entry, Judged};
 
 fn calls(entries: &[Entry]) -> Vec<Call> {
     let state = tempfile::tempdir().unwrap();
@@ -239,6 +241,14 @@ fn events_are_listed_by_their_kind_and_time() {
             Entry::Decision(sample::decision(&id, NOON_MS)),
             admin(NOON_MS + 5, lost, "2 reports of a\nVM were lost"),
             admin(NOON_MS + 9, AdminEvent::Stop, "epoch 1"),
+            Entry::Judged(Judged {
+                at_ms: NOON_MS + 9,
+                counts: vec![],
+                bundle_digest: String::new(),
+                vm: String::new(),
+                sequence: 3,
+            }),
+            Entry::Drift(sample::drift(&id, NOON_MS + 9)),
         ],
     );
     for from_ledger in [false, true] {
@@ -248,8 +258,10 @@ fn events_are_listed_by_their_kind_and_time() {
             let events = trail.events(kind.as_ref(), at_ms, limit, &mut |_| {}).unwrap();
             events.iter().map(Event::position).collect::<Vec<_>>()
         };
-        assert_eq!(positions(None, 0..u64::MAX, None), [0, 2, 3]);
-        assert_eq!(positions(None, 0..u64::MAX, Some(2)), [2, 3], "the newest");
+        assert_eq!(positions(None, 0..u64::MAX, None), [0, 2, 3, 5], "what was judged is no event");
+        assert_eq!(positions(None, 0..u64::MAX, Some(3)), [2, 3, 5], "the newest");
+        assert_eq!(positions(Some("drift"), 0..u64::MAX, None), [5]);
+        assert_eq!(positions(Some("judged"), 0..u64::MAX, None), [0; 0]);
         assert_eq!(positions(Some("*lost"), 0..u64::MAX, None), [2]);
         assert_eq!(positions(None, NOON_MS + 1..NOON_MS + 9, None), [2]);
         assert_eq!(positions(Some("spike"), 0..u64::MAX, None), [0; 0]);
@@ -261,8 +273,44 @@ fn events_are_listed_by_their_kind_and_time() {
     let mut out = Vec::new();
     events.iter().for_each(|event| event.write(&Zone::utc(), false, &mut out).unwrap());
     let text = String::from_utf8(out).unwrap();
-    assert_eq!(text.lines().count(), 3, "{text}");
+    assert_eq!(text.lines().count(), 4, "{text}");
     assert!(text.contains("2026-11-21 10:00:00.005  reports_lost         2 reports"), "{text}");
+    let drift = format!(
+        "drift                response 200 of orders.listOrders: json_syntax at response/body/items/*/price, 7 times by \
+         spiffe://shop.example/web, as in {id}"
+    );
+    assert!(text.contains(&drift), "{text}");
+    let object = events[3].object();
+    assert_eq!((&object["event"], &object["drift"]["count"]), (&"drift".into(), &7.into()));
+    assert_eq!(object["at_ms"], NOON_MS + 9);
+}
+
+#[test]
+fn a_call_knows_the_drift_that_it_is_an_example_of_whichever_was_first() {
+    let state = tempfile::tempdir().unwrap();
+    let id = |number: u64| sample::id(NOON_MS, number);
+    let drift = |number| Entry::Drift(sample::drift(&id(number), NOON_MS));
+    let decided = |number| Entry::Decision(sample::decision(&id(number), NOON_MS));
+    sample::record(
+        state.path(),
+        &[drift(1), decided(1), decided(2), drift(2), drift(2), decided(3), drift(4)],
+    );
+    for from_ledger in [false, true] {
+        let mut trail = Trail::open(state.path(), from_ledger, &mut |_| {}).unwrap();
+        let mut further = |number| match trail.find(&id(number).parse().unwrap(), &mut |_| {}).unwrap() {
+            Found::One(why) => Some(why.further.iter().map(|recorded| recorded.index).collect::<Vec<_>>()),
+            Found::Nothing => None,
+            Found::Many(calls) => panic!("{calls:?}"),
+        };
+        assert_eq!(further(1), Some(vec![0]));
+        assert_eq!(further(2), Some(vec![3, 4]));
+        assert_eq!(further(3), Some(vec![]));
+        assert_eq!(further(4), None, "an example alone is no call");
+        let mut found = Vec::new();
+        trail.drift(0..u64::MAX, &mut |_| {}, &mut |entry| found.push(entry.clone())).unwrap();
+        assert_eq!(found, [drift(1), drift(2), drift(2), drift(4)]);
+        trail.drift(NOON_MS + 1..u64::MAX, &mut |_| {}, &mut |entry| panic!("{entry:?}")).unwrap();
+    }
 }
 
 #[test]

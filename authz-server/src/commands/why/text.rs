@@ -4,10 +4,10 @@
 
 use std::fmt::Write as _;
 
-use super::{explained, further_reports, outcomes};
+use super::{drift, explained, further_reports, outcomes};
 use crate::audit::{Call, KeptBundle, Why, Zone, duration, visible};
 use crate::cedar::PolicySummary;
-use crate::ledger::{Asked, Conclusion, Decision, Outcome, Passed, Proof, Refusal, Verdict};
+use crate::ledger::{Asked, Conclusion, Decision, Drift, Outcome, Passed, Proof, Refusal, Verdict};
 
 /// Lines with a name before them.
 #[derive(Default)]
@@ -52,6 +52,7 @@ pub(super) fn text(why: &Why, bundle: Option<&Result<KeptBundle, String>>, zone:
     for (_, report) in further_reports(why).filter(|_| call.decision().is_some()) {
         lines.add("filter", &format!("reported that it refused the call all the same ({})", report.reason));
     }
+    drift(why).for_each(|(_, drift)| add_drift(&mut lines, drift));
     add_times(&mut lines, call);
     lines.add("entries", &entries(why));
     lines.0
@@ -98,13 +99,14 @@ fn attempt(attempt: Option<u32>) -> String {
 }
 
 fn add_refusal(lines: &mut Lines, refusal: &Refusal) {
-    let Refusal { reason, service, operation, method, host, path, bundle_digest, vm, sequence, .. } = refusal;
+    let Refusal { reason, service, operation, method, host, path, .. } = refusal;
     let verdict = match refusal.verdict {
         Verdict::Reject => "REJECTED",
         Verdict::Shed => "SHED",
     };
     lines.add("decision", &format!("{verdict} ({reason})"));
     lines.add("because", explained(reason).unwrap_or_default());
+    lines.add("where", &refusal.place.as_deref().map(place).unwrap_or_default());
     lines.add("by", BY_FILTER);
     let who = match &refusal.peer {
         Some(peer) => format!("{peer} (proven by the certificate of its connection)"),
@@ -117,8 +119,41 @@ fn add_refusal(lines: &mut Lines, refusal: &Refusal) {
     lines.add("request", &format!("{method} {path}"));
     lines.add("host", host);
     lines.add("attempt", &attempt(refusal.attempt));
-    lines.add("report", &format!("number {sequence} of filter VM {vm}"));
-    lines.add("bundle", bundle_digest);
+    lines.add("report", &format!("number {} of filter VM {}", refusal.sequence, refusal.vm));
+    lines.add("bundle", &refusal.bundle_digest);
+}
+
+/// A place in words: what it points into, and the pointer in there.
+fn place(place: &str) -> String {
+    let (part, rest) = match place.strip_prefix("response/") {
+        Some(rest) => ("of the response, ", rest),
+        None => ("", place),
+    };
+    let within = match rest.split_once('/') {
+        Some(("body", pointer)) => format!("{part}in the body, at /{pointer}"),
+        Some(("query", name)) => format!("{part}query parameter {name}"),
+        Some(("path", name)) => format!("{part}path parameter {name}"),
+        Some(("header", name)) => format!("{part}header {name}"),
+        Some(("cookie", name)) => format!("{part}cookie {name}"),
+        Some(_) | None => return place.to_owned(),
+    };
+    format!("{place} ({within})")
+}
+
+/// What the contract says of the call although it went on.
+fn add_drift(lines: &mut Lines, drift: &Drift) {
+    let Drift { side, reason, count, .. } = drift;
+    let first = match count {
+        1 => "the one that was counted",
+        _ => "the first of those that were counted",
+    };
+    let times = if *count == 1 { String::new() } else { format!(" {count} times") };
+    lines.add(
+        "drift",
+        &format!("{reason}: the {} broke the contract and nothing was refused; {first}{times}", side.name()),
+    );
+    lines.add("because", explained(reason).unwrap_or_default());
+    lines.add("where", &if drift.place.is_empty() { String::new() } else { place(&drift.place) });
 }
 
 /// What the policies were asked beside caller, operation, host and path.
@@ -247,6 +282,7 @@ fn entries(why: &Why) -> String {
     let refusal = why.call.refusal().map(|refusal| (refusal.index, "refusal"));
     let outcomes = outcomes(why).map(|(position, _)| (position, "outcome"));
     let reports = further_reports(why).map(|(position, _)| (position, "refusal"));
-    let all = decision.into_iter().chain(refusal).chain(outcomes).chain(reports);
+    let drift = drift(why).map(|(position, _)| (position, "drift"));
+    let all = decision.into_iter().chain(refusal).chain(outcomes).chain(reports).chain(drift);
     all.map(|(position, kind)| format!("{kind} {position}")).collect::<Vec<_>>().join(", ")
 }

@@ -1,29 +1,28 @@
 //! The compiled contract: round trips, unknown versions, damaged bytes.
 
 use super::{
-    BodyRule, BundleDigest, Contract, ContractError, MediaType, Operation, OperationClass, Service, Unmatched,
+    BodyRule, BundleDigest, Content, Contract, ContractError, MediaType, Operation, OperationClass, Service,
+    Unmatched,
 };
 use crate::canary;
+use crate::json::Numbers;
 use crate::method::Method;
 use crate::routes::Segment;
+use crate::schema::SchemaTable;
 use crate::testing::universal_test;
 
 pub(crate) fn sample() -> Contract {
     let literal = |text: &str| Segment::Literal(text.into());
-    let json = MediaType { essence: "application/json".into(), json: true };
-    let grpc = MediaType { essence: "application/grpc".into(), json: false };
+    let json = MediaType { essence: "application/json".into(), content: Content::Json { schema: None } };
+    let grpc = MediaType { essence: "application/grpc".into(), content: Content::Opaque };
     let operation = |name: &str, method, class, template, body| Operation {
-        name: name.into(),
-        method,
-        class,
-        template,
-        upgrade: None,
         body,
+        ..Operation::new(name, method, class, template)
     };
     let orders = vec![literal("orders")];
     let order = vec![literal("orders"), Segment::Parameter("id".into())];
-    let body = BodyRule { required: true, bytes_max: 100, media_types: vec![json] };
-    let stream = BodyRule { required: false, bytes_max: 100, media_types: vec![grpc] };
+    let body = BodyRule { required: true, bytes_max: 100, numbers: Numbers::Any, media_types: vec![json] };
+    let stream = BodyRule { required: false, bytes_max: 100, numbers: Numbers::Any, media_types: vec![grpc] };
     let mut socket = operation("watch", Method::Get, OperationClass::Read, vec![literal("watch")], None);
     socket.upgrade = Some("websocket".into());
     let service = Service {
@@ -43,7 +42,8 @@ pub(crate) fn sample() -> Contract {
             socket,
         ],
     };
-    Contract::assemble(BundleDigest([7; 32]), vec!["x-api-key".into()], vec![service]).unwrap()
+    Contract::assemble(BundleDigest([7; 32]), vec!["x-api-key".into()], vec![service], SchemaTable::default())
+        .unwrap()
 }
 
 universal_test! {
@@ -62,19 +62,19 @@ universal_test! {
 }
 
 universal_test! {
-    fn the_bytes_of_version_1_are_fixed() {
+    fn the_bytes_of_version_2_are_fixed() {
         let hex: String = sample().encode().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, include_str!("fixture-v1.hex").trim_end());
+        assert_eq!(hex, include_str!("fixture-v2.hex").trim_end());
     }
 }
 
 universal_test! {
     fn unknown_versions_are_refused_clearly() {
         let mut bytes = sample().encode().unwrap();
-        bytes[5] = 2;
+        bytes[5] = 1;
         let error = Contract::decode(&bytes).unwrap_err();
-        assert_eq!(error, ContractError::UnknownVersion { found: 2 });
-        assert_eq!(error.to_string(), "unknown contract version `2`: this build reads version 1; use filter, server and `palisade build` of one release");
+        assert_eq!(error, ContractError::UnknownVersion { found: 1 });
+        assert_eq!(error.to_string(), "unknown contract version `1`: this build reads version 2; use filter, server and `palisade build` of one release");
         let error = Contract::decode(br#"{"palisade":2,"contract":""}"#).unwrap_err();
         assert_eq!(error.to_string(), "unknown version `2` of the contract's JSON carrier: this build reads version 1");
         assert_eq!(Contract::decode(b"").unwrap_err(), ContractError::NotAContract);
@@ -134,7 +134,7 @@ universal_test! {
     fn what_would_be_ambiguous_is_not_assembled() {
         let sample = sample();
         let service = sample.services()[0].clone();
-        let assemble = |services| Contract::assemble(BundleDigest([0; 32]), vec![], services).unwrap_err().to_string();
+        let assemble = |services| Contract::assemble(BundleDigest([0; 32]), vec![], services, SchemaTable::default()).unwrap_err().to_string();
         let renamed = Service { name: "other".into(), ..service.clone() };
         assert_eq!(assemble(vec![service.clone(), renamed]), "host `orders` belongs to two services");
         assert_eq!(assemble(vec![service.clone(), service.clone()]), "service `orders` is declared twice");

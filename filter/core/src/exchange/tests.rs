@@ -8,6 +8,7 @@ use crate::handoff::{Flags, HEADER, Handoff, Secret, SecretSlot};
 use crate::head::RequestHead;
 use crate::headers::{HeaderMap, encode};
 use crate::reason::Reason;
+use crate::schema::SchemaTable;
 use crate::testing::universal_test;
 
 const NOW_MS: u64 = 1_763_700_000_000;
@@ -42,7 +43,7 @@ impl Driver {
     }
 
     fn judge(&mut self, body: &[u8], held: usize) -> BodyStep {
-        self.exchange.judge(Some(body), Some(held), &mut self.mint, NOW_MS)
+        self.exchange.judge(Some(&self.engine), Some(body), Some(held), &mut self.mint, NOW_MS)
     }
 }
 
@@ -118,7 +119,7 @@ universal_test! {
     fn a_service_without_a_gate_gets_no_head_that_a_body_may_follow() {
         let mut service = sample().services()[0].clone();
         service.operations.retain(|operation| !operation.has_body_rules());
-        let contract = Contract::assemble(sample().digest(), Vec::new(), vec![service]).unwrap();
+        let contract = Contract::assemble(sample().digest(), Vec::new(), vec![service], SchemaTable::default()).unwrap();
         let check = |method, path, added: &[(&str, &str)], ends_here, expected| {
             let mut driver = Driver::new();
             driver.engine.contract = contract.clone();
@@ -171,7 +172,7 @@ universal_test! {
         assert_eq!(reason(driven().judge(b"{}", 3)), Some(Reason::BodyIncomplete));
         assert_eq!(reason(driven().judge(b"", 0)), Some(Reason::BodyMissing));
         let mut driver = driven();
-        assert_eq!(reason(driver.exchange.judge(None, None, &mut driver.mint, NOW_MS)), Some(Reason::BodyIncomplete));
+        assert_eq!(reason(driver.exchange.judge(Some(&driver.engine), None, None, &mut driver.mint, NOW_MS)), Some(Reason::BodyIncomplete));
         let mut driver = driven();
         assert_eq!(driver.exchange.request_trailers(&mut driver.mint, NOW_MS), BodyStep::Judge);
         let mut driver = Driver::new();

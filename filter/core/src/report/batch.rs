@@ -1,27 +1,32 @@
-//! A batch as it travels: version 1.
+//! A batch as it travels: version 2, and version 1 as filters before wrote it.
 //!
 //! Big-endian. version u8, VM 16 bytes, bundle digest 32 bytes, server that acknowledged what came before 16 bytes (zero:
 //! none), sent at u64 (ms), first number u64, count of items u32, the items, and a MAC of 32 bytes over all of it: keyed
 //! BLAKE3 with a key that is derived from the handoff secret for this purpose alone.
 //! A refusal: tag 1, call id 16 bytes, at u64 (ms), verdict u8, reason, operation u32 (all ones: none), attempt u32 (0:
-//! none), method, host, path, peer; texts stand behind their length u16. A loss: tag 2, count u32 of reasons, and for
-//! each the reason and how many u64.
+//! none), method, host, path, peer, and from version 2 on the place; texts stand behind their length u16. A loss: tag 2,
+//! count u32 of reasons, and for each the reason and how many u64.
+//! Only in version 2. Drift: tag 3, operation u32 (all ones: several), side u8, reason, place, status u16 (0: none), peer,
+//! how often u64, first and last time u64 (ms), call id of the first 16 bytes. What was judged: tag 4, at u64 (ms), count
+//! u32, and for each operation u32 (all ones: several), side u8 and how many u64.
 //! INVARIANT: bytes without a valid MAC are not interpreted beyond their version, and a batch that was decoded can be
 //! numbered without overflow.
 
-use super::{Item, Report, ServerId, Subject, Verdict, VmId};
+use super::{Drift, Item, Judged, JudgedCount, Report, ServerId, Side, Subject, Verdict, VmId};
 use crate::call_id::CallId;
 use crate::contract::BundleDigest;
 use crate::handoff::{Secret, SecretSlot};
 use crate::limits::{
-    BATCH_AGE_MS_MAX, BATCH_BYTES_MAX, BATCH_ITEMS_MAX, LOSS_REASONS_MAX, REASON_BYTES_MAX,
-    REPORT_METHOD_BYTES_MAX, REPORT_TEXT_BYTES_MAX,
+    BATCH_AGE_MS_MAX, BATCH_BYTES_MAX, BATCH_ITEMS_MAX, JUDGED_COUNTS_MAX, LOSS_REASONS_MAX, PLACE_BYTES_MAX,
+    REASON_BYTES_MAX, REPORT_METHOD_BYTES_MAX, REPORT_TEXT_BYTES_MAX,
 };
 use crate::routes::OperationIndex;
 use crate::wire::{Reader, WireError, Writer};
 use std::borrow::Cow;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Has no places, and no drift.
+const VERSION_1: u8 = 1;
 const MAC_BYTES: usize = 32;
 const HEAD_BYTES: usize = 1 + 16 + 32 + 16 + 8 + 8 + 4;
 
@@ -30,6 +35,8 @@ pub(super) const FRAME_BYTES: usize = HEAD_BYTES + MAC_BYTES;
 
 const TAG_REFUSED: u8 = 1;
 const TAG_LOST: u8 = 2;
+const TAG_DRIFTED: u8 = 3;
+const TAG_JUDGED: u8 = 4;
 
 const NO_OPERATION: u32 = u32::MAX;
 
@@ -71,7 +78,7 @@ impl core::fmt::Display for BatchError {
         match self {
             BatchError::UnknownVersion { found } => write!(
                 f,
-                "unknown version `{found}` of reports: this server reads version {VERSION}; roll out the server before the filter"
+                "unknown version `{found}` of reports: this server reads versions {VERSION_1} to {VERSION}; roll out the server before the filter"
             ),
             BatchError::Forged => {
                 f.write_str("the proof fits no secret: give filter and server the same one")
@@ -103,12 +110,7 @@ impl Batch {
         let mut out = Writer::default();
         self.write_head(&mut out, self.items.len())?;
         for item in &self.items {
-            match item {
-                Item::Refused(report) => write_report(&mut out, report)?,
-                Item::Lost(reasons) => {
-                    write_loss(&mut out, reasons.iter().map(|(code, count)| (code.as_ref(), *count)))?
-                }
-            }
+            write_item(&mut out, item)?;
         }
         Ok(prove(secret, out))
     }
@@ -134,7 +136,7 @@ impl Batch {
             return Err(WireError::TooLarge { at: 0, found, max }.into());
         }
         match bytes.first() {
-            Some(&VERSION) => {}
+            Some(&(VERSION_1 | VERSION)) => {}
             Some(&found) => return Err(BatchError::UnknownVersion { found }),
             None => return Err(WireError::Short { at: 0 }.into()),
         }
@@ -156,7 +158,7 @@ impl Batch {
 
     fn read(signed: &[u8]) -> Result<Batch, WireError> {
         let mut input = Reader::new(signed);
-        let _version = input.u8()?;
+        let version = input.u8()?;
         let mut batch = Batch {
             vm: VmId(input.array()?),
             bundle: BundleDigest(input.array()?),
@@ -169,8 +171,10 @@ impl Batch {
         for _ in 0..input.count(BATCH_ITEMS_MAX)? {
             let at = input.at();
             let item = match input.u8()? {
-                TAG_REFUSED => Item::Refused(read_report(&mut input)?),
+                TAG_REFUSED => Item::Refused(read_report(&mut input, version)?),
                 TAG_LOST => Item::Lost(read_loss(&mut input)?),
+                TAG_DRIFTED if version != VERSION_1 => Item::Drifted(read_drift(&mut input)?),
+                TAG_JUDGED if version != VERSION_1 => Item::Judged(read_judged(&mut input)?),
                 found => return Err(WireError::Unknown { at, what: "item", found: found.into() }),
             };
             let numbers = item.numbers();
@@ -198,8 +202,17 @@ fn proof(secret: &Secret, signed: &[u8]) -> blake3::Hash {
     blake3::keyed_hash(&secret.derive(KEY_CONTEXT), signed)
 }
 
+pub(super) fn write_item(out: &mut Writer, item: &Item) -> Result<(), WireError> {
+    match item {
+        Item::Refused(report) => write_report(out, report),
+        Item::Lost(reasons) => write_loss(out, reasons.iter().map(|(code, count)| (code.as_ref(), *count))),
+        Item::Drifted(drift) => write_drift(out, drift),
+        Item::Judged(judged) => write_judged(out, judged),
+    }
+}
+
 pub(super) fn write_report(out: &mut Writer, report: &Report) -> Result<(), WireError> {
-    let Report { call_id, at_ms, verdict, reason, operation, subject, peer } = report;
+    let Report { call_id, at_ms, verdict, reason, operation, subject, peer, place } = report;
     out.u8(TAG_REFUSED);
     out.bytes(call_id.as_bytes());
     out.u64(*at_ms);
@@ -211,16 +224,11 @@ pub(super) fn write_report(out: &mut Writer, report: &Report) -> Result<(), Wire
     for text in [&subject.host, &subject.path, peer] {
         out.text(text, REPORT_TEXT_BYTES_MAX)?;
     }
-    Ok(())
+    out.text(place, PLACE_BYTES_MAX)
 }
 
-fn read_report(input: &mut Reader<'_>) -> Result<Report, WireError> {
-    let at = input.at();
-    let call_id = CallId::from_bytes(input.array()?).ok_or(WireError::Unknown {
-        at,
-        what: "kind of call id",
-        found: 0,
-    })?;
+fn read_report(input: &mut Reader<'_>, version: u8) -> Result<Report, WireError> {
+    let call_id = read_call_id(input)?;
     let at_ms = input.u64()?;
     let at = input.at();
     let verdict = match input.u8()? {
@@ -229,14 +237,101 @@ fn read_report(input: &mut Reader<'_>) -> Result<Report, WireError> {
         found => return Err(WireError::Unknown { at, what: "verdict", found: found.into() }),
     };
     let reason = read_reason(input)?;
-    let operation = Some(input.u32()?).filter(|operation| *operation != NO_OPERATION).map(OperationIndex);
+    let operation = read_operation(input)?;
     let attempt = Some(input.u32()?).filter(|attempt| *attempt != 0);
     let method = read_shown(input, REPORT_METHOD_BYTES_MAX)?;
     let host = read_shown(input, REPORT_TEXT_BYTES_MAX)?;
     let path = read_shown(input, REPORT_TEXT_BYTES_MAX)?;
     let peer = read_shown(input, REPORT_TEXT_BYTES_MAX)?;
+    let place = match version {
+        VERSION_1 => String::new(),
+        _ => read_shown(input, PLACE_BYTES_MAX)?,
+    };
     let subject = Subject { method, host, path, attempt };
-    Ok(Report { call_id, at_ms, verdict, reason, operation, subject, peer })
+    Ok(Report { call_id, at_ms, verdict, reason, operation, subject, peer, place })
+}
+
+fn write_drift(out: &mut Writer, drift: &Drift) -> Result<(), WireError> {
+    let Drift { operation, side, reason, place, status, peer, count, first_at_ms, last_at_ms, call_id } =
+        drift;
+    out.u8(TAG_DRIFTED);
+    out.u32(operation.map_or(NO_OPERATION, |operation| operation.0));
+    out.u8(*side as u8);
+    out.text(reason, REASON_BYTES_MAX)?;
+    out.text(place, PLACE_BYTES_MAX)?;
+    out.u16(status.unwrap_or(0));
+    out.text(peer, REPORT_TEXT_BYTES_MAX)?;
+    for number in [count, first_at_ms, last_at_ms] {
+        out.u64(*number);
+    }
+    out.bytes(call_id.as_bytes());
+    Ok(())
+}
+
+fn read_drift(input: &mut Reader<'_>) -> Result<Drift, WireError> {
+    Ok(Drift {
+        operation: read_operation(input)?,
+        side: read_side(input)?,
+        reason: read_reason(input)?,
+        place: read_shown(input, PLACE_BYTES_MAX)?,
+        status: Some(input.u16()?).filter(|status| *status != 0),
+        peer: read_shown(input, REPORT_TEXT_BYTES_MAX)?,
+        count: read_count(input)?,
+        first_at_ms: input.u64()?,
+        last_at_ms: input.u64()?,
+        call_id: read_call_id(input)?,
+    })
+}
+
+fn write_judged(out: &mut Writer, judged: &Judged) -> Result<(), WireError> {
+    out.u8(TAG_JUDGED);
+    out.u64(judged.at_ms);
+    out.count(judged.counts.len(), JUDGED_COUNTS_MAX)?;
+    for JudgedCount { operation, side, count } in &judged.counts {
+        out.u32(operation.map_or(NO_OPERATION, |operation| operation.0));
+        out.u8(*side as u8);
+        out.u64(*count);
+    }
+    Ok(())
+}
+
+fn read_judged(input: &mut Reader<'_>) -> Result<Judged, WireError> {
+    let mut judged = Judged { at_ms: input.u64()?, counts: Vec::new() };
+    for _ in 0..input.count(JUDGED_COUNTS_MAX)? {
+        judged.counts.push(JudgedCount {
+            operation: read_operation(input)?,
+            side: read_side(input)?,
+            count: read_count(input)?,
+        });
+    }
+    Ok(judged)
+}
+
+fn read_operation(input: &mut Reader<'_>) -> Result<Option<OperationIndex>, WireError> {
+    Ok(Some(input.u32()?).filter(|operation| *operation != NO_OPERATION).map(OperationIndex))
+}
+
+fn read_side(input: &mut Reader<'_>) -> Result<Side, WireError> {
+    let at = input.at();
+    match input.u8()? {
+        1 => Ok(Side::Request),
+        2 => Ok(Side::Response),
+        found => Err(WireError::Unknown { at, what: "side", found: found.into() }),
+    }
+}
+
+/// How often something was: at least once.
+fn read_count(input: &mut Reader<'_>) -> Result<u64, WireError> {
+    let at = input.at();
+    match input.u64()? {
+        0 => Err(WireError::Unknown { at, what: "count", found: 0 }),
+        count => Ok(count),
+    }
+}
+
+fn read_call_id(input: &mut Reader<'_>) -> Result<CallId, WireError> {
+    let at = input.at();
+    CallId::from_bytes(input.array()?).ok_or(WireError::Unknown { at, what: "kind of call id", found: 0 })
 }
 
 pub(super) fn write_loss<'r>(

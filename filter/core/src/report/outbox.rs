@@ -2,19 +2,22 @@
 //!
 //! A refusal that finds the queue full is not kept, but its number is taken, and a loss stands in the queue in its place.
 //! Losses in a row are one, until a batch has told of it: what was told once does not change when it is told again.
+//! Drift is counted beside the queue, and comes into it only where it takes no room from refusals.
 //! INVARIANT: the items of the queue take all numbers from `first` to before `next`, each once. Only an acknowledgement
 //! takes items out.
 
-use super::batch::{Batch, FRAME_BYTES, prove, write_loss, write_report};
-use super::{Report, ServerId, VmId};
+use super::batch::{Batch, FRAME_BYTES, prove, write_item, write_loss, write_report};
+use super::{DriftKey, DriftTable, Report, ServerId, Side, VmId};
+use crate::call_id::CallId;
 use crate::contract::BundleDigest;
 use crate::handoff::Secret;
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_ITEMS_MAX, QUEUE_BYTES_MAX, QUEUE_ITEMS_MAX, REPORT_GIVEN_UP_MS,
-    REPORT_PAUSE_MS_MAX, REPORT_PERIOD_MS,
+    BATCH_BYTES_MAX, BATCH_ITEMS_MAX, DRIFT_PERIOD_MS, JUDGED_PERIOD_MS, QUEUE_BYTES_MAX, QUEUE_ITEMS_MAX,
+    REPORT_GIVEN_UP_MS, REPORT_PAUSE_MS_MAX, REPORT_PERIOD_MS,
 };
 use crate::reason::Reason;
-use crate::wire::Writer;
+use crate::routes::OperationIndex;
+use crate::wire::{WireError, Writer};
 use std::collections::VecDeque;
 
 /// What an item costs beside its bytes.
@@ -50,6 +53,9 @@ pub struct Outbox {
     failed_at_ms: u64,
     /// Somebody was told that the queue is half full, and no batch was made since.
     hurried: bool,
+    drift: DriftTable,
+    /// When drift was last put into the queue.
+    gathered_at_ms: u64,
 }
 
 #[derive(Debug)]
@@ -60,7 +66,8 @@ struct Waiting {
 
 #[derive(Debug)]
 enum What {
-    Refused(Box<[u8]>),
+    /// Takes one number.
+    Item(Box<[u8]>),
     Lost(Vec<(Reason, u64)>),
 }
 
@@ -73,14 +80,14 @@ struct UnderWay {
 impl Waiting {
     fn cost(&self) -> usize {
         ITEM_COST.saturating_add(match &self.what {
-            What::Refused(bytes) => bytes.len(),
+            What::Item(bytes) => bytes.len(),
             What::Lost(reasons) => reasons.len().saturating_mul(REASON_COST),
         })
     }
 
     fn numbers(&self) -> u64 {
         match &self.what {
-            What::Refused(_) => 1,
+            What::Item(_) => 1,
             What::Lost(reasons) => {
                 reasons.iter().fold(0, |total: u64, (_, count)| total.saturating_add(*count))
             }
@@ -108,10 +115,12 @@ impl Outbox {
             failures: 0,
             failed_at_ms: 0,
             hurried: false,
+            drift: DriftTable::default(),
+            gathered_at_ms: 0,
         }
     }
 
-    /// How many refusals nobody has acknowledged.
+    /// How many refusals and other items nobody has acknowledged.
     pub const fn waiting(&self) -> u64 {
         self.next.saturating_sub(self.first)
     }
@@ -131,18 +140,50 @@ impl Outbox {
     pub fn add(&mut self, bundle: BundleDigest, reason: Reason, report: impl FnOnce() -> Report) -> bool {
         self.next = self.next.saturating_add(1);
         let has_room = self.queue.len() < self.bounds.items && self.bytes < self.bounds.bytes;
-        let encoded = has_room.then(|| encode(&report())).flatten();
+        let encoded = has_room.then(|| encode(|out| write_report(out, &report()))).flatten();
         let fits = |bytes: &[u8]| {
             self.bytes.saturating_add(ITEM_COST).saturating_add(bytes.len()) <= self.bounds.bytes
         };
         match encoded.filter(|bytes| fits(bytes)) {
-            Some(bytes) => self.push(Waiting { bundle, what: What::Refused(bytes) }),
+            Some(bytes) => self.push(Waiting { bundle, what: What::Item(bytes) }),
             None => self.lose(bundle, reason),
         }
         let is_half_full = self.queue.len() >= self.bounds.items / 2 || self.bytes >= self.bounds.bytes / 2;
         let hurry = is_half_full && !self.hurried && self.under_way.is_none() && self.failures == 0;
         self.hurried |= hurry;
         hurry
+    }
+
+    /// Counts a rule that was broken without a refusal.
+    pub fn drifted(&mut self, bundle: BundleDigest, key: DriftKey<'_>, call_id: CallId, now_ms: u64) {
+        self.drift.add(bundle, key, call_id, now_ms);
+    }
+
+    /// Counts a request or response that was judged.
+    pub fn judged(&mut self, bundle: BundleDigest, operation: OperationIndex, side: Side) {
+        self.drift.judged(bundle, operation, side);
+    }
+
+    /// Puts what was counted into the queue, if it is time and half of the queue is free. While batches fail it goes on
+    /// being counted instead, and what finds no room now waits for the next time.
+    fn gather(&mut self, now_ms: u64) {
+        let period_ms = match (self.drift.has_drift(), self.drift.is_half_full()) {
+            (_, true) => 0,
+            (true, false) => DRIFT_PERIOD_MS,
+            (false, false) => JUDGED_PERIOD_MS,
+        };
+        if self.failures > 0 || !has_passed(period_ms, self.gathered_at_ms, now_ms) {
+            return;
+        }
+        let items_max = self.bounds.items.div_ceil(2);
+        while self.queue.len() < items_max && self.bytes < self.bounds.bytes / 2 {
+            let Some((bundle, item)) = self.drift.take(now_ms) else { return };
+            self.gathered_at_ms = now_ms;
+            if let Some(bytes) = encode(|out| write_item(out, &item)) {
+                self.next = self.next.saturating_add(1);
+                self.push(Waiting { bundle, what: What::Item(bytes) });
+            }
+        }
     }
 
     fn push(&mut self, waiting: Waiting) {
@@ -177,6 +218,7 @@ impl Outbox {
         if self.failures > 0 && !has_passed(self.pause_ms(), self.failed_at_ms, now_ms) {
             return None;
         }
+        self.gather(now_ms);
         let (items, bytes) = self.batch(secret, now_ms)?;
         self.under_way = Some(UnderWay { items, since_ms: now_ms });
         self.told = self.told.max(items);
@@ -194,7 +236,7 @@ impl Outbox {
         {
             let mut item = Writer::default();
             match &waiting.what {
-                What::Refused(bytes) => item.bytes(bytes),
+                What::Item(bytes) => item.bytes(bytes),
                 What::Lost(reasons) => {
                     let reasons = reasons.iter().map(|(reason, count)| (reason.code(), *count));
                     write_loss(&mut item, reasons).ok()?;
@@ -259,8 +301,8 @@ const fn has_passed(how_long_ms: u64, since_ms: u64, now_ms: u64) -> bool {
 }
 
 /// `None` where a field is longer than its bound, which is nobody's report.
-fn encode(report: &Report) -> Option<Box<[u8]>> {
+fn encode(write: impl FnOnce(&mut Writer) -> Result<(), WireError>) -> Option<Box<[u8]>> {
     let mut out = Writer::default();
-    write_report(&mut out, report).ok()?;
+    write(&mut out).ok()?;
     Some(out.finish().into())
 }
