@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::{fs, panic};
 
 use palisade::bundle::Bundle;
-use palisade::bundle::schemas::{Compiler, Direction, Misdirected};
 use palisade_core::report::{Batch, Item, ServerId, VmId, write_message, write_reply};
 use tests::binaries::workspace_dir;
 use tests::dice::Dice;
@@ -55,6 +54,22 @@ fn every_target_bears_its_corpus_and_what_is_nearly_that() {
     }
 }
 
+/// A claim about what is accepted says nothing where nothing is.
+#[test]
+fn what_is_good_is_accepted() {
+    for query in [
+        "limit=5",
+        "flag=true&text=abc&tags=a&tags=b&list=1,2,3",
+        "deep[a]=1&deep[b]=x",
+        "limit=1\nsession=ab",
+    ] {
+        assert!(targets::accepts_query(query.as_bytes(), b""), "{query}");
+    }
+    for form in ["name=tea", "name=t%C3%A9&count=2&price=1.50&flag=true&tags=a&tags=b"] {
+        assert!(targets::accepts_form(form.as_bytes(), b""), "{form}");
+    }
+}
+
 #[test]
 fn the_seeds_are_of_the_formats_of_today() {
     let blesses = std::env::var_os("PALISADE_BLESS").is_some();
@@ -73,29 +88,27 @@ fn the_seeds_are_of_the_formats_of_today() {
 fn seeds() -> Vec<(String, Vec<u8>)> {
     let bundle =
         Bundle::load(&workspace_dir().join("policies")).unwrap_or_else(|problems| panic!("{problems}"));
+    let things = Bundle::load(&workspace_dir().join("filter/core/fuzz/bundle"));
+    let things = things.unwrap_or_else(|problems| panic!("{problems}"));
     let carrier = bundle.contract.encode_carrier().unwrap().into_bytes();
     let mut seeds = vec![
         ("contract/demo".to_owned(), bundle.contract.encode().unwrap()),
+        ("contract/things".to_owned(), things.contract.encode().unwrap()),
         ("contract/demo-carried".to_owned(), carrier),
         ("handoff/genuine".to_owned(), targets::genuine_handoff().into_bytes()),
         ("report/answer".to_owned(), write_reply(ServerId([7; 16]))),
         ("report/batch".to_owned(), batch()),
         ("report/batch-carried".to_owned(), write_message(&batch())),
     ];
-    for (at, model) in bundle.models.iter().enumerate() {
-        let mut compiler = Compiler::new(Misdirected::Refused);
-        let service = compiler.service(model);
-        for id in model.schemas.ids() {
-            compiler.schema(service, id, Direction::Request, "a seed");
-        }
-        let table = compiler.finish().unwrap().encode().unwrap();
+    for (of, bundle) in [("demo", &bundle), ("things", &things)] {
+        let table = bundle.contract.schemas().encode().unwrap();
         for (name, document) in [
             ("order", r#"{"item":"tea","quantity":2}"#),
             ("nested", r#"{"orders":[{"id":"o-1","item":"tea","quantity":1001},{"id":"o-x"}]}"#),
         ] {
             let length = (table.len() as u32).to_be_bytes();
             let seed = [&length[..], &table, document.as_bytes()].concat();
-            seeds.push((format!("schemas/demo-{at}-{name}"), seed));
+            seeds.push((format!("schemas/{of}-{name}"), seed));
         }
     }
     seeds

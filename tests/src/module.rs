@@ -11,7 +11,7 @@ use std::path::Path;
 
 use wasmi::{Engine, Extern, ExternType, Linker, Module, Store, Val};
 
-pub use host::{Answer, GrpcCall, Host, LocalReply, Pairs, Stream, encode_pairs};
+pub use host::{Answer, Faults, GrpcCall, Host, LocalReply, Pairs, Stream, encode_pairs};
 
 /// What a callback of a stream answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,11 @@ const MEMORY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What a machine that is busy with all other tests may take; the figure itself is printed.
 const LOAD_MS_MAX: f64 = 3_000.0;
 
+/// That of the bundle `PALISADE_FOOTPRINT_BUNDLE`, or a made one.
 fn large_contract() -> Vec<u8> {
+    if let Some(directory) = std::env::var_os("PALISADE_FOOTPRINT_BUNDLE") {
+        return contract_of(directory.as_ref());
+    }
     let home = tempfile::tempdir().unwrap();
     scale::write_bundle(home.path(), OPERATIONS / 20, 10);
     contract_of(home.path())

@@ -59,7 +59,7 @@ pub struct Stream {
 }
 
 /// Turns a true answer to the named call into what the filter is told.
-type Faults = Box<dyn FnMut(&str, Answer) -> Answer>;
+pub type Faults = Box<dyn FnMut(&str, Answer) -> Answer>;
 
 pub struct Host {
     pub environment: Vec<(String, Vec<u8>)>,

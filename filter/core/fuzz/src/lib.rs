@@ -4,8 +4,10 @@
 //! damaged at random. INVARIANT: each only calls what is public, takes any bytes, and panics where the claim fails.
 
 mod documents;
+mod requests;
 
 pub use documents::{json, schemas};
+pub use requests::{accepts_form, accepts_query, forms};
 
 use palisade_core::call_id::CallIdMint;
 use palisade_core::contract::{BundleDigest, Contract};
@@ -23,6 +25,7 @@ pub type Claim = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Claim] = &[
     ("head", head),
     ("query", query),
+    ("forms", forms),
     ("json", json),
     ("contract", contract),
     ("schemas", schemas),
@@ -74,8 +77,10 @@ fn read_head(pairs: Vec<(&[u8], &[u8])>) {
     assert_eq!(format!("{head:?}"), format!("{again:?}"));
 }
 
-/// A target: what is accepted is its path and its query again, and each escape of it can be decoded.
+/// A target: what is accepted is its path and its query again, and each escape of it can be decoded. The same bytes as the
+/// query of an operation with every kind of parameter.
 pub fn query(bytes: &[u8]) {
+    requests::parameters(bytes);
     let Ok(target) = Target::parse(bytes) else { return };
     assert_eq!(target.raw().as_bytes(), bytes);
     let joined = match target.query() {

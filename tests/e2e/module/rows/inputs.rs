@@ -7,7 +7,7 @@ use palisade_core::contract::Contract;
 use palisade_core::report::ServerId;
 use palisade_core::report::write_reply;
 use tests::dice::Dice;
-use tests::module::{Answer, Pairs};
+use tests::module::{Answer, Faults, Pairs};
 
 use super::super::scene::{self, ORDER, SECRET_VARIABLE, contract, head};
 
@@ -144,11 +144,7 @@ pub(super) fn grpc_answer(dice: &mut Dice) -> Vec<u8> {
 const STATUSES: [u32; 8] = [1, 2, 3, 4, 7, 8, 10, 12];
 
 /// A host that does otherwise than it should once in so many calls; `lied` says so.
-pub(super) fn faults(
-    mut dice: Dice,
-    once_in: usize,
-    lied: Rc<Cell<bool>>,
-) -> Box<dyn FnMut(&str, Answer) -> Answer> {
+pub(super) fn faults(mut dice: Dice, once_in: usize, lied: Rc<Cell<bool>>) -> Faults {
     Box::new(move |call, answer| {
         if once_in == 0 || !dice.once_in(once_in) {
             return answer;
