@@ -14,6 +14,7 @@ mod bundles;
 mod canary;
 mod cancelled;
 mod core_in_wasm;
+mod contract;
 mod corpora;
 mod drills;
 mod durability;

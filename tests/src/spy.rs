@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     streams: Mutex<Vec<TcpStream>>,
     silent: AtomicBool,
     speaks_first: AtomicBool,
+    /// What is answered to every request of HTTP/1.1, in place of an echo.
+    answer: Mutex<Option<Vec<u8>>>,
     stopping: AtomicBool,
 }
 
@@ -99,6 +101,11 @@ impl Spy {
     /// A spy that speaks first answers a gRPC call with a message before the caller has sent any.
     pub fn speak_first(&self, first: bool) {
         self.shared.speaks_first.store(first, Ordering::SeqCst);
+    }
+
+    /// Answers every request of HTTP/1.1 with these bytes; `None`: with an echo.
+    pub fn answer_with(&self, answer: Option<&[u8]>) {
+        *self.shared.answer() = answer.map(<[u8]>::to_vec);
     }
 
     pub fn seen(&self) -> Seen {
@@ -149,6 +156,10 @@ impl Drop for Spy {
 impl Shared {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().expect("the lock of a spy")
+    }
+
+    fn answer(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+        self.answer.lock().expect("the lock of a spy")
     }
 
     fn open(&self, stream: &TcpStream) -> usize {
@@ -228,7 +239,8 @@ fn serve_http1(mut stream: TcpStream, connection: usize, shared: &Shared) -> std
         pending.extend_from_slice(&chunk[..length]);
         while let Some((request, used, upgrade)) = parse_request(&pending, connection) {
             pending.drain(..used);
-            let reply = if upgrade { switch_protocols(&request) } else { echo(&request) };
+            let own = shared.answer().clone();
+            let reply = own.unwrap_or_else(|| if upgrade { switch_protocols(&request) } else { echo(&request) });
             upgraded = upgrade;
             shared.record_request(request);
             if !shared.is_silent() {

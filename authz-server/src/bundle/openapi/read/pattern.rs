@@ -371,7 +371,8 @@ impl Translation<'_> {
 
 /// Whatever the character may mean in a class elsewhere, here it is itself.
 fn push_in_class(out: &mut String, character: char) {
-    if character.is_ascii_punctuation() {
+    // With a backslash these two are ends of words.
+    if character.is_ascii_punctuation() && !matches!(character, '<' | '>') {
         out.push('\\');
     }
     out.push(character);
