@@ -86,6 +86,18 @@ ledger-faults places="60":
 replays count="1000000":
     PALISADE_REPLAYS={{count}} cargo test --release -p palisade --lib -- --nocapture replay::tests::what_was_decided
 
+# Random rows of callbacks on the compiled filter, with a host that fails and lies, full size: no trap, and nothing refused goes on
+module-fuzz runs="100000" seed="1":
+    PALISADE_MODULE_RUNS={{runs}} PALISADE_MODULE_SEED={{seed}} cargo test --release -p tests --test e2e -- --nocapture module::rows
+
+# libFuzzer on every target of the core, so many seconds each; needs `rustup toolchain install nightly` and cargo-fuzz 0.13.2
+fuzz seconds="600":
+    bash .ci/fuzz {{seconds}}
+
+# Whatever our JSON reader accepts, Python and Node read as the same value, full size
+json-readers documents="1000000" seed="1":
+    PALISADE_JSON_DOCUMENTS={{documents}} PALISADE_JSON_SEED={{seed}} cargo test --release -p tests --test e2e -- --nocapture json_readers::
+
 # Known vulnerabilities; needs the advisory database
 advisories:
     cargo deny check advisories

@@ -23,9 +23,12 @@ const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
 
 const BUFFER_REQUEST_BODY: u32 = 0;
+const BUFFER_RESPONSE_BODY: u32 = 1;
 const BUFFER_GRPC_ANSWER: u32 = 5;
 const BUFFER_PLUGIN_CONFIGURATION: u32 = 7;
 const MAP_REQUEST_HEADERS: u32 = 0;
+const MAP_REQUEST_TRAILERS: u32 = 1;
+const MAP_RESPONSE_HEADERS: u32 = 2;
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -69,9 +72,22 @@ proxy_wasm::main! {{
 
 /// The header map in the host's own layout.
 pub(crate) fn request_headers() -> Result<Vec<u8>, HostError> {
+    header_map(MAP_REQUEST_HEADERS)
+}
+
+/// The same of the trailers.
+pub(crate) fn request_trailers() -> Result<Vec<u8>, HostError> {
+    header_map(MAP_REQUEST_TRAILERS)
+}
+
+/// The same of the response's head.
+pub(crate) fn response_headers() -> Result<Vec<u8>, HostError> {
+    header_map(MAP_RESPONSE_HEADERS)
+}
+
+fn header_map(map: u32) -> Result<Vec<u8>, HostError> {
     // SAFETY: see the module's invariant.
-    owned(|data, size| unsafe { proxy_get_header_map_pairs(MAP_REQUEST_HEADERS, data, size) })
-        .map(Option::unwrap_or_default)
+    owned(|data, size| unsafe { proxy_get_header_map_pairs(map, data, size) }).map(Option::unwrap_or_default)
 }
 
 /// Sets one request header, in place of all that have its name.
@@ -97,6 +113,12 @@ pub(crate) fn remove_request_header(name: &str) -> Result<(), HostError> {
 pub(crate) fn request_body(size_max: usize) -> Result<Option<Vec<u8>>, HostError> {
     // SAFETY: see the module's invariant.
     owned(|data, size| unsafe { proxy_get_buffer_bytes(BUFFER_REQUEST_BODY, 0, size_max, data, size) })
+}
+
+/// What is there of the response's body: all that is held, or the piece that goes on. `None`: nothing is.
+pub(crate) fn response_body(size_max: usize) -> Result<Option<Vec<u8>>, HostError> {
+    // SAFETY: see the module's invariant.
+    owned(|data, size| unsafe { proxy_get_buffer_bytes(BUFFER_RESPONSE_BODY, 0, size_max, data, size) })
 }
 
 pub(crate) fn plugin_configuration(size: usize) -> Result<Vec<u8>, HostError> {

@@ -1,17 +1,21 @@
 //! One stream: each callback reads what the core needs, calls it, and applies its step.
 
+use crate::held::Lease;
 use crate::host;
-use crate::reports;
+use crate::reports::{self, Drifted};
 use crate::root::Shared;
 use palisade_core::call_id::CallIdMint;
 use palisade_core::contract::BundleDigest;
-use palisade_core::exchange::{BodyStep, Exchange, HeadStep, Refusal, ResponseStep};
+use palisade_core::exchange::{
+    BodyStep, Engine, Exchange, HeadStep, Observed, Refusal, ResponseBodyStep, ResponseStep,
+};
 use palisade_core::handoff;
 use palisade_core::headers;
 use palisade_core::reply;
-use palisade_core::report::{Kept, Subject};
+use palisade_core::report::{Kept, Side, Subject};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
+use std::rc::Rc;
 
 /// Where ext_authz leaves the decision's id: parts of a property path, with zero bytes between them.
 const DECISION_ID: &str = "metadata\0filter_metadata\0envoy.filters.http.ext_authz\0decision_id";
@@ -27,11 +31,42 @@ pub(crate) struct Http {
     exchange: Exchange,
     /// For the report on a refusal that comes after the head.
     kept: Kept,
+    /// What is held of the request, and of the response.
+    request: Lease,
+    response: Lease,
 }
 
 impl Http {
     pub(crate) fn new(shared: Option<Shared>) -> Self {
-        Http { shared, exchange: Exchange::default(), kept: Kept::default() }
+        Http {
+            shared,
+            exchange: Exchange::default(),
+            kept: Kept::default(),
+            request: Lease::default(),
+            response: Lease::default(),
+        }
+    }
+
+    fn engine(&self) -> Option<Rc<Engine>> {
+        self.shared.as_ref().map(|shared| shared.engine.clone())
+    }
+
+    /// Counts what was broken without a refusal.
+    fn count_observed(&mut self) {
+        let observed = self.exchange.take_observed();
+        let (Some(shared), Some((call_id, operation))) = (&self.shared, self.exchange.call()) else { return };
+        for Observed { side, violation, status } in &observed {
+            let (reason, place) = (violation.reason, &*violation.place);
+            let drifted = Drifted { operation, side: *side, reason, place, status: *status, call_id };
+            reports::drifted(shared.engine.contract.digest(), drifted);
+        }
+    }
+
+    /// Counts this one among those that could have drifted.
+    fn count_judged(&self, side: Side) {
+        if let (Some(shared), Some((_, operation))) = (&self.shared, self.exchange.call()) {
+            reports::judged(shared.engine.contract.digest(), operation, side);
+        }
     }
 
     /// Runs one step of the core with this VM's mint.
@@ -45,10 +80,23 @@ impl Http {
 
     fn apply_body_step(&mut self, step: BodyStep, held: Option<usize>) -> Action {
         let step = if step == BodyStep::Judge { self.judge(held) } else { step };
+        self.count_observed();
         match step {
-            BodyStep::Pass => Action::Continue,
-            BodyStep::Hold | BodyStep::Judge => Action::Pause,
-            BodyStep::Refuse(refusal) => self.refuse(refusal, || self.kept.subject()),
+            BodyStep::Pass => {
+                self.request.set(0);
+                Action::Continue
+            }
+            BodyStep::Hold | BodyStep::Judge => {
+                // Trailers bring no bytes.
+                if let Some(held) = held {
+                    self.request.set(held);
+                }
+                Action::Pause
+            }
+            BodyStep::Refuse(refusal) => {
+                self.request.set(0);
+                self.refuse(refusal, || self.kept.subject())
+            }
         }
     }
 
@@ -60,20 +108,21 @@ impl Http {
             None => host::request_body(usize::MAX).map(Option::unwrap_or_default).ok(),
         };
         let now_ms = host::now_ms();
-        self.step(|exchange, mint| exchange.judge(body.as_deref(), held, mint, now_ms))
+        let engine = self.engine();
+        self.step(|exchange, mint| exchange.judge(engine.as_deref(), body.as_deref(), held, mint, now_ms))
     }
 
     /// Sends the reply, and takes note for the report. Whatever the host says to it, nothing is released.
     fn refuse(&self, refusal: Refusal, subject: impl FnOnce() -> Subject) -> Action {
-        let Refusal { reason, call_id, .. } = refusal;
+        let Refusal { reason, call_id, .. } = &refusal;
         let mut buffer = [0; 36];
         // Only the access log misses it if the host refuses; the reply carries it all the same.
         let _joined = host::set_property(CALL_ID_STATE, call_id.encode(&mut buffer));
         let headers = headers::encode(&[("content-type", reply::CONTENT_TYPE)]);
-        let body = reply::body(reason, call_id);
+        let body = reply::body(*reason, *call_id);
         let _sent = host::send_local_reply(
-            reason.status(),
-            reason.grpc_status() as u8,
+            refusal.status(),
+            refusal.grpc_status() as u8,
             reason.details(),
             &headers,
             &body,
@@ -94,7 +143,7 @@ impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         let now_ms = host::now_ms();
         let pairs = host::request_headers().ok();
-        let engine = self.shared.as_ref().map(|shared| shared.engine.clone());
+        let engine = self.engine();
         let step = self.step(|exchange, mint| {
             exchange.request_head(engine.as_deref(), mint, now_ms, pairs.as_deref(), end_of_stream)
         });
@@ -103,6 +152,10 @@ impl HttpContext for Http {
             HeadStep::Pass { remove, handoff } => match set_handoff(&remove, &handoff) {
                 Ok(()) => {
                     self.kept = pairs.as_deref().map(Kept::of_headers).unwrap_or_default();
+                    if engine.is_some_and(|engine| self.exchange.is_watched(&engine, now_ms)) {
+                        self.count_judged(Side::Request);
+                        self.count_observed();
+                    }
                     Action::Continue
                 }
                 Err(_) => {
@@ -115,17 +168,22 @@ impl HttpContext for Http {
 
     fn on_http_request_body(&mut self, held: usize, end_of_stream: bool) -> Action {
         let now_ms = host::now_ms();
-        let step = self.step(|exchange, mint| exchange.request_body(held, end_of_stream, mint, now_ms));
+        let room = self.request.room();
+        let step = self.step(|exchange, mint| exchange.request_body(held, room, end_of_stream, mint, now_ms));
         self.apply_body_step(step, Some(held))
     }
 
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
         let now_ms = host::now_ms();
-        let step = self.step(|exchange, mint| exchange.request_trailers(mint, now_ms));
+        let pairs = host::request_trailers().ok();
+        let engine = self.engine();
+        let step = self.step(|exchange, mint| {
+            exchange.request_trailers(engine.as_deref(), pairs.as_deref(), mint, now_ms)
+        });
         self.apply_body_step(step, None)
     }
 
-    fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+    fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         if !self.exchange.expects_decision() {
             return Action::Continue;
         }
@@ -135,10 +193,91 @@ impl HttpContext for Http {
             let source = host::property(RESPONSE_SOURCE).unwrap_or(None);
             step = self.exchange.response_source(suspicion, source.as_deref());
         }
+        if step == ResponseStep::Pass {
+            step = self.judge_response_head(end_of_stream);
+        }
         match step {
             ResponseStep::Pass => Action::Continue,
-            ResponseStep::AskSource { .. } => Action::Pause,
+            ResponseStep::AskSource { .. } | ResponseStep::Hold => Action::Pause,
             ResponseStep::Refuse(refusal) => self.refuse(refusal, || self.kept.subject()),
+        }
+    }
+
+    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        let engine = self.engine();
+        let room = self.response.room();
+        let step = self.exchange.response_body(engine.as_deref(), size, room, end_of_stream);
+        if step == ResponseBodyStep::Copy {
+            // An empty piece is no failure.
+            let piece = if size == 0 { Some(Vec::new()) } else { host::response_body(size).unwrap_or(None) };
+            self.exchange.copy_response(piece.as_deref());
+            if end_of_stream {
+                self.judge_copy(engine.as_deref());
+            }
+        }
+        self.apply_response_step(step, size)
+    }
+
+    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
+        let engine = self.engine();
+        self.judge_copy(engine.as_deref());
+        let step = self.exchange.response_trailers();
+        self.apply_response_step(step, usize::MAX)
+    }
+}
+
+impl Http {
+    fn judge_response_head(&mut self, ends_here: bool) -> ResponseStep {
+        let Some(shared) = self.shared.clone() else { return ResponseStep::Pass };
+        let engine = &shared.engine;
+        let looks = match shared.sampler.try_borrow_mut() {
+            Ok(mut sampler) => self.exchange.looks_at_response(engine, &mut sampler),
+            // Never borrowed across a callback; if it were, what is enforced stays enforced.
+            Err(_) => true,
+        };
+        if !looks {
+            return ResponseStep::Pass;
+        }
+        let source = host::property(RESPONSE_SOURCE).unwrap_or(None);
+        let pairs = host::response_headers().ok();
+        let step = self.exchange.judge_response_head(engine, pairs.as_deref(), source.as_deref(), ends_here);
+        self.count_judged(Side::Response);
+        self.count_observed();
+        step
+    }
+
+    fn judge_copy(&mut self, engine: Option<&Engine>) {
+        if let Some(engine) = engine {
+            self.exchange.judge_copy(engine);
+            self.count_observed();
+        }
+    }
+
+    /// `size`: how much of the response waits, if it does.
+    fn apply_response_step(&mut self, step: ResponseBodyStep, size: usize) -> Action {
+        let step = match step {
+            ResponseBodyStep::Judge => {
+                let body =
+                    if size == 0 { Some(Vec::new()) } else { host::response_body(size).unwrap_or(None) };
+                let engine = self.engine();
+                self.exchange.judge_response(engine.as_deref(), body.as_deref())
+            }
+            step => step,
+        };
+        self.count_observed();
+        match step {
+            ResponseBodyStep::Pass | ResponseBodyStep::Copy => {
+                self.response.set(self.exchange.copied());
+                Action::Continue
+            }
+            ResponseBodyStep::Hold | ResponseBodyStep::Judge => {
+                self.response.set(size);
+                Action::Pause
+            }
+            ResponseBodyStep::Refuse(refusal) => {
+                self.response.set(0);
+                self.refuse(refusal, || self.kept.subject())
+            }
         }
     }
 }

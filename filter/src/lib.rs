@@ -3,6 +3,7 @@
 //! INVARIANT: no rule about requests stands here; a callback reads, calls and applies, and a failure of the host is a
 //! refusal.
 
+mod held;
 mod host;
 mod http;
 mod reports;

@@ -83,7 +83,7 @@ pub(crate) fn add(bundle: BundleDigest, refusal: Refusal, subject: impl FnOnce()
             operation: refusal.operation,
             subject: subject(),
             peer: peer(),
-            place: String::new(),
+            place: palisade_core::report::shown(refusal.place.as_bytes(), REPORT_TEXT_BYTES_MAX),
         })
     });
     hurry.unwrap_or(false)

@@ -11,6 +11,7 @@ use palisade_core::contract::Contract;
 use palisade_core::exchange::Engine;
 use palisade_core::handoff::Secret;
 use palisade_core::limits::{REPORT_PERIOD_MS, REPORT_SOON_MS};
+use palisade_core::responses::Sampler;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{ContextType, LogLevel};
 use std::cell::{Cell, RefCell};
@@ -30,6 +31,8 @@ pub(crate) struct Root {
 pub(crate) struct Shared {
     pub(crate) engine: Rc<Engine>,
     pub(crate) mint: Rc<RefCell<CallIdMint>>,
+    /// Which responses are looked at.
+    pub(crate) sampler: Rc<RefCell<Sampler>>,
     /// The next tick comes before its time.
     hurried: Rc<Cell<bool>>,
 }
@@ -100,6 +103,7 @@ fn configure(size: usize) -> Result<Shared, String> {
     Ok(Shared {
         engine: Rc::new(Engine { contract, secret }),
         mint: Rc::new(RefCell::new(CallIdMint::new(seed))),
+        sampler: Rc::default(),
         hurried: Rc::default(),
     })
 }

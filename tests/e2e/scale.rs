@@ -45,7 +45,7 @@ fn many_operations_and_policies_are_checked() {
     println!("{} operations and {policies} policies were checked in {elapsed:?}", services * 20);
 }
 
-fn write_bundle(home: &Path, services: usize, policies: usize) {
+pub(crate) fn write_bundle(home: &Path, services: usize, policies: usize) {
     let write = |path: &str, text: &str| {
         let path = home.join(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("make a folder");

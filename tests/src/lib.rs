@@ -11,8 +11,10 @@
 pub mod binaries;
 pub mod corpus;
 pub mod deadline;
+pub mod dice;
 pub mod http1;
 pub mod lone_server;
+pub mod module;
 pub mod pki;
 pub mod ports;
 pub mod process;

@@ -57,6 +57,11 @@ pub enum WiringProblem {
         stream: String,
         body: String,
     },
+    /// Istio has no way to hold a response until its body was judged.
+    ResponseBodyEnforced {
+        service: String,
+        operation: String,
+    },
 }
 
 impl fmt::Display for BuildError {
@@ -120,6 +125,10 @@ impl fmt::Display for WiringProblem {
             WiringProblem::StreamBesideBody { service, stream, body } => write!(
                 f,
                 "service `{service}` cannot run in Istio like this: operation `{stream}` is a stream, which ext_authz must not hold for a body, and operation `{body}` has body rules, for which it must; Istio has one ext_authz setting for a workload, so serve one of the two from a workload of its own"
+            ),
+            WiringProblem::ResponseBodyEnforced { service, operation } => write!(
+                f,
+                "`responses.body: enforce` of operation `{operation}` of service `{service}` cannot hold in Istio: what keeps a response back until its body was judged has no place in a WasmPlugin or TrafficExtension; say `report`, or `enforce` for `head` alone, or run the service behind an Envoy of your own (`--target envoy`)"
             ),
         }
     }

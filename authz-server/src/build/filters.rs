@@ -32,7 +32,7 @@ pub(super) const RBAC_TYPE: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 pub(super) const EXT_AUTHZ_TYPE: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
 
 /// For an Envoy of our own.
-pub(super) fn chain(wiring: &Wiring, compiled: &[u8]) -> Vec<Value> {
+pub(super) fn chain(wiring: &Wiring, compiled: &[u8], responses: Responses) -> Vec<Value> {
     let configuration = typed("google.protobuf.BytesValue", json!({ "value": STANDARD.encode(compiled) }));
     // Services whose decisions need bodies say so themselves; all others do not send them to the server.
     let mut ext_authz = ext_authz(&bodies::gate());
@@ -47,29 +47,36 @@ pub(super) fn chain(wiring: &Wiring, compiled: &[u8]) -> Vec<Value> {
         vm.insert("vm_id".to_owned(), PALISADE_FILTER.into());
     }
     vec![
-        json!({ "name": PALISADE_FILTER, "typed_config": wasm(vm, configuration) }),
+        json!({ "name": PALISADE_FILTER, "typed_config": wasm(vm, configuration, responses) }),
         json!({ "name": EXT_AUTHZ_FILTER, "typed_config": ext_authz }),
         router(),
     ]
 }
 
+/// Whether the plugin can keep a response back until its body was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Responses {
+    GoOn,
+    Held,
+}
+
 /// The plugin. A trap restarts its VM; until then, and whenever it cannot run, requests are refused.
 ///
-/// `allow_on_headers_stop_iteration` stays off: ext_authz holds the head, and a proxy that does not know the field
-/// would silently not hold it.
-pub(super) fn wasm(vm: Value, configuration: Value) -> Value {
-    typed(
-        WASM_TYPE,
-        json!({
-            "config": {
-                "name": PALISADE_FILTER,
-                "root_id": PALISADE_FILTER,
-                "failure_policy": "FAIL_RELOAD",
-                "vm_config": vm,
-                "configuration": configuration,
-            },
-        }),
-    )
+/// For requests `allow_on_headers_stop_iteration` is not needed: ext_authz holds the head, and a proxy that does not know
+/// the field would silently not hold it. Nothing else holds a response, so that it is on where bodies of responses are
+/// enforced, in an Envoy of our own, whose version is known.
+pub(super) fn wasm(vm: Value, configuration: Value, responses: Responses) -> Value {
+    let mut config = json!({
+        "name": PALISADE_FILTER,
+        "root_id": PALISADE_FILTER,
+        "failure_policy": "FAIL_RELOAD",
+        "vm_config": vm,
+        "configuration": configuration,
+    });
+    if let (Responses::Held, Some(config)) = (responses, config.as_object_mut()) {
+        config.insert("allow_on_headers_stop_iteration".to_owned(), true.into());
+    }
+    typed(WASM_TYPE, json!({ "config": config }))
 }
 
 pub(super) fn vm(wiring: &Wiring) -> Value {

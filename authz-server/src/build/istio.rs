@@ -10,7 +10,7 @@
 use super::bodies;
 use super::error::{BuildError, WiringProblem};
 use super::filters::{
-    EXT_AUTHZ_FILTER, PALISADE_FILTER, RBAC_TYPE, WASM_TYPE, ext_authz, router, ungated, vm, wasm,
+    EXT_AUTHZ_FILTER, PALISADE_FILTER, RBAC_TYPE, Responses, WASM_TYPE, ext_authz, router, ungated, vm, wasm,
 };
 use super::listener::{MANAGER_TYPE, access_log};
 use super::routes::{canary_route, is_canary, nobody, table, virtual_host};
@@ -18,7 +18,7 @@ use super::typed;
 use super::wiring::Wiring;
 use super::{EXTENSION_FILE, clusters::cluster_name};
 use crate::bundle::Bundle;
-use palisade_core::contract::{Contract, Service};
+use palisade_core::contract::{Contract, Enforcement, Service};
 use serde_json::{Value, json};
 
 const RBAC_FILTER: &str = "envoy.filters.http.rbac";
@@ -45,13 +45,24 @@ pub(super) fn stream_problems(contract: &Contract) -> Vec<WiringProblem> {
     problems
 }
 
+/// Operations whose bodies of responses cannot be enforced in Istio: what the proxy needs to hold a response until its
+/// body was judged has no place in a WasmPlugin.
+pub(super) fn response_problems(service: &Service) -> impl Iterator<Item = WiringProblem> {
+    let enforced =
+        service.operations.iter().filter(|operation| operation.responses.body == Enforcement::Enforce);
+    enforced.map(|operation| WiringProblem::ResponseBodyEnforced {
+        service: service.name.to_string(),
+        operation: operation.name.to_string(),
+    })
+}
+
 /// The discovery response that brings the filter. Its configuration can only be JSON, as for a WasmPlugin.
 pub(super) fn extension(bundle: &Bundle, wiring: &Wiring) -> Result<Value, BuildError> {
     let carrier = bundle.contract.encode_carrier()?;
     let configuration = typed("google.protobuf.StringValue", json!({ "value": carrier }));
     let extension = typed(
         "envoy.config.core.v3.TypedExtensionConfig",
-        json!({ "name": PALISADE_FILTER, "typed_config": wasm(vm(wiring), configuration) }),
+        json!({ "name": PALISADE_FILTER, "typed_config": wasm(vm(wiring), configuration, Responses::GoOn) }),
     );
     Ok(json!({ "version_info": bundle.digest.to_string(), "resources": [extension] }))
 }

@@ -4,7 +4,7 @@
 //! that the filter judged are those that the server decides on and the service gets.
 
 use super::clusters::{socket_address, tls_context};
-use super::filters::{self, CALL_ID_STATE, SERVER_CLUSTER, millis, seconds};
+use super::filters::{self, CALL_ID_STATE, Responses, SERVER_CLUSTER, millis, seconds};
 use super::istio;
 use super::routes::{self, has_streams};
 use super::settings::{
@@ -15,7 +15,7 @@ use super::settings::{
 use super::typed;
 use super::wiring::{MutualTls, Target, Wiring};
 use crate::bundle::Bundle;
-use palisade_core::contract::Contract;
+use palisade_core::contract::{Contract, Enforcement, Operation};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -97,7 +97,8 @@ fn manager(bundle: &Bundle, wiring: &Wiring, compiled: &[u8]) -> Value {
         }
         manager.insert("access_log".to_owned(), json!([access_log(true)]));
         manager.insert("route_config".to_owned(), routes::routes(bundle));
-        manager.insert("http_filters".to_owned(), filters::chain(wiring, compiled).into());
+        manager
+            .insert("http_filters".to_owned(), filters::chain(wiring, compiled, responses(contract)).into());
     }
     manager
 }
@@ -121,6 +122,15 @@ pub(super) fn http2_options(stream_bytes: u32, upgrades: bool) -> Value {
     options
 }
 
+fn responses(contract: &Contract) -> Responses {
+    let mut operations = contract.services().iter().flat_map(|service| &service.operations);
+    if operations.any(|operation| operation.responses.body == Enforcement::Enforce) {
+        Responses::Held
+    } else {
+        Responses::GoOn
+    }
+}
+
 fn upgrades(contract: &Contract) -> BTreeSet<&str> {
     let operations = contract.services().iter().flat_map(|service| &service.operations);
     operations.filter_map(|operation| operation.upgrade.as_deref()).collect()
@@ -128,7 +138,16 @@ fn upgrades(contract: &Contract) -> BTreeSet<&str> {
 
 fn body_bytes_max(contract: &Contract) -> u32 {
     let operations = contract.services().iter().flat_map(|service| &service.operations);
-    operations.filter_map(|operation| operation.body.as_ref()).map(|body| body.bytes_max).max().unwrap_or(0)
+    operations.map(held_bytes_max).max().unwrap_or(0)
+}
+
+/// The largest body of an operation that is held, of its requests or of its responses.
+pub(super) fn held_bytes_max(operation: &Operation) -> u32 {
+    let request = operation.body.as_ref().map_or(0, |body| body.bytes_max);
+    match operation.responses.body {
+        Enforcement::Enforce => request.max(operation.responses.bytes_max),
+        Enforcement::Off | Enforcement::Report => request,
+    }
 }
 
 /// Outcomes, streamed to the server. Dynamic metadata, and so the decision id, comes along by itself.

@@ -39,6 +39,7 @@ pub fn render(bundle: &Bundle, wiring: &Wiring) -> Result<Rendered, BuildError> 
     let mut problems = wiring.check(&bundle.contract);
     if wiring.target == Target::Sidecar {
         problems.extend(istio::stream_problems(&bundle.contract));
+        problems.extend(bundle.contract.services().iter().flat_map(istio::response_problems));
     }
     if !problems.is_empty() {
         return Err(BuildError::Wiring(problems));

@@ -4,8 +4,9 @@
 
 use super::entities::Attributes;
 use super::lints::LintSettings;
-use super::record::{Named, Placed, Reader, Tried, choice, record};
+use super::record::{Named, Placed, Read, Reader, Tried, choice, record};
 use super::recording::ALWAYS_RECORDED;
+use super::yaml::Node;
 use std::collections::BTreeMap;
 
 /// The version of the directory layout that this build reads.
@@ -131,6 +132,10 @@ record! {
         /// What stands before all paths of the contract, for example `/v1`; `/` for nothing. Absent: what the contract's
         /// `servers` say.
         optional base_path: Option<Placed<String>>,
+        /// What becomes of a property that its contract marks `readOnly` and a request sends. Absent: `refuse`.
+        optional read_only: ReadOnly,
+        /// What becomes of responses that the contract does not know, for all operations.
+        optional responses: ResponseSettings,
         /// Rules by operationId; an operation that needs none is left out.
         optional operations: Named<OperationRules>,
     }
@@ -159,6 +164,104 @@ record! {
         optional context: ContextRules,
         /// Values of its requests that do not stand in its entries. Absent: those of `ledger.mask` in `palisade.yaml`.
         optional mask: MaskRules,
+        /// Which numbers its JSON bodies may hold. Absent: `double`.
+        optional numbers: NumberRule,
+        /// What becomes of its responses. Absent: what `responses` of the service says.
+        optional responses: ResponseSettings,
+        /// Rules of its contract that are only watched, each until a day, for example `body: 2027-01-31`.
+        optional shadow: Named<Placed<Day>>,
+    }
+}
+
+/// A day, by the milliseconds from 1970 to its beginning in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Day(pub u64);
+
+impl Read for Day {
+    const EXPECTED: &'static str = "a day such as `2027-01-31`";
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Day> {
+        let date = node.as_text().and_then(|text| text.parse::<jiff::civil::Date>().ok());
+        let start = date.and_then(|date| date.to_zoned(jiff::tz::TimeZone::UTC).ok());
+        let day = start.and_then(|start| u64::try_from(start.timestamp().as_millisecond()).ok()).map(Day);
+        if day.is_none() {
+            reader.expected::<Day>(node);
+        }
+        day
+    }
+}
+
+choice! {
+    /// Which numbers are let through.
+    pub enum NumberRule: "`double` or `any`" {
+        /// Those that are the same after they were held in a double, as most services hold them.
+        Double = "double",
+        /// All; what a service makes of long ones is its own matter.
+        Any = "any",
+    }
+}
+
+choice! {
+    /// What becomes of a property that only the service sets.
+    pub enum ReadOnly: "`refuse` or `accept`" {
+        /// The request is refused: what a service sets itself, nobody else may.
+        Refuse = "refuse",
+        /// It is judged like any other, for callers who send back what they were given.
+        Accept = "accept",
+    }
+}
+
+choice! {
+    /// What becomes of a response that its contract does not know.
+    pub enum OnResponse: "`report`, `enforce` or `off`" {
+        /// It goes out, and is counted as drift.
+        Report = "report",
+        /// The caller gets status 502 and a reason instead.
+        Enforce = "enforce",
+        /// Nobody looks.
+        Off = "off",
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "`choice!` has no place for the attribute that deriving needs")]
+impl Default for NumberRule {
+    fn default() -> NumberRule {
+        NumberRule::Double
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "`choice!` has no place for the attribute that deriving needs")]
+impl Default for ReadOnly {
+    fn default() -> ReadOnly {
+        ReadOnly::Refuse
+    }
+}
+
+record! {
+    /// `responses` of a service, and `operations.<operationId>.responses`.
+    #[derive(Default)]
+    pub struct ResponseSettings {
+        /// For status, headers and content type. Absent: `report`.
+        optional head: Option<Placed<OnResponse>>,
+        /// For bodies that are JSON. Absent: `report`.
+        optional body: Option<Placed<OnResponse>>,
+        /// Where responses are only reported, one of so many is looked at. Absent: 16.
+        optional sample: Option<Placed<u32>>,
+        /// The most of a body that is judged. Absent: 65536.
+        optional body_bytes_max: Option<Placed<u32>>,
+        /// What no response may carry, whatever the contract says.
+        optional never: NeverRules,
+    }
+}
+
+record! {
+    /// `responses.never`.
+    #[derive(Default)]
+    pub struct NeverRules {
+        /// Headers.
+        optional headers: Vec<Placed<String>>,
+        /// Properties of JSON bodies, at any depth.
+        optional properties: Vec<Placed<String>>,
     }
 }
 

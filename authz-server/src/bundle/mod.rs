@@ -5,6 +5,7 @@
 //! INVARIANT: a `Bundle` that exists was checked completely; unknown files, keys and references never pass.
 
 pub mod cases;
+mod compiled;
 mod context;
 pub mod diff;
 mod entities;
@@ -208,6 +209,8 @@ fn read_bundle(
     let entities_hold = !wrong_entities.has_errors() && all_files_have_roles;
     problems.extend(wrong_entities);
     let cases = cases::read_all(documents, problems);
+    let compiled = compiled::compile(&mut services, documents, problems);
+    let contracts_hold = compiled.is_some();
     let mut settings = Vec::new();
     let mut contexts = Vec::new();
     let mut models = Vec::new();
@@ -218,7 +221,8 @@ fn read_bundle(
         contexts.extend(read.contexts);
         models.push(Arc::new(read.model));
     }
-    let contract = match Contract::assemble(digest, identity_headers, contracts) {
+    let table = compiled.unwrap_or_default();
+    let contract = match Contract::assemble(digest, identity_headers, contracts, table) {
         Ok(contract) if operations_hold => contract,
         Ok(_) => {
             cedar.check_names(problems);
@@ -241,7 +245,7 @@ fn read_bundle(
         palisade: palisade.as_ref(),
     };
     let policies = problems.keep(Policies::load(world, cedar));
-    let all_hold = entities_hold && services_hold;
+    let all_hold = entities_hold && services_hold && contracts_hold;
     let (Some(palisade), Some(policies), true) = (palisade, policies, all_hold) else {
         checked.notes.push("names in tests were not looked up: what they may name has errors");
         return None;

@@ -1,8 +1,9 @@
 //! One folder under `services/`: a contract and the rules that go with it.
 
+use super::compiled::settings::Terms;
 use super::context::{CONTEXT_BODY_BYTES_MAX, OperationContext};
 use super::files::Role;
-use super::format::{Class, OperationRules, ServiceFile, Workload};
+use super::format::{Class, OperationRules, ReadOnly, ServiceFile, Workload};
 use super::masks;
 use super::openapi::{self, Model};
 use super::parsed::{Document, Parsed};
@@ -22,6 +23,7 @@ pub struct ServiceSettings {
     pub name: String,
     pub workload: Workload,
     pub owner: String,
+    pub read_only: ReadOnly,
 }
 
 /// All services of a bundle.
@@ -41,6 +43,8 @@ pub(super) struct ServiceRead {
     hosts: Vec<(String, Place)>,
     operations_hold: bool,
     pub(super) service: Service,
+    /// How its contract is kept to.
+    pub(super) terms: Terms,
     /// In the order of the service's operations.
     pub(super) contexts: Vec<OperationContext>,
     pub(super) model: Model,
@@ -185,7 +189,7 @@ fn join(
     {
         reader.wrong(*at, "`hosts` is empty", "name at least one host by which callers reach the service");
     }
-    let hosts = settings.hosts.0.unwrap_or_default().value;
+    let hosts = settings.hosts.0.clone().unwrap_or_default().value;
     for host in hosts.iter().filter(|host| !is_host(&host.value)) {
         reader.wrong(
             host.at,
@@ -219,6 +223,10 @@ fn join(
             masks::of_operation((&model, declared), &rules.mask, credentials, context, reader);
         }
     }
+    let rules_of =
+        |id: &str| settings.operations.0.iter().find(|(key, _)| key.text == id).map(|(_, rules)| rules);
+    let rules = model.operations.iter().map(|operation| rules_of(&operation.id));
+    let terms = Terms::read(&settings, rules, reader);
     // Where one of these is missing, that was reported, and no bundle is made of the rest.
     let nothing = Workload { namespace: String::new(), labels: BTreeMap::new() };
     ServiceRead {
@@ -226,10 +234,12 @@ fn join(
             name: name.to_owned(),
             workload: settings.workload.0.unwrap_or(nothing),
             owner: settings.owner.0.unwrap_or_default(),
+            read_only: settings.read_only,
         },
         hosts: placed,
         operations_hold,
         service: Service { name: name.into(), hosts, operations },
+        terms,
         contexts,
         model,
     }
@@ -263,7 +273,7 @@ fn contexts(
 }
 
 fn apply(operation: &mut Operation, rules: &OperationRules, reader: &mut Reader<'_>) {
-    let OperationRules { class, body_bytes_max, upgrade, context: _, mask: _ } = rules;
+    let OperationRules { class, body_bytes_max, upgrade, .. } = rules;
     if let Some(class) = class {
         operation.class = match class {
             Class::Read => OperationClass::Read,

@@ -12,6 +12,7 @@ use cedar_policy::{PolicySet, Schema, ValidationMode, Validator};
 use palisade_core::contract::{BundleDigest, Contract, Operation, OperationClass, Service};
 use palisade_core::method::Method;
 use palisade_core::routes::Segment;
+use palisade_core::schema::SchemaTable;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -68,18 +69,13 @@ fn world() -> (Contract, Vec<OperationContext>) {
                 fields.iter_mut().for_each(|field| field.required = true);
             }
             all.push(OperationContext::new(fields));
-            Operation {
-                name: (*operation).into(),
-                method: Method::Get,
-                class: *class,
-                template: vec![Segment::Literal((*operation).into())],
-                upgrade: None,
-                body: None,
-            }
+            Operation::new(operation, Method::Get, *class, vec![Segment::Literal((*operation).into())])
         });
         Service { name: name.into(), hosts: vec![name.into()], operations: operations.collect() }
     });
-    (Contract::assemble(BundleDigest([0; 32]), Vec::new(), services.into()).unwrap(), all)
+    let contract =
+        Contract::assemble(BundleDigest([0; 32]), Vec::new(), services.into(), SchemaTable::default());
+    (contract.unwrap(), all)
 }
 
 fn named(text: &str) -> Vec<Named<'_>> {

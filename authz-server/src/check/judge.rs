@@ -16,6 +16,7 @@ use palisade_core::exchange::{find_operation, judge_whole};
 use palisade_core::head::RequestHead;
 use palisade_core::reason::Reason;
 use palisade_core::routes::OperationIndex;
+use palisade_core::violation::Violation;
 
 /// A request that somebody describes, with the caller that it would be proven to come from.
 #[derive(Debug, Clone, Copy)]
@@ -105,6 +106,9 @@ impl Judgement {
     }
 }
 
+/// Rules in shadow refuse nothing yet, and tools tell what a bundle does as it is.
+const WHILE_SHADOWS_HOLD_MS: u64 = 0;
+
 impl Bundle {
     /// Decides on a request as filter and server together would, given who the caller is. Pure.
     pub fn decide(&self, asked: &Asked<'_>) -> Judgement {
@@ -124,9 +128,14 @@ impl Bundle {
             Err(reason) => return Judgement::denied(Judge::Filter, None, reason),
         };
         let matched = find_operation(&self.contract, &head);
-        if let Err(reason) = matched.and_then(|matched| judge_whole(matched, &head, asked.body)) {
+        let judged = matched.map_err(Violation::from).and_then(|matched| {
+            let contract = &self.contract;
+            judge_whole(contract, matched, &head, pairs.iter().copied(), asked.body, WHILE_SHADOWS_HOLD_MS)
+        });
+        if let Err(Violation { reason, place, .. }) = judged {
             let operation = matched.ok().map(|matched| matched.index);
-            return Judgement::denied(Judge::Filter, operation, reason);
+            let errors = if place.is_empty() { Vec::new() } else { vec![format!("at `{place}`")] };
+            return Judgement { errors, ..Judgement::denied(Judge::Filter, operation, reason) };
         }
         self.judge(
             Request { head: &head, pairs: &pairs, body: asked.body.map_or(Body::None, Body::Whole) },

@@ -12,10 +12,11 @@ use crate::secrets::HandoffSecrets;
 use crate::state::Epoch;
 use palisade_core::call_id::CallIdMint;
 use palisade_core::contract::Contract;
-use palisade_core::exchange::{BodyStep, Engine, Exchange, HeadStep};
+use palisade_core::exchange::{BodyStep, Engine, Exchange, HeadStep, Refusal};
 use palisade_core::handoff::{self, Secret};
 use palisade_core::headers;
 use palisade_core::reason::Reason;
+use palisade_core::violation::Violation;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use std::collections::BTreeMap;
@@ -80,12 +81,14 @@ impl fmt::Display for ProxyError {
 impl std::error::Error for ProxyError {}
 
 impl Answer {
-    fn refused(reason: Reason) -> Answer {
+    fn refused(violation: Violation) -> Answer {
+        let Violation { reason, place, .. } = violation;
+        let errors = if place.is_empty() { Vec::new() } else { vec![format!("at `{place}`")] };
         Answer {
             by: Judge::Filter,
             decision: Decision::Deny { reason },
             policies: Vec::new(),
-            errors: Vec::new(),
+            errors,
             shadow: None,
             operation: None,
         }
@@ -142,7 +145,7 @@ impl Proxy {
             head.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let (remove, handoff) = match self.filtered(&pairs, &request.body, &mut mint) {
             Ok(passed) => passed,
-            Err(reason) => return Answer::refused(reason),
+            Err(violation) => return Answer::refused(violation),
         };
         // A Check joins whatever is repeated.
         let mut joined: Vec<(String, String)> = Vec::with_capacity(head.len());
@@ -207,26 +210,28 @@ impl Proxy {
         pairs: &[(&str, &str)],
         body: &[u8],
         mint: &mut CallIdMint,
-    ) -> Result<(Vec<String>, String), Reason> {
+    ) -> Result<(Vec<String>, String), Violation> {
+        let refused =
+            |refusal: Refusal| Violation { reason: refusal.reason, place: refusal.place, rule: None };
         let mut exchange = Exchange::default();
         let map = headers::encode(pairs);
         let head = exchange.request_head(Some(&self.engine), mint, NOW_MS, Some(&map), body.is_empty());
         let passed = match head {
             HeadStep::Pass { remove, handoff } => (remove, handoff),
-            HeadStep::Refuse(refusal) => return Err(refusal.reason),
+            HeadStep::Refuse(refusal) => return Err(refused(refusal)),
         };
         if body.is_empty() {
             return Ok(passed);
         }
-        let mut step = exchange.request_body(body.len(), true, mint, NOW_MS);
+        let mut step = exchange.request_body(body.len(), usize::MAX, true, mint, NOW_MS);
         if step == BodyStep::Judge {
-            step = exchange.judge(Some(body), Some(body.len()), mint, NOW_MS);
+            step = exchange.judge(Some(&self.engine), Some(body), Some(body.len()), mint, NOW_MS);
         }
         match step {
             BodyStep::Pass => Ok(passed),
-            BodyStep::Refuse(refusal) => Err(refusal.reason),
+            BodyStep::Refuse(refusal) => Err(refused(refusal)),
             // The body has ended, so nothing is left to wait for.
-            BodyStep::Hold | BodyStep::Judge => Err(Reason::Internal),
+            BodyStep::Hold | BodyStep::Judge => Err(Reason::Internal.into()),
         }
     }
 }

@@ -60,12 +60,17 @@ fn parse_address<'a>(raw: &'a str, bracketed: &'a str) -> Result<Authority<'a>, 
 }
 
 fn parse_port(port: &str) -> Result<u16, Reason> {
-    if port.is_empty() || port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+    // A zero in front would be a second spelling.
+    if port.is_empty()
+        || port.len() > 5
+        || port.starts_with('0')
+        || !port.bytes().all(|byte| byte.is_ascii_digit())
+    {
         return Err(Reason::HostInvalid);
     }
     match port.parse() {
-        Ok(0) | Err(_) => Err(Reason::HostInvalid),
         Ok(port) => Ok(port),
+        Err(_) => Err(Reason::HostInvalid),
     }
 }
 
@@ -107,7 +112,7 @@ mod tests {
             check("", Err(Reason::HostMissing));
             check("orders.", Err(Reason::HostTrailingDot));
             check("orders.:80", Err(Reason::HostTrailingDot));
-            for raw in ["orders:", "orders:0", "orders:65536", "orders:080808", "orders:8 0", "user@orders", "orders/x", ".orders", "a..b", "ord ers", "ord\u{e4}rs", "[::1", "[::1]x", "[orders]", "::1", "orders:80:80", "a\0b", "orders,payments"] {
+            for raw in ["orders:", "orders:0", "orders:65536", "orders:080808", "orders:080", "[::1]:080", "[fe80::1%25eth0]", "orders%2e", "orders:8 0", "user@orders", "orders/x", ".orders", "a..b", "ord ers", "ord\u{e4}rs", "[::1", "[::1]x", "[orders]", "::1", "orders:80:80", "a\0b", "orders,payments"] {
                 check(raw, Err(Reason::HostInvalid));
             }
         }

@@ -3,7 +3,8 @@
 //! A request to it is refused by the filter (unknown path, broken body) or by the server (always). If one passes, or is
 //! refused for another reason than expected, a part of the wiring is missing, and the reason says which.
 
-use crate::contract::{BodyRule, MediaType, Operation, OperationClass, Service};
+use crate::contract::{BodyRule, Content, MediaType, Operation, OperationClass, Service};
+use crate::json::Numbers;
 use crate::method::Method;
 use crate::routes::Segment;
 
@@ -18,16 +19,12 @@ pub const PATH: &str = "/.palisade/canary";
 
 pub(crate) fn service() -> Service {
     let template = || PATH.split('/').skip(1).map(|part| Segment::Literal(part.into())).collect();
-    let json = MediaType { essence: "application/json".into(), json: true };
+    let json = MediaType { essence: "application/json".into(), content: Content::Json { schema: None } };
     let operation = |name: &str, method, class, body| Operation {
-        name: name.into(),
-        method,
-        class,
-        template: template(),
-        upgrade: None,
         body,
+        ..Operation::new(name, method, class, template())
     };
-    let body = BodyRule { required: true, bytes_max: 1024, media_types: vec![json] };
+    let body = BodyRule { required: true, bytes_max: 1024, numbers: Numbers::Any, media_types: vec![json] };
     Service {
         name: SERVICE.into(),
         hosts: vec![HOST.into()],

@@ -2,18 +2,30 @@
 //!
 //! Its bytes begin with a magic and a version; what follows is checked against `limits` before it is believed.
 //! A JSON carrier holds the same bytes in base64, because Istio's plugin configuration can only be JSON.
-//! INVARIANT: a contract that was decoded is one that could have been assembled: names, hosts and routes are unique.
+//! `parameter`, `body`, `response` and `shadow` are what it says of one operation; `check` refuses what could not be kept.
+//! INVARIANT: a contract that was decoded is one that could have been assembled: names, hosts and routes are unique, and
+//! every schema that is named is there.
 
+mod body;
+mod check;
 mod codec;
+mod parameter;
+mod response;
+mod shadow;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use body::{BodyRule, Content, Form, MediaType};
 pub use codec::ContractError;
+pub use parameter::{Between, ObjectWriting, Parameter, Part, Properties, Scalars, Writing};
+pub use response::{Enforcement, ResponseMedia, ResponseRule, ResponseRules, Status};
+pub use shadow::{Rule, Shadows};
 
 use crate::canary;
 use crate::limits::{HOSTS_MAX, OPERATIONS_MAX, SERVICES_MAX};
 use crate::method::Method;
 use crate::routes::{OperationIndex, RouteMatch, Routes, Segment};
+use crate::schema::{CompiledSchemas, SchemaTable};
 
 /// The identity of a bundle: SHA-256 over its files.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,24 +74,6 @@ impl OperationClass {
     }
 }
 
-/// A media type that an operation accepts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MediaType {
-    /// In lower case, without parameters.
-    pub essence: Box<str>,
-    /// Whether the body must be one JSON document.
-    pub json: bool,
-}
-
-/// What an operation accepts as body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BodyRule {
-    /// Whether a request without a body is refused.
-    pub required: bool,
-    pub bytes_max: u32,
-    pub media_types: Vec<MediaType>,
-}
-
 /// One method on one route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
@@ -89,14 +83,40 @@ pub struct Operation {
     pub template: Vec<Segment>,
     /// The protocol to which this operation may be upgraded, in lower case.
     pub upgrade: Option<Box<str>>,
+    /// In the order of part, then name.
+    pub parameters: Box<[Parameter]>,
     /// None: the operation takes no body.
     pub body: Option<BodyRule>,
+    pub responses: Box<ResponseRules>,
+    pub shadows: Shadows,
 }
 
 /// gRPC's media type, as Envoy knows it.
 pub(crate) const GRPC: &str = "application/grpc";
 
 impl Operation {
+    /// One without parameters and body, whose responses nobody looks at.
+    pub fn new(name: &str, method: Method, class: OperationClass, template: Vec<Segment>) -> Operation {
+        let responses =
+            ResponseRules { head: Enforcement::Off, body: Enforcement::Off, ..ResponseRules::default() };
+        Operation {
+            name: name.into(),
+            method,
+            class,
+            template,
+            upgrade: None,
+            parameters: Box::default(),
+            body: None,
+            responses: Box::new(responses),
+            shadows: Shadows::default(),
+        }
+    }
+
+    /// Its parameters that stand in one part of a request.
+    pub fn parameters_in(&self, part: Part) -> impl Iterator<Item = &Parameter> + Clone {
+        self.parameters.iter().filter(move |parameter| parameter.part == part)
+    }
+
     pub fn takes_grpc(&self) -> bool {
         self.media_types().any(|essence| essence == GRPC)
     }
@@ -146,6 +166,7 @@ pub struct Contract {
     routes: Vec<Routes>,
     /// For each operation its service and its place there.
     operations: Vec<(usize, usize)>,
+    schemas: CompiledSchemas,
 }
 
 /// An operation that a request was matched to.
@@ -170,7 +191,9 @@ impl Contract {
         digest: BundleDigest,
         identity_headers: Vec<Box<str>>,
         mut services: Vec<Service>,
+        schemas: SchemaTable,
     ) -> Result<Contract, ContractError> {
+        let schemas = CompiledSchemas::assemble(schemas)?;
         services.push(canary::service());
         if services.len() > SERVICES_MAX {
             return Err(ContractError::TooMany {
@@ -186,6 +209,7 @@ impl Contract {
             hosts: Vec::new(),
             routes: Vec::new(),
             operations: Vec::new(),
+            schemas,
         };
         for service in services {
             contract.add(service)?;
@@ -213,6 +237,7 @@ impl Contract {
             if index >= OPERATIONS_MAX {
                 return Err(ContractError::TooMany { what: "operations", found: index, max: OPERATIONS_MAX });
             }
+            check::operation(operation, self.schemas.len())?;
             let index = OperationIndex(u32::try_from(index).unwrap_or(u32::MAX));
             if routes.insert(operation.method, &operation.template, index).is_err() {
                 return Err(ContractError::RouteTaken {
@@ -234,6 +259,11 @@ impl Contract {
     /// Headers that carry an identity: they may come only once.
     pub fn identity_headers(&self) -> &[Box<str>] {
         &self.identity_headers
+    }
+
+    /// All schemas that operations name.
+    pub const fn schemas(&self) -> &CompiledSchemas {
+        &self.schemas
     }
 
     /// All services, the canary's at the end.

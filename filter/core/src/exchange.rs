@@ -1,6 +1,7 @@
 //! One request and its response as the filter sees them: callbacks in, steps for the shell out.
 //!
 //! No order of callbacks is assumed: each one finds a state that has `NotSeen`, and after a refusal nothing is released.
+//! `response` is the way back.
 //! INVARIANT: a step that lets bytes on is given only after everything before it was judged good.
 
 use crate::call_id::{CallId, CallIdMint};
@@ -8,10 +9,17 @@ use crate::contract::{Contract, Matched, Unmatched};
 use crate::handoff::{Binding, Flags, Handoff, Secret};
 use crate::head::RequestHead;
 use crate::headers::HeaderMap;
-use crate::json;
-use crate::reason::Reason;
+use crate::reason::{GrpcStatus, Reason};
+use crate::report::Side;
 use crate::routes::OperationIndex;
-use crate::rules::{self, BodyPlan};
+use crate::rules::{self, BodyPlan, Watched};
+use crate::trailers;
+use crate::violation::Violation;
+use response::Response;
+
+mod response;
+
+pub use response::{ResponseBodyStep, ResponseStep};
 
 /// What all requests of one configuration are judged by.
 #[derive(Debug)]
@@ -21,12 +29,34 @@ pub struct Engine {
 }
 
 /// A conclusion against the request, with all that the reply needs, and the operation for the report on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub reason: Reason,
+    /// Where the rule was broken, such as `body/items/3/price`. For the report; no caller is told.
+    pub place: Box<str>,
+    pub side: Side,
     pub call_id: CallId,
     /// `None` where the request was refused before it had one.
     pub operation: Option<OperationIndex>,
+}
+
+impl Refusal {
+    /// The status of the reply to an HTTP caller.
+    pub const fn status(&self) -> u16 {
+        match self.side {
+            Side::Request => self.reason.status(),
+            // Whatever rule it was: the service broke it, not the caller.
+            Side::Response => 502,
+        }
+    }
+
+    /// The status of the reply to a gRPC caller.
+    pub const fn grpc_status(&self) -> GrpcStatus {
+        match self.side {
+            Side::Request => self.reason.grpc_status(),
+            Side::Response => GrpcStatus::Internal,
+        }
+    }
 }
 
 /// What the shell does after the request's head.
@@ -41,7 +71,7 @@ pub enum HeadStep {
 }
 
 /// What the shell does with a piece of the request's body or with its trailers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyStep {
     /// Release what is there.
     Pass,
@@ -52,21 +82,21 @@ pub enum BodyStep {
     Refuse(Refusal),
 }
 
-/// What the shell does with the response's head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResponseStep {
-    Pass,
-    /// No decision of this request came with it: ask the proxy who answered, and give that to `response_source`.
-    AskSource {
-        suspicion: Reason,
-    },
-    Refuse(Refusal),
+/// A rule that was broken without an end of the exchange, for whoever counts them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    pub side: Side,
+    pub violation: Violation,
+    /// Of a response.
+    pub status: Option<u16>,
 }
 
 /// The state of one stream.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Exchange {
     state: State,
+    response: Response,
+    observed: Vec<Observed>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -87,15 +117,23 @@ struct Call {
     operation: OperationIndex,
 }
 
+/// A head that was judged good.
+struct Judged {
+    step: HeadStep,
+    operation: OperationIndex,
+    body: BodyPlan,
+    watched: Vec<Violation>,
+}
+
 /// A rule that was broken, by a request of this operation if it has one.
 struct Broken {
-    reason: Reason,
+    violation: Violation,
     operation: Option<OperationIndex>,
 }
 
 impl From<Reason> for Broken {
     fn from(reason: Reason) -> Broken {
-        Broken { reason, operation: None }
+        Broken { violation: reason.into(), operation: None }
     }
 }
 
@@ -109,23 +147,30 @@ impl Exchange {
         pairs: Option<&[u8]>,
         ends_here: bool,
     ) -> HeadStep {
+        // A stream has one head. Another one after a refusal, or after a body was judged, would begin it anew.
+        let State::NotSeen = self.state else { return HeadStep::Refuse(self.refuse_unseen(mint, now_ms)) };
         let call_id = mint.mint(now_ms);
-        match judge_head(engine, call_id, pairs, ends_here) {
-            Ok((step, operation, body)) => {
+        match judge_head(engine, call_id, pairs, ends_here, now_ms) {
+            Ok(Judged { step, operation, body, watched }) => {
                 self.state = State::Passed { call: Call { id: call_id, operation }, body };
+                self.response = Response::default();
+                self.observed = Vec::new();
+                self.observe(watched);
                 step
             }
-            Err(Broken { reason, operation }) => {
+            Err(Broken { violation: Violation { reason, place, .. }, operation }) => {
                 self.state = State::Refused;
-                HeadStep::Refuse(Refusal { reason, call_id, operation })
+                HeadStep::Refuse(Refusal { reason, place, side: Side::Request, call_id, operation })
             }
         }
     }
 
-    /// `held` counts all bytes that wait at this filter, the new ones among them.
+    /// `held` counts all bytes of this body that wait at this filter, the new ones among them; `room` is how many the
+    /// whole VM may hold, less what other bodies have.
     pub fn request_body(
         &mut self,
         held: usize,
+        room: usize,
         ends_here: bool,
         mint: &mut CallIdMint,
         now_ms: u64,
@@ -143,24 +188,41 @@ impl Exchange {
                 if held as u64 > u64::from(bytes_max) {
                     return BodyStep::Refuse(self.refuse(Reason::BodyTooLarge, call));
                 }
+                if held > room {
+                    return BodyStep::Refuse(self.refuse(Reason::ProxyFull, call));
+                }
                 if ends_here { BodyStep::Judge } else { BodyStep::Hold }
             }
         }
     }
 
-    /// Trailers end a body whose last piece did not say so.
-    pub fn request_trailers(&mut self, mint: &mut CallIdMint, now_ms: u64) -> BodyStep {
-        match self.state {
-            State::NotSeen => BodyStep::Refuse(self.refuse_unseen(mint, now_ms)),
-            State::Refused => BodyStep::Hold,
-            State::Passed { body: BodyPlan::Stream | BodyPlan::Absent, .. } => BodyStep::Pass,
-            State::Passed { body: BodyPlan::Judge { .. }, .. } => BodyStep::Judge,
+    /// Trailers end a body whose last piece did not say so. `pairs` is their map in the host's own layout.
+    pub fn request_trailers(
+        &mut self,
+        engine: Option<&Engine>,
+        pairs: Option<&[u8]>,
+        mint: &mut CallIdMint,
+        now_ms: u64,
+    ) -> BodyStep {
+        let (call, body) = match self.state {
+            State::NotSeen => return BodyStep::Refuse(self.refuse_unseen(mint, now_ms)),
+            State::Refused => return BodyStep::Hold,
+            State::Passed { call, body } => (call, body),
+        };
+        let judged = engine.ok_or(Reason::NotConfigured).and_then(|engine| {
+            trailers::check(pairs.ok_or(Reason::HeaderMapInvalid)?, engine.contract.identity_headers())
+        });
+        match (judged, body) {
+            (Err(reason), _) => BodyStep::Refuse(self.refuse(reason, call)),
+            (Ok(()), BodyPlan::Stream | BodyPlan::Absent) => BodyStep::Pass,
+            (Ok(()), BodyPlan::Judge { .. }) => BodyStep::Judge,
         }
     }
 
     /// Judges a whole body. `None`: the host did not hand it over.
     pub fn judge(
         &mut self,
+        engine: Option<&Engine>,
         body: Option<&[u8]>,
         held: Option<usize>,
         mint: &mut CallIdMint,
@@ -169,13 +231,49 @@ impl Exchange {
         let State::Passed { body: plan @ BodyPlan::Judge { .. }, call } = self.state else {
             return BodyStep::Refuse(self.refuse_unseen(mint, now_ms));
         };
-        match judge_body(body, held, plan) {
+        let judged =
+            match engine.and_then(|engine| Some((engine, engine.contract.operation(call.operation)?))) {
+                Some((engine, matched)) => {
+                    let mut watched = Watched::new(matched.operation, now_ms);
+                    let judged = judge_body(&engine.contract, matched, body, held, plan, &mut watched);
+                    self.observe(watched.found);
+                    judged
+                }
+                None => Err(Reason::Internal.into()),
+            };
+        match judged {
             Ok(()) => {
                 // Judged and released: what comes now was never part of it.
                 self.state = State::Passed { call, body: BodyPlan::Absent };
                 BodyStep::Pass
             }
-            Err(reason) => BodyStep::Refuse(self.refuse(reason, call)),
+            Err(violation) => BodyStep::Refuse(self.refuse_at(violation, call)),
+        }
+    }
+
+    fn observe(&mut self, found: Vec<Violation>) {
+        let observed =
+            found.into_iter().map(|violation| Observed { side: Side::Request, violation, status: None });
+        self.observed.extend(observed);
+    }
+
+    /// What was broken and only counted, since this was asked before.
+    pub fn take_observed(&mut self) -> Vec<Observed> {
+        core::mem::take(&mut self.observed)
+    }
+
+    /// Whether rules of this request are only watched, so that it counts among those that were.
+    pub fn is_watched(&self, engine: &Engine, now_ms: u64) -> bool {
+        let operation = self.call().and_then(|(_, operation)| engine.contract.operation(operation));
+        operation
+            .is_some_and(|matched| matched.operation.shadows.iter().any(|(_, until_ms)| now_ms < until_ms))
+    }
+
+    /// The call of a request that went on.
+    pub const fn call(&self) -> Option<(CallId, OperationIndex)> {
+        match self.state {
+            State::Passed { call, .. } => Some((call.id, call.operation)),
+            State::NotSeen | State::Refused => None,
         }
     }
 
@@ -187,43 +285,26 @@ impl Exchange {
         }
     }
 
-    /// Whether the response must carry a decision: our own replies, and those from before the chain, do not.
-    pub const fn expects_decision(&self) -> bool {
-        matches!(self.state, State::Passed { .. })
-    }
-
-    /// `decision_id` comes from ext_authz's dynamic metadata.
-    pub fn response_head(&self, decision_id: Option<&[u8]>) -> ResponseStep {
-        let State::Passed { call: Call { id: call_id, .. }, .. } = self.state else {
-            return ResponseStep::Pass;
-        };
-        match decision_id {
-            None => ResponseStep::AskSource { suspicion: Reason::DecisionMissing },
-            Some(decision_id) if decision_id == call_id.encode(&mut [0; 36]).as_bytes() => ResponseStep::Pass,
-            // A call whose handoff did not hold is denied under an id of the server's own.
-            Some(_) => ResponseStep::AskSource { suspicion: Reason::DecisionMismatch },
-        }
-    }
-
-    /// `details` is the proxy's word on who answered. Only what comes from the service needs this request's decision:
-    /// a refusal by the proxy or the server may go out without.
-    pub fn response_source(&mut self, suspicion: Reason, details: Option<&[u8]>) -> ResponseStep {
-        let State::Passed { call, .. } = self.state else { return ResponseStep::Pass };
-        match details {
-            Some(details) if !details.is_empty() && details != b"via_upstream" => ResponseStep::Pass,
-            _ => ResponseStep::Refuse(self.refuse(suspicion, call)),
-        }
-    }
-
     fn refuse(&mut self, reason: Reason, call: Call) -> Refusal {
+        self.refuse_at(reason.into(), call)
+    }
+
+    fn refuse_at(&mut self, violation: Violation, call: Call) -> Refusal {
         self.state = State::Refused;
-        Refusal { reason, call_id: call.id, operation: Some(call.operation) }
+        let Violation { reason, place, .. } = violation;
+        Refusal { reason, place, side: Side::Request, call_id: call.id, operation: Some(call.operation) }
     }
 
     /// For a callback that has nothing that it could rest on.
     fn refuse_unseen(&mut self, mint: &mut CallIdMint, now_ms: u64) -> Refusal {
         self.state = State::Refused;
-        Refusal { reason: Reason::Internal, call_id: mint.mint(now_ms), operation: None }
+        Refusal {
+            reason: Reason::Internal,
+            place: Box::default(),
+            side: Side::Request,
+            call_id: mint.mint(now_ms),
+            operation: None,
+        }
     }
 }
 
@@ -232,18 +313,20 @@ fn judge_head(
     call_id: CallId,
     pairs: Option<&[u8]>,
     ends_here: bool,
-) -> Result<(HeadStep, OperationIndex, BodyPlan), Broken> {
+    now_ms: u64,
+) -> Result<Judged, Broken> {
     let Engine { contract, secret } = engine.ok_or(Reason::NotConfigured)?;
     let pairs = HeaderMap::parse(pairs.ok_or(Reason::HeaderMapInvalid)?)?;
     let head = RequestHead::parse(pairs.iter(), contract.identity_headers())?;
     let matched = find_operation(contract, &head)?;
     let operation = matched.index;
-    let body = rules::check_head(matched, &head, ends_here)
-        .map_err(|reason| Broken { reason, operation: Some(operation) })?;
+    let mut watched = Watched::new(matched.operation, now_ms);
+    let body = rules::check_head(matched, &head, pairs.iter(), contract.schemas(), ends_here, &mut watched)
+        .map_err(|violation| Broken { violation, operation: Some(operation) })?;
     let handoff = Handoff { bundle: contract.digest(), operation, flags: flags(&head, body), call_id };
     let handoff = handoff.encode(secret, binding(&head));
     let remove = head.ours.iter().map(|(name, _)| (*name).to_owned()).collect();
-    Ok((HeadStep::Pass { remove, handoff }, operation, body))
+    Ok(Judged { step: HeadStep::Pass { remove, handoff }, operation, body, watched: watched.found })
 }
 
 /// The operation of a request, or the reason why there is none. The server asks the same question.
@@ -256,13 +339,26 @@ pub fn find_operation<'c>(contract: &'c Contract, head: &RequestHead<'_>) -> Res
     })
 }
 
-/// What the filter says to a request that is there as a whole. For tools, which have no stream to judge it in.
-pub fn judge_whole(matched: Matched<'_>, head: &RequestHead<'_>, body: Option<&[u8]>) -> Result<(), Reason> {
-    match (rules::check_head(matched, head, body.is_none())?, body) {
-        (plan @ BodyPlan::Judge { .. }, Some(body)) => judge_body(Some(body), None, plan),
-        (BodyPlan::Absent, Some([_, ..])) => Err(Reason::BodyNotDeclared),
-        (BodyPlan::Absent | BodyPlan::Judge { .. } | BodyPlan::Stream, _) => Ok(()),
+/// What the filter says to a request that is there as a whole, and what it only counts. For tools, which have no stream
+/// to judge it in.
+pub fn judge_whole<'p>(
+    contract: &Contract,
+    matched: Matched<'_>,
+    head: &RequestHead<'_>,
+    pairs: impl Iterator<Item = (&'p [u8], &'p [u8])> + Clone,
+    body: Option<&[u8]>,
+    now_ms: u64,
+) -> Result<Vec<Violation>, Violation> {
+    let mut watched = Watched::new(matched.operation, now_ms);
+    let plan = rules::check_head(matched, head, pairs, contract.schemas(), body.is_none(), &mut watched)?;
+    match (plan, body) {
+        (BodyPlan::Judge { .. }, Some(body)) => {
+            judge_body(contract, matched, Some(body), None, plan, &mut watched)?;
+        }
+        (BodyPlan::Absent, Some([_, ..])) => return Err(Reason::BodyNotDeclared.into()),
+        (BodyPlan::Absent | BodyPlan::Judge { .. } | BodyPlan::Stream, _) => {}
     }
+    Ok(watched.found)
 }
 
 /// What the proof of a handoff is bound to. The server must bind the same parts.
@@ -280,20 +376,27 @@ fn flags(head: &RequestHead<'_>, body: BodyPlan) -> Flags {
     judged.with(grpc).with(upgrade)
 }
 
-fn judge_body(body: Option<&[u8]>, held: Option<usize>, plan: BodyPlan) -> Result<(), Reason> {
-    let BodyPlan::Judge { bytes_max, json, required } = plan else { return Err(Reason::Internal) };
+fn judge_body(
+    contract: &Contract,
+    matched: Matched<'_>,
+    body: Option<&[u8]>,
+    held: Option<usize>,
+    plan: BodyPlan,
+    watched: &mut Watched<'_>,
+) -> Result<(), Violation> {
+    let BodyPlan::Judge { bytes_max, media, required } = plan else { return Err(Reason::Internal.into()) };
     let body = body.ok_or(Reason::BodyIncomplete)?;
     if held.is_some_and(|held| held != body.len()) {
-        return Err(Reason::BodyIncomplete);
+        return Err(Reason::BodyIncomplete.into());
     }
     if body.len() as u64 > u64::from(bytes_max) {
-        return Err(Reason::BodyTooLarge);
+        return Err(Reason::BodyTooLarge.into());
     }
-    match body {
-        [] if required => Err(Reason::BodyMissing),
-        [] => Ok(()),
-        body if json => json::check(body),
-        _ => Ok(()),
+    match (body, &matched.operation.body) {
+        (_, None) => Err(Reason::Internal.into()),
+        ([], Some(_)) if required => Err(Reason::BodyMissing.into()),
+        ([], Some(_)) => Ok(()),
+        (body, Some(rule)) => rules::check_body(rule, media, contract.schemas(), body, watched),
     }
 }
 

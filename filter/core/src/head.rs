@@ -9,6 +9,10 @@ use crate::media::ContentType;
 use crate::method::Method;
 use crate::path::Target;
 use crate::reason::Reason;
+use kinds::{Kind, kind};
+
+mod kinds;
+mod list;
 
 /// A head with one reading.
 #[derive(Debug, Clone)]
@@ -40,36 +44,12 @@ struct Found<'a> {
     upgrade: Option<&'a str>,
     request_id: Option<&'a str>,
     ours: Vec<(&'a str, &'a str)>,
-    /// Names that may come once, as bits of `SINGLE_HEADERS`, then of the contract's identity headers.
+    early_data: bool,
+    /// Hosts that headers claim, to be compared with the one that counts when it is known.
+    claimed_host: Option<&'a [u8]>,
+    /// Names that may come once, as bits: the fixed ones of `kinds`, then the contract's identity headers.
     singles: u64,
 }
-
-/// Headers that decide something: a second one is what the next parser may believe.
-const SINGLE_HEADERS: [&[u8]; 8] = [
-    b"authorization",
-    b"expect",
-    b"idempotency-key",
-    b"if-match",
-    b"if-none-match",
-    b"if-unmodified-since",
-    b"proxy-authorization",
-    b"transfer-encoding",
-];
-
-/// Headers by which frameworks let a caller change method or path after the proxy has judged them.
-const OVERRIDE_HEADERS: [&[u8]; 11] = [
-    b"x-http-method",
-    b"x-http-method-override",
-    b"x-method-override",
-    b"x-original-method",
-    b"x-original-uri",
-    b"x-original-url",
-    b"x-rewrite-url",
-    b"x-forwarded-method",
-    b"x-forwarded-path",
-    b"x-forwarded-prefix",
-    b"x-forwarded-uri",
-];
 
 impl<'a> RequestHead<'a> {
     pub fn parse(
@@ -128,7 +108,7 @@ impl<'a> Found<'a> {
                 Ok(())
             }
             _ if name.starts_with(handoff::HEADER_PREFIX.as_bytes()) => self.own(name, value),
-            _ => self.other(name, identity_headers),
+            _ => self.other(name, value, identity_headers),
         }
     }
 
@@ -140,23 +120,52 @@ impl<'a> Found<'a> {
         Ok(())
     }
 
-    fn other(&mut self, name: &[u8], identity_headers: &[Box<str>]) -> Result<(), Reason> {
-        if OVERRIDE_HEADERS.contains(&name) {
-            return Err(Reason::HeaderMethodOverride);
+    fn other(&mut self, name: &[u8], value: &'a [u8], identity_headers: &[Box<str>]) -> Result<(), Reason> {
+        let kind = kind(name);
+        match kind {
+            Kind::Plain => {}
+            Kind::Single(bit) => self.mark(bit)?,
+            Kind::Credentials(bit) => {
+                self.mark(bit)?;
+                check(list::is_one_credential(value), Reason::HeaderDuplicate)?;
+            }
+            Kind::Date(bit) => {
+                self.mark(bit)?;
+                check(list::is_one_date(value), Reason::HeaderDuplicate)?;
+            }
+            Kind::EntityTags => check(list::are_entity_tags(value), Reason::HeaderDuplicate)?,
+            Kind::Expect => {
+                check(value.eq_ignore_ascii_case(b"100-continue"), Reason::ExpectInvalid)?;
+            }
+            Kind::EarlyData => self.early_data = true,
+            Kind::Connection => check(list::names_only_the_connection(value), Reason::HeaderConnection)?,
+            Kind::HostClaim => return self.claim_host(value),
+            Kind::Forwarded => check(!list::claims_host(value), Reason::HeaderHostOverride)?,
+            Kind::Override => return Err(Reason::HeaderMethodOverride),
+            Kind::ProxyControl => return Err(Reason::HeaderProxyControl),
         }
-        let fixed = SINGLE_HEADERS.iter().position(|single| *single == name);
-        let place = fixed.or_else(|| {
-            let place = identity_headers.iter().position(|header| header.as_bytes() == name)?;
-            place.checked_add(SINGLE_HEADERS.len())
-        });
-        let Some(bit) = place.and_then(|place| 1_u64.checked_shl(u32::try_from(place).ok()?)) else {
+        let Some(place) = identity_headers.iter().position(|header| header.as_bytes() == name) else {
             return Ok(());
         };
-        if self.singles & bit != 0 {
-            return Err(Reason::HeaderDuplicate);
-        }
+        // What a proxy joined to one value is still two credentials.
+        check(kind != Kind::Plain || !value.contains(&b','), Reason::HeaderDuplicate)?;
+        self.mark(u32::try_from(place).unwrap_or(u32::MAX).saturating_add(kinds::BITS))
+    }
+
+    /// Remembers that a header came which may come once.
+    fn mark(&mut self, bit: u32) -> Result<(), Reason> {
+        let bit = 1_u64.checked_shl(bit).ok_or(Reason::Internal)?;
+        check(self.singles & bit == 0, Reason::HeaderDuplicate)?;
         self.singles |= bit;
         Ok(())
+    }
+
+    /// Headers that claim a host may repeat each other: only the one that differs from the authority is refused.
+    fn claim_host(&mut self, value: &'a [u8]) -> Result<(), Reason> {
+        match self.claimed_host.replace(value) {
+            Some(earlier) if !earlier.eq_ignore_ascii_case(value) => Err(Reason::HeaderHostOverride),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn finish(self) -> Result<RequestHead<'a>, Reason> {
@@ -166,6 +175,14 @@ impl<'a> Found<'a> {
         // Envoy sets the scheme; where it is absent, the listener did not say, and nothing of ours depends on it.
         if !matches!(self.scheme, None | Some(b"http" | b"https")) {
             return Err(Reason::SchemeInvalid);
+        }
+        if self.claimed_host.is_some_and(|claimed| !claimed.eq_ignore_ascii_case(authority.raw().as_bytes()))
+        {
+            return Err(Reason::HeaderHostOverride);
+        }
+        // What came before the handshake ended may be sent again by anybody who recorded it.
+        if self.early_data && !method.is_safe() {
+            return Err(Reason::EarlyData);
         }
         Ok(RequestHead {
             method,
@@ -179,6 +196,10 @@ impl<'a> Found<'a> {
             ours: self.ours,
         })
     }
+}
+
+const fn check(holds: bool, reason: Reason) -> Result<(), Reason> {
+    if holds { Ok(()) } else { Err(reason) }
 }
 
 fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Reason> {
@@ -215,6 +236,34 @@ fn check_value(value: &[u8]) -> Result<(), Reason> {
     if is_printable_ascii(value) { Ok(()) } else { text(value).map(drop) }
 }
 
+/// Whether a name may stand in a request at all.
+pub(crate) fn is_sound_name(name: &[u8]) -> bool {
+    check_name(name).is_ok()
+}
+
+/// Whether a value may stand in a request at all.
+pub(crate) fn is_sound_value(value: &[u8]) -> bool {
+    check_value(value).is_ok()
+}
+
+/// Whether a header says something by which a request is framed, matched, judged or routed.
+pub(crate) fn is_decisive(name: &[u8]) -> bool {
+    const FRAMING: [&[u8]; 11] = [
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"content-range",
+        b"cookie",
+        b"host",
+        b"te",
+        b"trailer",
+        b"upgrade",
+        b"x-request-id",
+        b"x-forwarded-client-cert",
+    ];
+    kinds::kind(name) != kinds::Kind::Plain || FRAMING.contains(&name)
+}
+
 /// Nearly every value, eight bytes at a time: looking at values is most of what a head costs.
 fn is_printable_ascii(value: &[u8]) -> bool {
     const EACH: u64 = u64::MAX / 0xff;
@@ -237,7 +286,7 @@ fn text(value: &[u8]) -> Result<&str, Reason> {
     core::str::from_utf8(value).map_err(|_| Reason::HeaderValueInvalid)
 }
 
-const _: () = assert!(SINGLE_HEADERS.len() + crate::limits::IDENTITY_HEADERS_MAX <= 64, "each has its bit");
+const _: () = assert!(kinds::BITS as usize + crate::limits::IDENTITY_HEADERS_MAX <= 64, "each has its bit");
 
 #[cfg(test)]
 mod tests;

@@ -38,7 +38,7 @@ impl<'a> HeaderMap<'a> {
     }
 
     /// Name and value of each header, as bytes, in the order in which the proxy holds them.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a> {
         let mut rest = self.texts;
         self.lengths.iter().map_while(move |lengths| {
             let (name_length, value_length) = split_lengths(lengths);

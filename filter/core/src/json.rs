@@ -11,6 +11,7 @@ mod text;
 
 pub use events::{Event, Events, Fault, Numbers};
 pub use place::pointer_to;
+pub(crate) use place::push_step;
 pub use text::{Text, text_hash};
 
 use crate::reason::Reason;

@@ -26,6 +26,10 @@ pub const JSON_DEPTH_MAX: usize = 64;
 /// Below Envoy's HTTP/1.1 buffer of 1 MiB, whose own refusal carries no reason and closes the connection.
 pub const BODY_BYTES_MAX: u32 = 1024 * 1024 - 1024;
 
+/// Bytes of bodies that one VM holds, for all requests and responses together: the largest body thirty times, and little
+/// beside what a proxy has.
+pub const VM_HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// What an operation may send where its contract states nothing.
 pub const BODY_BYTES_MAX_DEFAULT: u32 = 64 * 1024;
 
@@ -46,6 +50,25 @@ pub const MEDIA_TYPES_MAX: usize = 32;
 
 /// Headers that carry an identity and so may come only once.
 pub const IDENTITY_HEADERS_MAX: usize = 8;
+
+/// Parameters of one operation: several times what public contracts have.
+pub const PARAMETERS_MAX: usize = 256;
+
+/// Fields of one form, and properties of an object that is written as text.
+pub const FIELDS_MAX: usize = 1024;
+
+/// Parameters of one query, and cookies of one request: each is looked up among all that are declared. A list of a
+/// hundred items under one name is long; Python's own limit is near.
+pub const QUERY_PAIRS_MAX: usize = 512;
+
+/// Fields of one form, the items of its lists among them: where PHP's and Node's readers stop reading without a word.
+pub const FORM_PAIRS_MAX: usize = 1000;
+
+/// Statuses that one operation declares, and headers or media types of one response.
+pub const RESPONSES_MAX: usize = 128;
+
+/// Headers and properties that no response of an operation may carry.
+pub const NEVER_MAX: usize = 256;
 
 /// Names in a contract: services, operations, hosts, path segments, media types.
 pub const NAME_BYTES_MAX: usize = 512;

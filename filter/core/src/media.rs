@@ -32,10 +32,11 @@ impl<'a> ContentType<'a> {
     }
 }
 
-/// Envoy's own predicate (`Grpc::Common::hasGrpcContentType`): near misses get an HTTP reply from it, so they are none.
+/// What Envoy's own predicate (`Grpc::Common::hasGrpcContentType`) takes for gRPC, without what it lets follow the plus:
+/// near misses get an HTTP reply from it, and two types that were joined to one value are none.
 fn is_grpc(value: &str) -> bool {
     match value.strip_prefix("application/grpc") {
-        Some(rest) => rest.is_empty() || rest.starts_with('+'),
+        Some(rest) => rest.is_empty() || rest.strip_prefix('+').is_some_and(is_token),
         None => false,
     }
 }
@@ -104,7 +105,7 @@ mod tests {
             check("multipart/form-data; boundary=xyz", Ok(ContentType::Media("multipart/form-data")));
             check("application/grpc", Ok(ContentType::Grpc));
             check("application/grpc+proto", Ok(ContentType::Grpc));
-            for near in ["Application/gRPC", "application/grpc-web", "application/grpc;charset=x", "application/grpcx", "application/grpc "] {
+            for near in ["Application/gRPC", "application/grpc-web", "application/grpc;charset=x", "application/grpcx", "application/grpc ", "application/grpc+", "application/grpc+proto,application/json", "application/grpc+proto;x=y"] {
                 check(near, Err(Reason::ContentTypeNearGrpc));
             }
             for odd in ["", "json", "application/", "/json", "application/json, text/plain", "application/json; charset=utf-16", "application/json; charset=utf-8; charset=utf-8", "application/json; q=1", "application/json;", "application/ json", "text/plain; boundary=x"] {

@@ -43,6 +43,11 @@ impl Method {
         }
     }
 
+    /// Whether a request with it changes nothing, so that it may come again.
+    pub const fn is_safe(self) -> bool {
+        matches!(self, Method::Get | Method::Head | Method::Options)
+    }
+
     /// The method with this code in a compiled contract.
     pub fn decode(code: u8) -> Option<Method> {
         Method::ALL.into_iter().find(|method| *method as u8 == code)

@@ -162,8 +162,7 @@ impl<'a> Number<'a> {
             return false;
         }
         let Ok(double) = text.parse::<f64>() else { return false };
-        let written = format!("{double:e}");
-        double.is_finite() && Number::parse(&written).is_some_and(|again| self.same(&again))
+        double.is_finite() && Number::parse(&written(double)).is_some_and(|again| self.same(&again))
     }
 
     /// Whether both are worth the same.
@@ -182,6 +181,16 @@ impl<'a> Number<'a> {
             out.extend(self.digits());
         }
     }
+}
+
+/// The shortest text that means this double, and of two such texts the nearer one, or the even one of two equally near.
+///
+/// So ECMAScript and Python write it; Rust's shortest text may be the odd one.
+fn written(double: f64) -> String {
+    let shortest = format!("{double:e}");
+    let digits = shortest.split('e').next().unwrap_or_default().bytes().filter(u8::is_ascii_digit).count();
+    let nearest = format!("{double:.*e}", digits.saturating_sub(1));
+    if nearest.parse() == Ok(double) { nearest } else { shortest }
 }
 
 const SMALL_DIGITS: usize = 18;

@@ -4,6 +4,7 @@
 
 use crate::limits::{PATH_BYTES_MAX, PATH_SEGMENTS_MAX};
 use crate::reason::Reason;
+use std::borrow::Cow;
 
 /// A request target with one reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +163,7 @@ fn check_query(query: &str) -> Result<(), Reason> {
     }
     for parameter in query.split('&') {
         let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
-        if METHOD_OVERRIDES.iter().any(|hidden| leniently(name).eq(hidden.iter().copied())) {
+        if is_method_override(name) {
             return Err(Reason::QueryMethodOverride);
         }
     }
@@ -173,9 +174,14 @@ fn check_query(query: &str) -> Result<(), Reason> {
 const METHOD_OVERRIDES: [&[u8]; 5] =
     [b"_method", b"_httpmethod", b"x-http-method-override", b"x-http-method", b"x-method-override"];
 
+/// Whether some framework takes a query parameter or a form's field of this name for the method.
+pub(crate) fn is_method_override(name: &str) -> bool {
+    METHOD_OVERRIDES.iter().any(|hidden| leniently(name).eq(hidden.iter().copied()))
+}
+
 /// A parameter's name as the most lenient reader takes it: PHP drops leading spaces, reads a dot, a space or a bracket as
 /// an underscore, and what stands in brackets as a key of its own.
-fn leniently(name: &str) -> impl Iterator<Item = u8> {
+pub(crate) fn leniently(name: &str) -> impl Iterator<Item = u8> {
     folded(name)
         .map(|byte| if byte == b'+' { b' ' } else { byte })
         .skip_while(|byte| *byte == b' ' || byte.is_ascii_control())
@@ -227,6 +233,23 @@ fn decodes_to_utf8(segment: &[u8]) -> bool {
 /// A piece of an accepted target with its escapes decoded; a plus stays a plus. `None`: it is not UTF-8.
 pub fn decoded(piece: &str) -> Option<String> {
     String::from_utf8(decode(piece.as_bytes()).collect()).ok()
+}
+
+/// The same, without a copy where there is nothing to decode.
+pub(crate) fn read(piece: &str) -> Option<Cow<'_, str>> {
+    if piece.as_bytes().contains(&b'%') { decoded(piece).map(Cow::Owned) } else { Some(Cow::Borrowed(piece)) }
+}
+
+/// Whether each percent sign stands before two hexadecimal digits that are not zero.
+pub(crate) fn has_sound_escapes(text: &str) -> bool {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
+        match escape(rest.get(at.saturating_add(1)..).unwrap_or_default()) {
+            Some((1.., after)) => rest = after,
+            Some((0, _)) | None => return false,
+        }
+    }
+    true
 }
 
 /// Whether some reader takes a query parameter's name for another one, though it is not the same: by its case, by a

@@ -132,10 +132,10 @@ universal_properties! {
                     judged_bad = false;
                     continue;
                 }
-                1 => exchange.request_body(held, ends_here, &mut mint, 1),
-                2 => exchange.request_trailers(&mut mint, 1),
-                3 => exchange.judge(Some(b"{\"a\":"), None, &mut mint, 1),
-                _ => exchange.judge(None, Some(held), &mut mint, 1),
+                1 => exchange.request_body(held, usize::MAX, ends_here, &mut mint, 1),
+                2 => exchange.request_trailers(Some(&engine), Some(&[]), &mut mint, 1),
+                3 => exchange.judge(Some(&engine), Some(b"{\"a\":"), None, &mut mint, 1),
+                _ => exchange.judge(Some(&engine), None, Some(held), &mut mint, 1),
             };
             judged_bad |= kind >= 3;
             if step == BodyStep::Pass {

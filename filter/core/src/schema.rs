@@ -24,7 +24,7 @@ pub use node::{
 };
 pub use table::{CompiledSchemas, SchemaTable, SchemasError};
 pub use value::Digest;
-pub use verdict::{Broken, Cause, Judge};
+pub use verdict::{Broken, Cause, Judge, check_document};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -35,6 +35,7 @@
 //! | configurations that are refused, at first and later; updates | `lifecycle::a_first_configuration_…`, `lifecycle::a_later_update_…`, `lifecycle::an_update_leaves_…` |
 //! | traps: closed, open, reload, held bodies, shared VMs | `lifecycle::a_trap_…`, `lifecycle::bodies_held_by_…` |
 //! | a Check joins duplicates and replaces bytes; raw headers | `view::the_check_joins_…`, `view::raw_headers_…` |
+//! | some repeated headers are one for the filter already; what the connection header names is none | `view::some_headers_are_joined_…`, `view::what_the_connection_header_names_…` |
 //! | which callbacks come when Envoy or another filter answers first | `view::the_log_callback_…`, `view::a_reply_of_a_filter_before_ours_…`, `view::without_a_route_…` |
 //! | errors of ext_authz: 403, `status_on_error`, 200 ms | `view::an_error_of_ext_authz_…`, `view::a_check_without_a_timeout_…` |
 //! | the principal is the first URI; forged XFCC elements come first | `view::the_principal_…`, `view::a_forged_element_…` |

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tests::deadline::eventually;
 use tests::pki::{Pki, SERVER_NAME};
 use tests::ports::free_addr;
@@ -22,6 +23,9 @@ fn stages() -> [&'static Stage; 2] {
 fn prepare(scene: &mut Scene) {
     scene.cluster_like("down", "palisade-server", free_addr());
     scene.listener("rendered", |_| {});
+    scene.listener("upgrades", |listener| {
+        listener.manager()["upgrade_configs"] = json!([{ "upgrade_type": "websocket" }]);
+    });
     scene.listener("raw headers", |listener| listener.ext_authz()["encode_raw_headers"] = true.into());
     for (name, down, status) in
         [("error", false, None), ("down", true, None), ("error 503", false, Some("ServiceUnavailable"))]
@@ -80,6 +84,44 @@ fn the_check_joins_duplicate_headers_and_replaces_bytes_that_are_not_utf8() {
         let seen = requests.iter().find(|request| request.target == ask.path.as_bytes()).expect("it arrived");
         assert_eq!(seen.header("x-bytes"), Some(b"a\xff\xc3b".as_slice()));
         assert_eq!(seen.headers.iter().filter(|(name, _)| name == b"x-twice").count(), 3);
+    }
+}
+
+#[test]
+fn some_headers_are_joined_before_the_filter_and_an_empty_one_is_dropped() {
+    const JOINED: [&str; 5] = ["authorization", "expect", "if-match", "if-none-match", "if-unmodified-since"];
+    for stage in stages() {
+        for (name, expected) in JOINED.map(|name| (name, "a,b")).into_iter().chain([("x-twice", "a")]) {
+            let ask = Ask::get().script(&format!("head get {name}|head reply 422 -1 no"));
+            let ask = ask.header(name, "a").header(name, "").header(name, "b");
+            assert_eq!(stage.ask("rendered", &ask).status, 422, "{name}");
+            let seen = stage.event(&ask.tag, &format!("head:get_{name} "));
+            assert_eq!(seen, format!("status=0 value={expected}"), "{name} in {}", stage.target.name());
+        }
+    }
+}
+
+#[test]
+fn what_the_connection_header_names_is_gone_before_the_filter_except_of_an_upgrade() {
+    for stage in stages() {
+        for (connection, upgrade, removed) in [
+            ("keep-alive, X-Named", None, true),
+            ("close, x-named", None, true),
+            ("upgrade, x-named", Some("websocket"), false),
+        ] {
+            let ask = Ask::get().script("head get x-named|head get connection|head reply 422 -1 no");
+            let ask = ask.header("x-named", "a").header("connection", connection);
+            let ask = upgrade.into_iter().fold(ask, |ask, protocol| ask.header("upgrade", protocol));
+            assert_eq!(stage.ask("upgrades", &ask).status, 422);
+            let seen = |name: &str| stage.event(&ask.tag, &format!("head:get_{name} "));
+            let (named, left) = if removed {
+                ("status=1 value=".to_owned(), "status=1 value=".to_owned())
+            } else {
+                ("status=0 value=a".to_owned(), format!("status=0 value={connection}"))
+            };
+            assert_eq!(seen("x-named"), named, "{connection} in {}", stage.target.name());
+            assert_eq!(seen("connection"), left, "{connection} in {}", stage.target.name());
+        }
     }
 }
 

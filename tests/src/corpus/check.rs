@@ -204,10 +204,27 @@ fn check_seen(rig: &Rig, expected: &SeenTexts, sent: &Prepared) -> Result<SeenRe
             ));
         }
     }
-    match request.headers.iter().find(|(name, _)| name.to_ascii_lowercase().starts_with(OWN_HEADER_PREFIX)) {
-        Some((name, _)) => Err(format!("the service saw our own header `{}`", name.escape_ascii())),
-        None => Ok(request),
+    check_headers_seen(&request, expected)?;
+    Ok(request)
+}
+
+/// None of ours, and of those that the case names the ones that it foretells.
+fn check_headers_seen(request: &SeenRequest, expected: &SeenTexts) -> Result<(), String> {
+    let ours = |(name, _): &&(Vec<u8>, Vec<u8>)| name.to_ascii_lowercase().starts_with(OWN_HEADER_PREFIX);
+    if let Some((name, _)) = request.headers.iter().find(ours) {
+        return Err(format!("the service saw our own header `{}`", name.escape_ascii()));
     }
+    for (name, expected) in &expected.headers {
+        let named = request.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()));
+        let found: Vec<&[u8]> = named.map(|(_, value)| value.as_slice()).collect();
+        if found != expected.as_deref().into_iter().collect::<Vec<_>>() {
+            let shown = |values: &[&[u8]]| values.iter().map(|value| text(value)).collect::<Vec<_>>();
+            let expected = expected.as_deref().map_or_else(|| "none".to_owned(), text);
+            let found = shown(&found);
+            return Err(format!("of the header `{name}` the service saw {found:?}, expected {expected}"));
+        }
+    }
+    Ok(())
 }
 
 /// What was decided on is what the service saw.
@@ -323,12 +340,19 @@ struct SeenTexts {
     method: Vec<u8>,
     target: Vec<u8>,
     service: Option<Vec<u8>>,
+    headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl SeenTexts {
     fn new(line: &SeenLine, values: &Values) -> Result<Self, String> {
         let service = line.service.as_ref().map(|service| service.resolve(values, 0)).transpose()?;
-        Ok(Self { method: line.method.resolve(values, 0)?, target: line.target.resolve(values, 0)?, service })
+        let mut headers = Vec::new();
+        for (name, value) in &line.headers {
+            let value = value.as_ref().map(|value| value.resolve(values, 0)).transpose()?;
+            headers.push((name.clone(), value));
+        }
+        let (method, target) = (line.method.resolve(values, 0)?, line.target.resolve(values, 0)?);
+        Ok(Self { method, target, service, headers })
     }
 }
 

@@ -19,6 +19,8 @@
 //! >
 //! < accepted
 //! = GET {item_path_prefix}ab at {service}     what the service sees: method, exact target, which service
+//! =+ x-request-id: a                a header that it sees once, with this value; may be repeated
+//! =- connection                     a header that it does not see; may be repeated
 //! ```
 //!
 //! In HTTP/2 a message is `* name: value` (header fields, pseudo ones among them), `+ bytes` (a DATA frame; `+` alone is
@@ -84,6 +86,8 @@ pub struct SeenLine {
     pub target: Template,
     /// The service of the profile, unless another is named.
     pub service: Option<Template>,
+    /// Headers that it sees once with this value, or not at all.
+    pub headers: Vec<(String, Option<Template>)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,9 +256,15 @@ impl ExchangeDraft {
                     return Err("the message has a `=` line already".to_owned());
                 }
             }
+            "=+" | "=-" => {
+                let seen = self.seen.as_mut().ok_or("a `=+` or `=-` line needs a `=` line before it")?;
+                let (name, value) = text.split_once(": ").unwrap_or((text, ""));
+                let value = (marker == "=+").then(|| Template::parse(value)).transpose()?;
+                seen.headers.push((name.to_owned(), value));
+            }
             _ => {
                 let target = marker.strip_prefix('<').ok_or_else(|| {
-                    format!("unknown line `{line}`: expected case, needs, twin, or a line that begins with > >> ~ * + - < =")
+                    format!("unknown line `{line}`: expected case, needs, twin, or a line that begins with > >> ~ * + - < = =+ =-")
                 })?;
                 self.expected_of.push((parse_target(target)?, parse_expectation(text)?));
             }
@@ -348,7 +358,8 @@ fn parse_seen(text: &str) -> Result<SeenLine, String> {
             ));
         }
     };
-    Ok(SeenLine { method: Template::parse(method)?, target: Template::parse(target)?, service })
+    let (method, target) = (Template::parse(method)?, Template::parse(target)?);
+    Ok(SeenLine { method, target, service, headers: Vec::new() })
 }
 
 fn parse_expectation(text: &str) -> Result<Expectation, String> {

@@ -59,9 +59,11 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
 
 #[cfg(test)]
 mod tests {
+    use super::format::{Expectation, Message, Refuser};
     use super::profile::Profile;
     use super::*;
     use crate::rig::BundleUnderTest;
+    use palisade_core::reason::Reason;
     use std::collections::{BTreeMap, BTreeSet};
 
     const BUNDLES: [BundleUnderTest; 2] = [BundleUnderTest::Demo, BundleUnderTest::Second];
@@ -87,6 +89,66 @@ mod tests {
         let cases = load_all();
         let names: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
         assert_eq!(names.len(), cases.len(), "a name is used in two files");
-        assert!(cases.len() >= 60, "only {} cases", cases.len());
+        assert!(cases.len() >= 400, "only {} cases", cases.len());
+        let over_http2 =
+            cases.iter().filter(|case| matches!(case.subject.message, Message::Http2(_))).count();
+        assert!(over_http2 >= 100, "only {over_http2} cases over HTTP/2");
+        let accepted = cases.iter().filter(|case| case.subject.expected == Expectation::Accepted).count();
+        assert!(accepted >= 50, "only {accepted} cases that pass though they look odd");
+    }
+
+    #[test]
+    fn every_refusal_has_a_twin_that_passes_and_differs() {
+        for case in load_all() {
+            let at = format!("{}:{}: `{}`", case.file, case.line, case.name);
+            if case.subject.expected != Expectation::Accepted {
+                let twin = case.twin.as_ref().unwrap_or_else(|| panic!("{at} has no twin"));
+                assert_eq!(twin.expected, Expectation::Accepted, "{at}");
+                assert_ne!(twin.message, case.subject.message, "{at}");
+            }
+        }
+    }
+
+    /// Reasons about the head that no request brings about through this Envoy, and why they exist nonetheless.
+    const OUT_OF_REACH: [(Reason, &str); 5] = [
+        (Reason::PathMissing, "Envoy answers a request without a path itself, in every version of HTTP"),
+        (
+            Reason::PathNotAbsolute,
+            "Envoy makes a path of an absolute form and refuses everything else itself",
+        ),
+        (Reason::PathFragment, "Envoy refuses a fragment itself, unless its operator turned that off"),
+        (Reason::HeaderMapInvalid, "it is about the host's own serialisation"),
+        (Reason::ContentLengthInvalid, "Envoy has to read the length itself, and refuses what is not one"),
+    ];
+
+    /// A rule is there for those who come past it: each reason about the head has a case, or is said to be out of reach.
+    #[test]
+    fn every_reason_about_the_head_is_reached_or_said_to_be_out_of_reach() {
+        let cases = load_all();
+        let exchanges = cases.iter().map(|case| &case.subject);
+        let expectations = exchanges.flat_map(|exchange| {
+            std::iter::once(&exchange.expected)
+                .chain(exchange.expected_of.iter().map(|(_, expected)| expected))
+        });
+        let reached: BTreeSet<Reason> = expectations
+            .filter_map(|expected| match expected {
+                // A reason that Envoy may take the place of is not reached for sure.
+                Expectation::Refused(refusal) if refusal.by != Refuser::EnvoyOrFilter => refusal.reason,
+                Expectation::Refused(_) | Expectation::Accepted => None,
+            })
+            .collect();
+        let about_the_head = Reason::ALL.iter().take_while(|reason| **reason != Reason::BodyMissing);
+        let mut wrong = Vec::new();
+        for reason in about_the_head {
+            let excuse = OUT_OF_REACH.iter().find(|(known, _)| known == reason);
+            match (reached.contains(reason), excuse) {
+                (false, None) => wrong.push(format!("no case reaches `{}`", reason.code())),
+                (true, Some((_, why))) => {
+                    wrong.push(format!("`{}` is reached, though: {why}", reason.code()));
+                }
+                _ => {}
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 }

@@ -34,7 +34,8 @@ pub enum KubernetesProblem {
         service: String,
         namespace: String,
     },
-    Stream(WiringProblem),
+    /// What no workload of Istio can do.
+    Workload(WiringProblem),
     ContractTooLarge {
         found: usize,
         max: usize,
@@ -83,7 +84,7 @@ impl fmt::Display for KubernetesProblem {
                 f,
                 "service `{service}` runs in namespace `{namespace}`, where the server is to run: choose another one by `--namespace`"
             ),
-            KubernetesProblem::Stream(problem) => problem.fmt(f),
+            KubernetesProblem::Workload(problem) => problem.fmt(f),
             KubernetesProblem::ContractTooLarge { found, max } => write!(
                 f,
                 "the compiled contract takes {found} bytes in the filter's configuration, and {max} fit into one object of Kubernetes beside the rest: divide the bundle, one for each group of services with a server of its own"

@@ -3,6 +3,8 @@
 //! INVARIANT: no pod is chosen by the selectors of two workloads, so none is configured twice.
 
 use super::super::error::WiringProblem;
+use super::super::istio::response_problems;
+use super::super::listener::held_bytes_max;
 use super::problem::KubernetesProblem;
 use super::settings::{Settings, is_label};
 use crate::bundle::{Bundle, ServiceSettings};
@@ -70,11 +72,12 @@ impl<'a> Workload<'a> {
     pub(super) fn body_bytes_max(&self) -> u32 {
         let canary = self.canary.iter().flat_map(|service| &service.operations);
         let own = self.operations().map(|(_, operation)| operation);
-        own.chain(canary)
-            .filter_map(|operation| operation.body.as_ref())
-            .map(|body| body.bytes_max)
-            .max()
-            .unwrap_or(0)
+        own.chain(canary).map(held_bytes_max).max().unwrap_or(0)
+    }
+
+    fn response_problems(&self) -> Vec<KubernetesProblem> {
+        let problems = self.services.iter().flat_map(|service| response_problems(service));
+        problems.map(KubernetesProblem::Workload).collect()
     }
 
     fn stream_problems(&self) -> Vec<KubernetesProblem> {
@@ -87,7 +90,7 @@ impl<'a> Workload<'a> {
         };
         let streams = self.operations().filter(|(_, operation)| operation.is_stream());
         let problems = streams.map(|(service, stream)| {
-            KubernetesProblem::Stream(WiringProblem::StreamBesideBody {
+            KubernetesProblem::Workload(WiringProblem::StreamBesideBody {
                 service: service.name.to_string(),
                 stream: shown(service, stream),
                 body: shown(of, body),
@@ -147,6 +150,7 @@ pub(super) fn problems(bundle: &Bundle, settings: &Settings) -> Vec<KubernetesPr
             }
         }));
         problems.extend(one.stream_problems());
+        problems.extend(one.response_problems());
     }
     problems
 }

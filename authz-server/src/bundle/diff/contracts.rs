@@ -1,9 +1,11 @@
 //! Changes of services, of their operations and of what requests must be like.
 
+use super::enforcement;
 use super::settings;
 use super::validation::{self, Facts};
 use super::{Area, Direction, Found, Kind};
 use crate::bundle::context::{ContextField, OperationContext, ValueKind};
+use crate::bundle::format::ReadOnly;
 use crate::bundle::landscape::{Landscape, full_name};
 use crate::bundle::openapi::{Model, Operation};
 use crate::bundle::{Bundle, ServiceSettings};
@@ -30,6 +32,11 @@ pub(super) fn compare(before: &Bundle, after: &Bundle, found: &mut Found) {
     found.named(Area::Services, &services(before), &services(after), described, |found, name, old, new| {
         found.part(Area::Services, name, "owner", &old.owner, &new.owner);
         found.part(Area::Services, name, "workload", workload(old), workload(new));
+        let read_only = |settings: &ServiceSettings| settings.read_only.word();
+        if let Some(said) = found.part(Area::Services, name, "read_only", read_only(old), read_only(new)) {
+            let loosened = new.read_only == ReadOnly::Accept;
+            said.direction(Some(if loosened { Direction::Loosened } else { Direction::Tightened }));
+        }
     });
     for (name, new) in hosts(after) {
         let old = hosts(before).remove(&name);
@@ -46,8 +53,11 @@ pub(super) fn compare(before: &Bundle, after: &Bundle, found: &mut Found) {
         operation(found, name, old.matched, new.matched);
         context(found, name, old.context, new.context);
         validation::compare(found, name, &old.facts(), &new.facts());
+        enforcement::compare(found, name, old.matched.operation, new.matched.operation);
         // Nothing that is compiled into the contract may change without a word.
-        if found.changes.len() == known && old.matched.operation != new.matched.operation {
+        if found.changes.len() == known
+            && !enforcement::is_alike(old.matched.operation, new.matched.operation)
+        {
             found.change(Area::Validation, Kind::Changed, name).what("rules");
         }
     });

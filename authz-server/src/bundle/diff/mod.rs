@@ -5,6 +5,7 @@
 
 mod access;
 mod contracts;
+mod enforcement;
 mod entities;
 mod policies;
 mod render;

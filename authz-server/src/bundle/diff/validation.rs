@@ -18,16 +18,17 @@ pub(super) fn compare(found: &mut Found, name: &str, before: &Facts, after: &Fac
     let in_both = |essence: &str| [&old_bodies, &new_bodies].iter().all(|all| words(all).contains(&essence));
     let is_rule = |at: &&String| match at.split_once(' ') {
         Some(("body", rest)) => in_both(rest.split(' ').next().unwrap_or(rest)),
-        Some((part, _)) => part != "response",
+        Some(_) => true,
         None => *at != "body",
     };
     for at in before.keys().filter(is_rule) {
         if let (Some(was), None) = (before.get(at), after.get(at)) {
-            let required = parts(was).contains(&"required");
+            let required = parts(was).contains(&"required") && !is_response(at);
             let said = found.change(Area::Validation, Kind::Removed, name).what(at).before(was.clone());
-            let direction = (required || was == NOTHING).then_some(Direction::Loosened);
+            let opened = was == NOTHING && !is_response(at);
+            let direction = (required || opened).then_some(Direction::Loosened);
             let said = dangerous(said.direction(direction), at, required);
-            if was == NOTHING {
+            if opened {
                 said.danger(Some("fields that nobody declared are accepted from now on"));
             }
         }
@@ -35,19 +36,26 @@ pub(super) fn compare(found: &mut Found, name: &str, before: &Facts, after: &Fac
     for (at, is) in after.iter().filter(|(at, _)| is_rule(at)) {
         match before.get(at) {
             None => {
-                let tightened = is == NOTHING || parts(is).contains(&"required");
+                let tightened = (is == NOTHING || parts(is).contains(&"required")) && !is_response(at);
                 let direction = tightened.then_some(Direction::Tightened);
                 let said = found.change(Area::Validation, Kind::Added, name).what(at);
                 said.after(is.clone()).direction(direction);
             }
             Some(was) => {
                 let lost = parts(was).contains(&"required") && parts(is).contains(&"optional");
-                if let Some(said) = found.part(Area::Validation, name, at, was.as_str(), is.as_str()) {
+                if let Some(said) = found.part(Area::Validation, name, at, was.as_str(), is.as_str())
+                    && !is_response(at)
+                {
                     dangerous(said.direction(direction(was, is)), at, lost);
                 }
             }
         }
     }
+}
+
+/// What a service answers is its own matter: no request is let through or refused by it.
+fn is_response(at: &str) -> bool {
+    at.starts_with("response ")
 }
 
 fn dangerous<'f>(said: Said<'f>, at: &str, lost: bool) -> Said<'f> {

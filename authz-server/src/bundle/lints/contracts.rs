@@ -47,16 +47,21 @@ fn body_not_judged(
         .body
         .iter()
         .flat_map(|body| &body.media)
-        .filter(|media| !media::is_json(&media.essence) || model.schema(media.schema).is_any())
+        .filter(|media| !is_read(&media.essence) || model.schema(media.schema).is_any())
         .map(|media| format!("`{}`", media.essence))
         .collect();
     if !open.is_empty() {
         let name = full_name(matched);
         let message = format!("nothing judges what is in a body of `{name}`: {}", open.join(" or "));
-        let help = "of JSON, a schema can be judged; of anything else the head and the size are";
+        let help = "of JSON and of forms, a schema can be judged; of anything else the head and the size are";
         let place = places.operation(&matched.service.name, &operation.id);
         found.warn(Lint::BodyNotJudged, &name, place, message, help);
     }
+}
+
+/// Whether bodies of a media type are looked into.
+fn is_read(essence: &str) -> bool {
+    media::is_json(essence) || essence == "application/x-www-form-urlencoded"
 }
 
 fn change_as_read(matched: Matched<'_>, places: &Places<'_>, found: &mut Found) {

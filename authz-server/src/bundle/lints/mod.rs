@@ -51,6 +51,8 @@ choice! {
         BufferedChange = "buffered-change",
         /// What is in such a body is for the service alone to judge: the contract says nothing of it that could be checked.
         BodyNotJudged = "body-not-judged",
+        /// A format that nobody knows is kept by every text: JSON Schema says so, and its author may believe otherwise.
+        FormatNotChecked = "format-not-checked",
         /// Which of two paths takes a request is decided by their literals from left to right; readers may expect another.
         AmbiguousRoutes = "ambiguous-routes",
         /// `nullable` speaks of the `type` beside it; where there is none, `null` is what it was without it.

@@ -18,7 +18,8 @@ pub(super) use context::{body_pointer, context};
 pub use model::*;
 pub(super) use read::{base_path, read};
 
-use palisade_core::contract::{BodyRule, MediaType, Operation as Matchable, OperationClass};
+use palisade_core::contract::{BodyRule, Content, MediaType, Operation as Matchable, OperationClass};
+use palisade_core::json::Numbers;
 use palisade_core::limits::BODY_BYTES_MAX_DEFAULT;
 use palisade_core::media;
 use palisade_core::method::Method;
@@ -37,18 +38,17 @@ fn matchable(operation: &Operation) -> Matchable {
     let body = operation.body.as_ref().map(|body| BodyRule {
         required: body.required,
         bytes_max: BODY_BYTES_MAX_DEFAULT,
+        numbers: Numbers::Double,
         media_types: body
             .media
             .iter()
-            .map(|media| MediaType { json: media::is_json(&media.essence), essence: media.essence.clone() })
+            .map(|media| MediaType { essence: media.essence.clone(), content: unjudged(&media.essence) })
             .collect(),
     });
-    Matchable {
-        name: operation.id.clone(),
-        method: operation.method,
-        class,
-        template: operation.template.clone(),
-        upgrade: None,
-        body,
-    }
+    Matchable { body, ..Matchable::new(&operation.id, operation.method, class, operation.template.clone()) }
+}
+
+/// What a body must be before schemas are compiled.
+fn unjudged(essence: &str) -> Content {
+    if media::is_json(essence) { Content::Json { schema: None } } else { Content::Opaque }
 }

@@ -13,7 +13,7 @@ mod values;
 use crate::bundle::openapi::{Model, Schema, SchemaId};
 use palisade_core::schema::{CompiledSchemas, Node, SchemaIndex, SchemaTable, SchemasError};
 use patterns::Patterns;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Which way a value goes: what is `readOnly` is not asked of requests, and what is `writeOnly` not of responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,44 +31,76 @@ pub enum Misdirected {
     Refused,
 }
 
+/// What a schema stands in, for whoever looks for its line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// A schema that the contract names.
+    Component(Box<str>),
+    /// An operation, by its id.
+    Operation(Box<str>),
+}
+
+/// Where a schema stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Located {
+    pub service: ServiceSchemas,
+    pub origin: Origin,
+    /// The way to it: a component, or what the caller named, and the steps from there.
+    pub way: String,
+}
+
 /// A rule that cannot be kept to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// The way to the schema: a component, or what the caller named, and the steps from there.
-    pub place: String,
+    /// `None`: it is about all of them.
+    pub at: Option<Located>,
     pub message: String,
     pub help: &'static str,
+}
+
+/// A format that nobody knows, which JSON Schema lets pass.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unchecked {
+    pub at: Located,
+    pub format: Box<str>,
 }
 
 /// Collects the schemas of all services of a bundle.
 #[derive(Debug)]
 pub struct Compiler<'m> {
-    misdirected: Misdirected,
     models: Vec<Source<'m>>,
     nodes: Vec<Node>,
     /// The place of each schema, for messages.
-    places: Vec<String>,
+    places: Vec<Located>,
     known: HashMap<(usize, SchemaId, Direction), SchemaIndex>,
     waiting: Vec<(SchemaIndex, usize, SchemaId, Direction)>,
     patterns: Patterns,
     refused: Vec<Refused>,
+    unchecked: BTreeSet<Unchecked>,
+}
+
+/// What came of all schemas.
+#[derive(Debug)]
+pub struct Compiled {
+    pub table: Result<SchemaTable, Vec<Refused>>,
+    pub unchecked: BTreeSet<Unchecked>,
 }
 
 #[derive(Debug)]
 struct Source<'m> {
     model: &'m Model,
+    misdirected: Misdirected,
     /// Schemas that say something else in each direction.
     directed: HashSet<SchemaId>,
 }
 
 /// A service whose schemas are compiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServiceSchemas(usize);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServiceSchemas(pub usize);
 
 impl<'m> Compiler<'m> {
-    pub fn new(misdirected: Misdirected) -> Compiler<'m> {
+    pub fn new() -> Compiler<'m> {
         Compiler {
-            misdirected,
             models: Vec::new(),
             nodes: Vec::new(),
             places: Vec::new(),
@@ -76,23 +108,18 @@ impl<'m> Compiler<'m> {
             waiting: Vec::new(),
             patterns: Patterns::default(),
             refused: Vec::new(),
+            unchecked: BTreeSet::new(),
         }
     }
 
-    pub fn service(&mut self, model: &'m Model) -> ServiceSchemas {
-        self.models.push(Source { model, directed: directed(model) });
+    pub fn service(&mut self, model: &'m Model, misdirected: Misdirected) -> ServiceSchemas {
+        self.models.push(Source { model, misdirected, directed: directed(model) });
         ServiceSchemas(self.models.len() - 1)
     }
 
-    /// The index of a schema and of all that it leads to. `place` says where it is asked for.
-    pub fn schema(
-        &mut self,
-        service: ServiceSchemas,
-        schema: SchemaId,
-        direction: Direction,
-        place: &str,
-    ) -> SchemaIndex {
-        let index = self.reserve(service.0, schema, direction, place);
+    /// The index of a schema and of all that it leads to. `at` says where it is asked for.
+    pub fn schema(&mut self, schema: SchemaId, direction: Direction, at: &Located) -> SchemaIndex {
+        let index = self.reserve(schema, direction, at);
         while let Some((index, source, schema, direction)) = self.waiting.pop() {
             let Some(model) = self.models.get(source).map(|source| source.model) else { continue };
             let node = self.node(source, model.schema(schema), direction, index);
@@ -103,50 +130,66 @@ impl<'m> Compiler<'m> {
         index
     }
 
+    /// A rule that cannot be kept to, beside those of schemas.
+    pub fn refuse_at(&mut self, at: &Located, message: impl Into<String>, help: &'static str) {
+        let refused = Refused { at: Some(at.clone()), message: message.into(), help };
+        // One schema may be compiled for both directions.
+        if !self.refused.contains(&refused) {
+            self.refused.push(refused);
+        }
+    }
+
     /// The table of all schemas, or all that cannot be kept to.
-    pub fn finish(self) -> Result<SchemaTable, Vec<Refused>> {
+    pub fn finish(self) -> Compiled {
         let mut refused = self.refused;
         let table = SchemaTable { nodes: self.nodes, patterns: self.patterns.finish() };
         // What the filter would refuse when it loads the contract is refused here, with a place.
         if let Err(error) = CompiledSchemas::assemble(table.clone()) {
             let at = match &error {
-                SchemasError::TooManyAtOnce { schema, .. } | SchemasError::Endless { schema } => schema.0,
-                _ => 0,
+                SchemasError::TooManyAtOnce { schema, .. } | SchemasError::Endless { schema } => {
+                    usize::try_from(schema.0).ok()
+                }
+                _ => None,
             };
-            let place = usize::try_from(at).ok().and_then(|at| self.places.get(at)).cloned();
             refused.push(Refused {
-                place: place.unwrap_or_default(),
+                at: at.and_then(|at| self.places.get(at)).cloned(),
                 message: error.to_string(),
                 help: "split the contract, or say less by `allOf`, `anyOf`, `oneOf` and `pattern`",
             });
         }
-        if refused.is_empty() { Ok(table) } else { Err(refused) }
+        let table = if refused.is_empty() { Ok(table) } else { Err(refused) };
+        Compiled { table, unchecked: self.unchecked }
     }
 
-    fn reserve(&mut self, source: usize, schema: SchemaId, direction: Direction, place: &str) -> SchemaIndex {
-        let Some(Source { model, directed }) = self.models.get(source) else { return SchemaIndex(u32::MAX) };
+    fn reserve(&mut self, schema: SchemaId, direction: Direction, at: &Located) -> SchemaIndex {
+        let source = at.service.0;
+        let Some(Source { model, directed, .. }) = self.models.get(source) else {
+            return SchemaIndex(u32::MAX);
+        };
         let direction = if directed.contains(&schema) { direction } else { Direction::Request };
         if let Some(known) = self.known.get(&(source, schema, direction)) {
             return *known;
         }
         let index = SchemaIndex(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
-        let place = model.schemas.name(schema).map_or(place.to_owned(), |name| format!("schema `{name}`"));
+        let named = model.schemas.name(schema).map(|name| Located {
+            service: at.service,
+            origin: Origin::Component(name.into()),
+            way: format!("schema `{name}`"),
+        });
         self.nodes.push(Node::default());
-        self.places.push(place);
+        self.places.push(named.unwrap_or_else(|| at.clone()));
         self.known.insert((source, schema, direction), index);
         self.waiting.push((index, source, schema, direction));
         index
     }
 
-    fn place(&self, index: SchemaIndex) -> String {
-        usize::try_from(index.0).ok().and_then(|at| self.places.get(at)).cloned().unwrap_or_default()
+    fn place(&self, index: SchemaIndex) -> Option<&Located> {
+        self.places.get(usize::try_from(index.0).ok()?)
     }
 
     fn refuse(&mut self, at: SchemaIndex, message: impl Into<String>, help: &'static str) {
-        let refused = Refused { place: self.place(at), message: message.into(), help };
-        // One schema may be compiled for both directions.
-        if !self.refused.contains(&refused) {
-            self.refused.push(refused);
+        if let Some(at) = self.place(at).cloned() {
+            self.refuse_at(&at, message, help);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One schema as the core asks it.
 
 use super::values::{decimal, values};
-use super::{Compiler, Direction, Misdirected};
+use super::{Compiler, Direction, Located, Misdirected, Source, Unchecked};
 use crate::bundle::openapi::{
     ArrayRules, Combined, Decimal, Discriminator, Model, NumberRules, ObjectRules, Pattern, Schema, SchemaId,
     TextRules, TypeSet,
@@ -76,8 +76,11 @@ impl Compiler<'_> {
     }
 
     fn child(&mut self, here: Here, schema: SchemaId, step: &str) -> SchemaIndex {
-        let place = format!("{}, {step}", self.place(here.index));
-        self.reserve(here.source, schema, here.direction, &place)
+        let Some(Located { service, origin, way }) = self.place(here.index).cloned() else {
+            return SchemaIndex(u32::MAX);
+        };
+        let at = Located { service, origin, way: format!("{way}, {step}") };
+        self.reserve(schema, here.direction, &at)
     }
 
     fn exact(&mut self, here: Here, written: Decimal) -> Option<number::Decimal> {
@@ -107,18 +110,11 @@ impl Compiler<'_> {
         schema::NumberRules { minimum, maximum, multiple_of, format }
     }
 
+    /// JSON Schema lets a format that nobody knows pass; whoever wrote it should know.
     fn unknown_format(&mut self, here: Here, name: &str) {
-        let message = format!("the format `{name}` is none that is kept to");
-        let help = match name {
-            "regex" => "remove it; a pattern is nothing that a request should bring",
-            "idn-email" | "idn-hostname" => {
-                "write `email` or `hostname`, which take internationalized names in their ASCII form"
-            }
-            _ => {
-                "remove it, say it by `pattern`, or use one of date-time, date, time, duration, uuid, email, hostname, ipv4, ipv6, uri, byte"
-            }
-        };
-        self.refuse(here.index, message, help);
+        if let Some(at) = self.place(here.index).cloned() {
+            self.unchecked.insert(Unchecked { at, format: name.into() });
+        }
     }
 
     fn text(&mut self, here: Here, rules: &TextRules) -> schema::TextRules {
@@ -163,9 +159,10 @@ impl Compiler<'_> {
     }
 
     fn object(&mut self, here: Here, rules: &ObjectRules) -> schema::ObjectRules {
-        let Some(model) = self.models.get(here.source).map(|source| source.model) else {
+        let Some(Source { model, misdirected: misdirection, .. }) = self.models.get(here.source) else {
             return schema::ObjectRules::default();
         };
+        let (model, misdirection) = (*model, *misdirection);
         let elsewhere = match here.direction {
             Direction::Request => Barred::ReadOnly,
             Direction::Response => Barred::WriteOnly,
@@ -193,7 +190,7 @@ impl Compiler<'_> {
                 (name.clone(), self.child(here, *id, &format!("`dependentSchemas` of `{name}`")))
             })
             .collect();
-        if self.misdirected == Misdirected::Refused {
+        if misdirection == Misdirected::Refused {
             named.barred = misdirected.into_iter().map(|name| (name, elsewhere)).collect();
         }
         let mut pattern_properties = Vec::new();

@@ -4,7 +4,7 @@ mod oracle;
 mod public;
 mod suite;
 
-use super::{Compiler, Direction, Misdirected, Refused};
+use super::{Compiled, Compiler, Direction, Located, Misdirected, Origin, Refused, Unchecked};
 use crate::bundle::files::{File, Role};
 use crate::bundle::openapi;
 use crate::bundle::parsed::Document;
@@ -46,17 +46,29 @@ fn compile_for(schema: &Value, direction: Direction) -> Outcome {
     }
     let model = model.unwrap();
     let whole = model.schemas.ids().find(|id| model.schemas.name(*id) == Some("S")).unwrap();
-    let mut compiler = Compiler::new(Misdirected::Refused);
-    let service = compiler.service(&model);
-    let index = compiler.schema(service, whole, direction, "the schema");
-    match compiler.finish() {
+    let mut compiler = Compiler::new();
+    let service = compiler.service(&model, Misdirected::Refused);
+    let origin = Origin::Component("S".into());
+    let index = compiler.schema(whole, direction, &Located { service, origin, way: "the schema".to_owned() });
+    let Compiled { table, unchecked } = compiler.finish();
+    if !unchecked.is_empty() {
+        let told =
+            |found: &Unchecked| format!("{}: the format `{}` is not kept to", found.at.way, found.format);
+        return Outcome::Refused(unchecked.iter().map(told).collect());
+    }
+    match table {
         Ok(table) => {
             let bytes = table.encode().unwrap();
             let schemas = CompiledSchemas::decode(&bytes).unwrap();
             Outcome::Compiled(schemas, index)
         }
         Err(refused) => Outcome::Refused(
-            refused.into_iter().map(|Refused { place, message, .. }| format!("{place}: {message}")).collect(),
+            refused
+                .into_iter()
+                .map(|Refused { at, message, .. }| {
+                    format!("{}: {message}", at.map(|at| at.way).unwrap_or_default())
+                })
+                .collect(),
         ),
     }
 }
@@ -106,12 +118,9 @@ fn what_cannot_be_kept_to_is_refused_by_name_and_place() {
     };
     check(
         json!({"properties": {"a": {"type": "array", "items": {"type": "string", "format": "regex"}}}}),
-        "schema `S`, property `a`, `items`: the format `regex` is none that is kept to",
+        "schema `S`, property `a`, `items`: the format `regex` is not kept to",
     );
-    check(
-        json!({"type": "string", "format": "phone"}),
-        "schema `S`: the format `phone` is none that is kept to",
-    );
+    check(json!({"type": "string", "format": "phone"}), "schema `S`: the format `phone` is not kept to");
     check(
         json!({"patternProperties": {"a[ab]{20}$": true}}),
         "schema `S`: the pattern `a[ab]{20}$` needs too large an automaton",

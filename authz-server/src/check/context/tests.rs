@@ -10,6 +10,7 @@ use palisade_core::head::RequestHead;
 use palisade_core::method::Method;
 use palisade_core::reason::Reason;
 use palisade_core::routes::Segment;
+use palisade_core::schema::SchemaTable;
 use proptest::prelude::*;
 
 const LONG: ValueKind = ValueKind::Long;
@@ -35,16 +36,10 @@ fn values(
     body: Body<'_>,
 ) -> Result<Vec<Option<Value>>, Unreadable> {
     let template = vec![Segment::Literal("things".into()), Segment::Parameter("id".into())];
-    let operation = Operation {
-        name: "get".into(),
-        method: Method::Get,
-        class: OperationClass::Read,
-        template,
-        upgrade: None,
-        body: None,
-    };
+    let operation = Operation::new("get", Method::Get, OperationClass::Read, template);
     let service = Service { name: "s".into(), hosts: vec!["s".into()], operations: vec![operation] };
-    let contract = Contract::assemble(BundleDigest([0; 32]), Vec::new(), vec![service]).unwrap();
+    let contract =
+        Contract::assemble(BundleDigest([0; 32]), Vec::new(), vec![service], SchemaTable::default()).unwrap();
     let pseudo = [(":method", "GET"), (":path", target), (":authority", "s"), (":scheme", "http")];
     let pairs: Vec<(&[u8], &[u8])> =
         pseudo.iter().chain(headers).map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();

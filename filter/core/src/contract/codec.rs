@@ -1,37 +1,74 @@
 //! The bytes of a compiled contract.
 //!
-//! Layout, version 1: magic `PLSC`, version u16, digest 32 bytes, identity headers, services; each list behind a u32
-//! count, each text behind a u16 length, all integers big-endian; nothing may follow.
+//! Layout, version 2: magic `PLSC`, version u16, digest 32 bytes, identity headers, services, and behind a u32 count the
+//! bytes of the schemas; each list behind a u32 count, each text behind a u16 length, all integers big-endian; nothing may
+//! follow. `operation` is what stands of one operation, `parameter` how a value is written.
 
-use super::{BodyRule, BundleDigest, Contract, MediaType, Operation, OperationClass, Service};
+mod operation;
+mod parameter;
+
+use super::{BundleDigest, Contract, Service};
 use crate::limits::{
-    BODY_BYTES_MAX, CONTRACT_BYTES_MAX, HOSTS_MAX, IDENTITY_HEADERS_MAX, MEDIA_TYPES_MAX, NAME_BYTES_MAX,
-    OPERATIONS_MAX, PATH_SEGMENTS_MAX, SERVICES_MAX,
+    CONTRACT_BYTES_MAX, HOSTS_MAX, IDENTITY_HEADERS_MAX, NAME_BYTES_MAX, OPERATIONS_MAX, SERVICES_MAX,
 };
-use crate::method::Method;
-use crate::routes::Segment;
+use crate::schema::{SchemaTable, SchemasError};
 use crate::wire::{Reader, WireError, Writer};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use operation::{read_operation, write_operation};
 use serde::{Deserialize, Serialize};
 
 const MAGIC: &[u8; 4] = b"PLSC";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const CARRIER_VERSION: u32 = 1;
 
 /// Why bytes are not a contract, or services cannot make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContractError {
     NotAContract,
-    UnknownVersion { found: u16 },
-    UnknownCarrierVersion { found: u32 },
-    Carrier { detail: String },
-    TooLarge { found: usize, max: usize },
+    UnknownVersion {
+        found: u16,
+    },
+    UnknownCarrierVersion {
+        found: u32,
+    },
+    Carrier {
+        detail: String,
+    },
+    TooLarge {
+        found: usize,
+        max: usize,
+    },
     Wire(WireError),
-    TooMany { what: &'static str, found: usize, max: usize },
-    HostTaken { host: Box<str> },
-    ServiceTaken { service: Box<str> },
-    RouteTaken { service: Box<str>, operation: Box<str> },
+    TooMany {
+        what: &'static str,
+        found: usize,
+        max: usize,
+    },
+    HostTaken {
+        host: Box<str>,
+    },
+    ServiceTaken {
+        service: Box<str>,
+    },
+    RouteTaken {
+        service: Box<str>,
+        operation: Box<str>,
+    },
+    Schemas(SchemasError),
+    NoSuchSchema {
+        operation: Box<str>,
+        schema: u32,
+    },
+    /// What is looked up does not stand in its order.
+    Disordered {
+        operation: Box<str>,
+    },
+    /// A parameter in a part of a request where it cannot be written so.
+    Unwritable {
+        operation: Box<str>,
+        name: Box<str>,
+    },
 }
 
 impl core::fmt::Display for ContractError {
@@ -68,6 +105,16 @@ impl core::fmt::Display for ContractError {
                     "operation `{operation}` of service `{service}` has the method and route of another operation"
                 )
             }
+            ContractError::Schemas(error) => error.fmt(f),
+            ContractError::NoSuchSchema { operation, schema } => {
+                write!(f, "operation `{operation}` names schema {schema}, which is not there")
+            }
+            ContractError::Disordered { operation } => {
+                write!(f, "a list of operation `{operation}` is not in its order")
+            }
+            ContractError::Unwritable { operation, name } => {
+                write!(f, "parameter `{name}` of operation `{operation}` cannot be written where it stands")
+            }
         }
     }
 }
@@ -77,6 +124,12 @@ impl std::error::Error for ContractError {}
 impl From<WireError> for ContractError {
     fn from(error: WireError) -> Self {
         ContractError::Wire(error)
+    }
+}
+
+impl From<SchemasError> for ContractError {
+    fn from(error: SchemasError) -> Self {
+        ContractError::Schemas(error)
     }
 }
 
@@ -117,6 +170,9 @@ impl Contract {
                 write_operation(&mut out, operation)?;
             }
         }
+        let schemas = self.schemas.encode()?;
+        out.count(schemas.len(), CONTRACT_BYTES_MAX)?;
+        out.bytes(&schemas);
         Ok(out.finish())
     }
 
@@ -151,8 +207,10 @@ fn decode_bytes(bytes: &[u8]) -> Result<Contract, ContractError> {
     for _ in 0..count {
         services.push(read_service(&mut input)?);
     }
+    let length = input.count(CONTRACT_BYTES_MAX)?;
+    let schemas = SchemaTable::decode(input.bytes(length)?)?;
     input.end()?;
-    Contract::assemble(digest, identity_headers, services)
+    Contract::assemble(digest, identity_headers, services, schemas)
 }
 
 fn read_service(input: &mut Reader<'_>) -> Result<Service, WireError> {
@@ -165,67 +223,6 @@ fn read_service(input: &mut Reader<'_>) -> Result<Service, WireError> {
         operations.push(read_operation(input)?);
     }
     Ok(Service { name, hosts, operations })
-}
-
-fn write_operation(out: &mut Writer, operation: &Operation) -> Result<(), WireError> {
-    out.text(&operation.name, NAME_BYTES_MAX)?;
-    out.u8(operation.method as u8);
-    out.u8(operation.class as u8);
-    out.count(operation.template.len(), PATH_SEGMENTS_MAX)?;
-    for segment in &operation.template {
-        let (kind, text) = match segment {
-            Segment::Literal(text) => (0, text),
-            Segment::Parameter(name) => (1, name),
-        };
-        out.u8(kind);
-        out.text(text, NAME_BYTES_MAX)?;
-    }
-    out.text(operation.upgrade.as_deref().unwrap_or(""), NAME_BYTES_MAX)?;
-    let Some(body) = &operation.body else {
-        out.u8(0);
-        return Ok(());
-    };
-    out.u8(1);
-    out.u8(u8::from(body.required));
-    out.u32(body.bytes_max);
-    out.count(body.media_types.len(), MEDIA_TYPES_MAX)?;
-    for media_type in &body.media_types {
-        out.u8(u8::from(media_type.json));
-        out.text(&media_type.essence, NAME_BYTES_MAX)?;
-    }
-    Ok(())
-}
-
-fn read_operation(input: &mut Reader<'_>) -> Result<Operation, WireError> {
-    let name = input.text(NAME_BYTES_MAX)?.into();
-    let method = read_known(input, "method", Method::decode)?;
-    let class = read_known(input, "operation class", |code| {
-        OperationClass::ALL.into_iter().find(|class| *class as u8 == code)
-    })?;
-    let mut template = Vec::new();
-    for _ in 0..input.count(PATH_SEGMENTS_MAX)? {
-        let parameter = read_known(input, "segment kind", read_bool)?;
-        let text = input.text(NAME_BYTES_MAX)?.into();
-        template.push(if parameter { Segment::Parameter(text) } else { Segment::Literal(text) });
-    }
-    let upgrade = Some(input.text(NAME_BYTES_MAX)?).filter(|text| !text.is_empty()).map(Into::into);
-    let body = if read_known(input, "body rule", read_bool)? { Some(read_body(input)?) } else { None };
-    Ok(Operation { name, method, class, template, upgrade, body })
-}
-
-fn read_body(input: &mut Reader<'_>) -> Result<BodyRule, WireError> {
-    let required = read_known(input, "requirement of a body", read_bool)?;
-    let at = input.at();
-    let bytes_max = input.u32()?;
-    if bytes_max > BODY_BYTES_MAX {
-        return Err(WireError::TooLarge { at, found: bytes_max as usize, max: BODY_BYTES_MAX as usize });
-    }
-    let mut media_types = Vec::new();
-    for _ in 0..input.count(MEDIA_TYPES_MAX)? {
-        let json = read_known(input, "media kind", read_bool)?;
-        media_types.push(MediaType { essence: input.text(NAME_BYTES_MAX)?.into(), json });
-    }
-    Ok(BodyRule { required, bytes_max, media_types })
 }
 
 const fn read_bool(code: u8) -> Option<bool> {

@@ -1,29 +1,29 @@
 //! The compiled contract: round trips, unknown versions, damaged bytes.
 
 use super::{
-    BodyRule, BundleDigest, Contract, ContractError, MediaType, Operation, OperationClass, Service, Unmatched,
+    Between, BodyRule, BundleDigest, Content, Contract, ContractError, Enforcement, Form, MediaType,
+    ObjectWriting, Operation, OperationClass, Parameter, Part, Properties, ResponseMedia, ResponseRule,
+    ResponseRules, Rule, Scalars, Service, Shadows, Status, Unmatched, Writing,
 };
 use crate::canary;
+use crate::json::Numbers;
 use crate::method::Method;
 use crate::routes::Segment;
+use crate::schema::{Node, SchemaIndex, SchemaTable, Types};
 use crate::testing::universal_test;
 
 pub(crate) fn sample() -> Contract {
     let literal = |text: &str| Segment::Literal(text.into());
-    let json = MediaType { essence: "application/json".into(), json: true };
-    let grpc = MediaType { essence: "application/grpc".into(), json: false };
+    let json = MediaType { essence: "application/json".into(), content: Content::Json { schema: None } };
+    let grpc = MediaType { essence: "application/grpc".into(), content: Content::Opaque };
     let operation = |name: &str, method, class, template, body| Operation {
-        name: name.into(),
-        method,
-        class,
-        template,
-        upgrade: None,
         body,
+        ..Operation::new(name, method, class, template)
     };
     let orders = vec![literal("orders")];
     let order = vec![literal("orders"), Segment::Parameter("id".into())];
-    let body = BodyRule { required: true, bytes_max: 100, media_types: vec![json] };
-    let stream = BodyRule { required: false, bytes_max: 100, media_types: vec![grpc] };
+    let body = BodyRule { required: true, bytes_max: 100, numbers: Numbers::Any, media_types: vec![json] };
+    let stream = BodyRule { required: false, bytes_max: 100, numbers: Numbers::Any, media_types: vec![grpc] };
     let mut socket = operation("watch", Method::Get, OperationClass::Read, vec![literal("watch")], None);
     socket.upgrade = Some("websocket".into());
     let service = Service {
@@ -43,12 +43,101 @@ pub(crate) fn sample() -> Contract {
             socket,
         ],
     };
-    Contract::assemble(BundleDigest([7; 32]), vec!["x-api-key".into()], vec![service]).unwrap()
+    Contract::assemble(BundleDigest([7; 32]), vec!["x-api-key".into()], vec![service], SchemaTable::default())
+        .unwrap()
+}
+
+/// A contract with something of everything that there is.
+pub(crate) fn rich() -> Contract {
+    let text = Scalars::TEXT;
+    let properties = Properties { known: Box::new([("a".into(), Scalars::INTEGER)]), others: Scalars::NONE };
+    let parameter = |part, name: &str, writing| Parameter {
+        part,
+        name: name.into(),
+        required: part == Part::Path,
+        allow_empty: part == Part::Query,
+        writing,
+        schema: SchemaIndex(0),
+    };
+    let list = |between| Writing::List { items: text.with(Scalars::NULL), between };
+    let object = |written| Writing::Object { properties: properties.clone(), written };
+    let mut operation = Operation::new(
+        "put",
+        Method::Put,
+        OperationClass::Write,
+        vec![Segment::Literal("things".into()), Segment::Parameter("id".into())],
+    );
+    operation.parameters = Box::new([
+        parameter(Part::Path, "id", Writing::Scalar(Scalars::NUMBER.with(Scalars::BOOLEAN))),
+        parameter(Part::Query, "deep", object(ObjectWriting::Deep)),
+        parameter(Part::Query, "list", list(Between::Repeated)),
+        parameter(Part::Header, "x-list", list(Between::Comma)),
+        parameter(Part::Cookie, "document", Writing::Json),
+    ]);
+    let form = Form { fields: Box::new([("a".into(), list(Between::Pipe)), ("b".into(), Writing::Json)]) };
+    let form = Content::Form { form: Box::new(form), schema: SchemaIndex(1) };
+    let json = Content::Json { schema: Some(SchemaIndex(1)) };
+    operation.body = Some(BodyRule {
+        required: false,
+        bytes_max: 70_000,
+        numbers: Numbers::Double,
+        media_types: vec![
+            MediaType { essence: "application/json".into(), content: json.clone() },
+            MediaType { essence: "application/x-www-form-urlencoded".into(), content: form },
+        ],
+    });
+    let header = parameter(Part::Header, "etag", Writing::Scalar(text));
+    let media = ResponseMedia { range: "*/*".into(), content: json };
+    operation.responses = Box::new(ResponseRules {
+        head: Enforcement::Enforce,
+        body: Enforcement::Report,
+        sample: 16,
+        bytes_max: 1000,
+        numbers: Numbers::Any,
+        declared: vec![
+            (Status::Exact(200), ResponseRule { headers: vec![header], media: vec![media] }),
+            (Status::Class(4), ResponseRule::default()),
+            (Status::Other, ResponseRule::default()),
+        ],
+        never_headers: vec!["x-internal".into()],
+        never_properties: vec!["secret".into()],
+    });
+    operation.shadows = Shadows::new(vec![(Rule::Body, 1_800_000_000_000), (Rule::Query, 1)]);
+    let service =
+        Service { name: "things".into(), hosts: vec!["things".into()], operations: vec![operation] };
+    let nodes = vec![Node { types: Types::STRING, ..Node::default() }, Node::default()];
+    let schemas = SchemaTable { nodes, patterns: Vec::new() };
+    Contract::assemble(BundleDigest([7; 32]), vec!["x-api-key".into()], vec![service], schemas).unwrap()
+}
+
+universal_test! {
+    fn what_could_not_be_judged_by_is_not_assembled() {
+        let check = |change: fn(&mut Operation), expected: &str| {
+            let contract = rich();
+            let mut service = contract.services()[0].clone();
+            change(&mut service.operations[0]);
+            let table = SchemaTable { nodes: vec![Node::default(); 2], patterns: Vec::new() };
+            let error = Contract::assemble(contract.digest(), Vec::new(), vec![service], table).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        };
+        check(|put| put.parameters[0].schema = SchemaIndex(2), "operation `put` names schema 2, which is not there");
+        check(|put| put.parameters.swap(1, 2), "a list of operation `put` is not in its order");
+        check(|put| put.parameters = vec![put.parameters[0].clone(); 257].into(), "257 parameters are over the limit of 256");
+        check(|put| put.responses.declared.swap(0, 1), "a list of operation `put` is not in its order");
+        check(
+            |put| put.parameters[3].writing = Writing::List { items: Scalars::TEXT, between: Between::Repeated },
+            "parameter `x-list` of operation `put` cannot be written where it stands",
+        );
+        check(
+            |put| put.body.as_mut().unwrap().media_types[0].content = Content::Json { schema: Some(SchemaIndex(9)) },
+            "operation `put` names schema 9, which is not there",
+        );
+    }
 }
 
 universal_test! {
     fn both_forms_are_read_back_equal() {
-        let contract = sample();
+      for contract in [sample(), rich()] {
         let bytes = contract.encode().unwrap();
         let carrier = contract.encode_carrier().unwrap();
         for form in [&bytes[..], carrier.as_bytes()] {
@@ -58,23 +147,24 @@ universal_test! {
             assert_eq!(read.identity_headers(), contract.identity_headers());
             assert_eq!(read.encode().unwrap(), bytes);
         }
+      }
     }
 }
 
 universal_test! {
-    fn the_bytes_of_version_1_are_fixed() {
-        let hex: String = sample().encode().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, include_str!("fixture-v1.hex").trim_end());
+    fn the_bytes_of_version_2_are_fixed() {
+        let hex: String = rich().encode().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, include_str!("fixture-v2.hex").trim_end());
     }
 }
 
 universal_test! {
     fn unknown_versions_are_refused_clearly() {
         let mut bytes = sample().encode().unwrap();
-        bytes[5] = 2;
+        bytes[5] = 1;
         let error = Contract::decode(&bytes).unwrap_err();
-        assert_eq!(error, ContractError::UnknownVersion { found: 2 });
-        assert_eq!(error.to_string(), "unknown contract version `2`: this build reads version 1; use filter, server and `palisade build` of one release");
+        assert_eq!(error, ContractError::UnknownVersion { found: 1 });
+        assert_eq!(error.to_string(), "unknown contract version `1`: this build reads version 2; use filter, server and `palisade build` of one release");
         let error = Contract::decode(br#"{"palisade":2,"contract":""}"#).unwrap_err();
         assert_eq!(error.to_string(), "unknown version `2` of the contract's JSON carrier: this build reads version 1");
         assert_eq!(Contract::decode(b"").unwrap_err(), ContractError::NotAContract);
@@ -86,7 +176,7 @@ universal_test! {
 
 universal_test! {
     fn cut_lengthened_or_lying_bytes_are_refused() {
-        let bytes = sample().encode().unwrap();
+        let bytes = rich().encode().unwrap();
         for end in 0..bytes.len() {
             assert!(Contract::decode(&bytes[..end]).is_err(), "cut at {end}");
         }
@@ -102,7 +192,7 @@ universal_test! {
 
 universal_test! {
     fn every_flipped_byte_is_refused_or_a_sound_contract() {
-        let bytes = sample().encode().unwrap();
+        let bytes = rich().encode().unwrap();
         for at in 0..bytes.len() {
             for flip in [1, 0x80, 0xff] {
                 let mut changed = bytes.clone();
@@ -134,7 +224,7 @@ universal_test! {
     fn what_would_be_ambiguous_is_not_assembled() {
         let sample = sample();
         let service = sample.services()[0].clone();
-        let assemble = |services| Contract::assemble(BundleDigest([0; 32]), vec![], services).unwrap_err().to_string();
+        let assemble = |services| Contract::assemble(BundleDigest([0; 32]), vec![], services, SchemaTable::default()).unwrap_err().to_string();
         let renamed = Service { name: "other".into(), ..service.clone() };
         assert_eq!(assemble(vec![service.clone(), renamed]), "host `orders` belongs to two services");
         assert_eq!(assemble(vec![service.clone(), service.clone()]), "service `orders` is declared twice");

@@ -8,6 +8,7 @@ use crate::handoff::{Flags, HEADER, Handoff, Secret, SecretSlot};
 use crate::head::RequestHead;
 use crate::headers::{HeaderMap, encode};
 use crate::reason::Reason;
+use crate::schema::SchemaTable;
 use crate::testing::universal_test;
 
 const NOW_MS: u64 = 1_763_700_000_000;
@@ -38,11 +39,11 @@ impl Driver {
     }
 
     fn body(&mut self, held: usize, ends_here: bool) -> BodyStep {
-        self.exchange.request_body(held, ends_here, &mut self.mint, NOW_MS)
+        self.exchange.request_body(held, usize::MAX, ends_here, &mut self.mint, NOW_MS)
     }
 
     fn judge(&mut self, body: &[u8], held: usize) -> BodyStep {
-        self.exchange.judge(Some(body), Some(held), &mut self.mint, NOW_MS)
+        self.exchange.judge(Some(&self.engine), Some(body), Some(held), &mut self.mint, NOW_MS)
     }
 }
 
@@ -118,7 +119,7 @@ universal_test! {
     fn a_service_without_a_gate_gets_no_head_that_a_body_may_follow() {
         let mut service = sample().services()[0].clone();
         service.operations.retain(|operation| !operation.has_body_rules());
-        let contract = Contract::assemble(sample().digest(), Vec::new(), vec![service]).unwrap();
+        let contract = Contract::assemble(sample().digest(), Vec::new(), vec![service], SchemaTable::default()).unwrap();
         let check = |method, path, added: &[(&str, &str)], ends_here, expected| {
             let mut driver = Driver::new();
             driver.engine.contract = contract.clone();
@@ -147,6 +148,18 @@ universal_test! {
 }
 
 universal_test! {
+    fn a_stream_has_one_head() {
+        let mut refused = Driver::new();
+        assert_eq!(reason(refused.head("GET", "/nothing", &[], true)), Some(Reason::OperationUnknown));
+        assert_eq!(reason(refused.head("POST", "/orders", &[JSON], false)), Some(Reason::Internal), "after a refusal");
+        assert_eq!(refused.body(7, true), BodyStep::Hold, "and what follows is held");
+        let mut passed = Driver::new();
+        assert_eq!(reason(passed.head("GET", "/orders", &[], true)), None);
+        assert_eq!(reason(passed.head("POST", "/orders", &[JSON], false)), Some(Reason::Internal), "after a good one");
+    }
+}
+
+universal_test! {
     fn bodies_are_refused_for_the_rule_they_break() {
         let driven = || {
             let mut driver = Driver::new();
@@ -159,9 +172,9 @@ universal_test! {
         assert_eq!(reason(driven().judge(b"{}", 3)), Some(Reason::BodyIncomplete));
         assert_eq!(reason(driven().judge(b"", 0)), Some(Reason::BodyMissing));
         let mut driver = driven();
-        assert_eq!(reason(driver.exchange.judge(None, None, &mut driver.mint, NOW_MS)), Some(Reason::BodyIncomplete));
+        assert_eq!(reason(driver.exchange.judge(Some(&driver.engine), None, None, &mut driver.mint, NOW_MS)), Some(Reason::BodyIncomplete));
         let mut driver = driven();
-        assert_eq!(driver.exchange.request_trailers(&mut driver.mint, NOW_MS), BodyStep::Judge);
+        assert_eq!(driver.exchange.request_trailers(Some(&driver.engine), Some(&[]), &mut driver.mint, NOW_MS), BodyStep::Judge);
         let mut driver = Driver::new();
         assert_eq!(reason(driver.head("GET", "/orders", &[], false)), None);
         assert_eq!(driver.body(0, true), BodyStep::Pass);
@@ -174,7 +187,7 @@ universal_test! {
         let mut driver = Driver::new();
         assert_eq!(reason(driver.head("GET", "/nothing", &[], false)), Some(Reason::OperationUnknown));
         assert_eq!(driver.body(10, true), BodyStep::Hold);
-        assert_eq!(driver.exchange.request_trailers(&mut driver.mint, NOW_MS), BodyStep::Hold);
+        assert_eq!(driver.exchange.request_trailers(Some(&driver.engine), Some(&[]), &mut driver.mint, NOW_MS), BodyStep::Hold);
         assert_eq!(driver.exchange.response_head(None), ResponseStep::Pass, "our own reply goes out");
     }
 }
@@ -184,7 +197,7 @@ universal_test! {
         assert_eq!(reason(Driver::new().body(1, true)), Some(Reason::Internal));
         assert_eq!(reason(Driver::new().judge(b"{}", 2)), Some(Reason::Internal));
         let mut driver = Driver::new();
-        assert_eq!(reason(driver.exchange.request_trailers(&mut driver.mint, NOW_MS)), Some(Reason::Internal));
+        assert_eq!(reason(driver.exchange.request_trailers(Some(&driver.engine), Some(&[]), &mut driver.mint, NOW_MS)), Some(Reason::Internal));
         assert_eq!(Driver::new().exchange.response_head(None), ResponseStep::Pass, "a reply from before the chain");
     }
 }
@@ -204,7 +217,7 @@ universal_test! {
         assert_eq!(passed().response_head(Some(other.as_bytes())), suspect(Reason::DecisionMismatch));
         let refused = |step| match step {
             ResponseStep::Refuse(refusal) => Some(refusal.reason),
-            ResponseStep::Pass | ResponseStep::AskSource { .. } => None,
+            ResponseStep::Pass | ResponseStep::Hold | ResponseStep::AskSource { .. } => None,
         };
         for suspicion in [Reason::DecisionMissing, Reason::DecisionMismatch] {
             for service in [None, Some(&b"via_upstream"[..]), Some(b"")] {

@@ -48,7 +48,7 @@ fn write(steps: &[Step<'_>]) -> String {
         match step {
             Step::Object | Step::Item(usize::MAX) => break,
             Step::Item(index) => pointer.push_str(&format!("/{index}")),
-            Step::Key(key) => push_key(&mut pointer, key.decode(&mut scratch)),
+            Step::Key(key) => push_step(&mut pointer, key.decode(&mut scratch)),
         }
         if pointer.len() > POINTER_BYTES_MAX {
             pointer.truncate(begin);
@@ -59,7 +59,8 @@ fn write(steps: &[Step<'_>]) -> String {
     pointer
 }
 
-fn push_key(pointer: &mut String, key: &str) {
+/// Goes one step further by a key, of which no more is told than may be.
+pub(crate) fn push_step(pointer: &mut String, key: &str) {
     pointer.push('/');
     let mut characters = key.chars();
     for character in characters.by_ref().take(POINTER_STEP_CHARACTERS_MAX) {

@@ -23,21 +23,18 @@ impl CompiledSchemas {
     pub fn decode(bytes: &[u8]) -> Result<CompiledSchemas, SchemasError> {
         SchemaTable::decode(bytes).and_then(CompiledSchemas::assemble)
     }
+
+    pub fn encode(&self) -> Result<Vec<u8>, SchemasError> {
+        let patterns = self.patterns.iter().zip(0..).map(|(pattern, at)| {
+            pattern.bytes().ok_or(SchemasError::PatternInvalid { pattern: PatternIndex(at) })
+        });
+        encode(&self.nodes, &patterns.collect::<Result<Vec<_>, _>>()?)
+    }
 }
 
 impl SchemaTable {
     pub fn encode(&self) -> Result<Vec<u8>, SchemasError> {
-        let mut out = Writer::default();
-        out.bytes(MAGIC);
-        out.u16(VERSION);
-        out.count(self.nodes.len(), SCHEMAS_MAX)?;
-        self.nodes.iter().try_for_each(|node| write_node(&mut out, node))?;
-        out.count(self.patterns.len(), PATTERNS_MAX)?;
-        for pattern in &self.patterns {
-            out.count(pattern.len(), PATTERN_BYTES_MAX)?;
-            out.bytes(pattern);
-        }
-        Ok(out.finish())
+        encode(&self.nodes, &self.patterns)
     }
 
     /// What was read is not yet checked as a whole.
@@ -59,6 +56,20 @@ impl SchemaTable {
         input.end()?;
         Ok(SchemaTable { nodes, patterns })
     }
+}
+
+fn encode(nodes: &[Node], patterns: &[Box<[u8]>]) -> Result<Vec<u8>, SchemasError> {
+    let mut out = Writer::default();
+    out.bytes(MAGIC);
+    out.u16(VERSION);
+    out.count(nodes.len(), SCHEMAS_MAX)?;
+    nodes.iter().try_for_each(|node| write_node(&mut out, node))?;
+    out.count(patterns.len(), PATTERNS_MAX)?;
+    for pattern in patterns {
+        out.count(pattern.len(), PATTERN_BYTES_MAX)?;
+        out.bytes(pattern);
+    }
+    Ok(out.finish())
 }
 
 /// Which rules a schema has.

@@ -31,6 +31,13 @@ impl Pattern {
         (read == bytes.len() && starts).then(|| Pattern { automaton: automaton.to_owned() })
     }
 
+    /// What it was loaded from. `None`: its library says that it cannot be written.
+    pub(super) fn bytes(&self) -> Option<Box<[u8]>> {
+        let mut bytes = vec![0; self.automaton.write_to_len()];
+        let written = self.automaton.write_to_little_endian(&mut bytes).ok()?;
+        (written == bytes.len()).then(|| bytes.into())
+    }
+
     pub(super) fn matches(&self, text: &str) -> Result<bool, Undecided> {
         let automaton = &self.automaton;
         let mut state = automaton.start_state_forward(&Input::new(text)).map_err(|_| Undecided)?;

@@ -1,7 +1,7 @@
 //! Schemas asked about documents: what passes, what is refused and why, and that nothing is ever too much.
 
 mod limits;
-mod plain;
+pub(crate) mod plain;
 
 use super::{Broken, Cause, CompiledSchemas, Keyword, SchemaTable, SchemasError};
 use crate::json::{Fault, Numbers, check};

@@ -58,6 +58,19 @@ impl CompiledSchemas {
     }
 }
 
+/// Whether a body is one document that everybody reads alike, whatever is in it.
+pub fn check_document(body: &[u8], numbers: Numbers) -> Result<(), Broken> {
+    let fault = |fault, at| Broken { cause: Cause::Json(fault), pointer: pointer_to(body, at) };
+    let mut events = Events::new(body, numbers).map_err(|found| fault(found, 0))?;
+    loop {
+        match events.next() {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(()),
+            Err(found) => return Err(fault(found, events.start())),
+        }
+    }
+}
+
 /// The branch that an object names.
 fn selected(discriminator: &Discriminator, value: &[u8]) -> Option<SchemaIndex> {
     let mut events = Events::new(value, Numbers::Any).ok()?;

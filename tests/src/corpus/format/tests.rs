@@ -19,6 +19,8 @@ twin
 - x-sum: 1
 < accepted
 = GET {read_path} at {service}
+=+ x-own: a: {b
+=- connection
 
 case in pieces
 > POST / HTTP/1.1
@@ -52,7 +54,10 @@ fn a_file_is_read_case_by_case() {
         (2, 2, 1, false)
     );
     assert!(frames.data[1].is_empty());
-    assert!(twin.seen.as_ref().unwrap().service.is_some());
+    let seen = twin.seen.as_ref().unwrap();
+    assert!(seen.service.is_some());
+    let value = Template::parse("a: {b").unwrap();
+    assert_eq!(seen.headers, [("x-own".to_owned(), Some(value)), ("connection".to_owned(), None)]);
 }
 
 #[test]
@@ -94,7 +99,7 @@ fn every_mistake_is_named_with_its_line() {
     );
     check(
         "case a\n? GET",
-        "f.txt:2: unknown line `? GET`: expected case, needs, twin, or a line that begins with > >> ~ * + - < =",
+        "f.txt:2: unknown line `? GET`: expected case, needs, twin, or a line that begins with > >> ~ * + - < = =+ =-",
     );
     check("case a\n< nothing", "f.txt:2: expected `accepted` or `… by envoy|filter|server`, found `nothing`");
     check(

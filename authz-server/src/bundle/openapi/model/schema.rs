@@ -50,7 +50,7 @@ impl Schemas {
         self.all.is_empty()
     }
 
-    pub(crate) fn ids(&self) -> impl Iterator<Item = SchemaId> + use<> {
+    pub fn ids(&self) -> impl Iterator<Item = SchemaId> + use<> {
         (0..u32::try_from(self.all.len()).unwrap_or(u32::MAX)).map(SchemaId)
     }
 }

@@ -3,7 +3,7 @@
 use crate::bundle::files::{File, Role};
 use crate::bundle::openapi::{self, Model};
 use crate::bundle::parsed::Document;
-use crate::bundle::schemas::{Compiler, Direction, Misdirected, Refused};
+use crate::bundle::schemas::{Compiler, Direction, Located, Misdirected, Origin, Refused};
 use crate::bundle::yaml;
 use palisade_core::schema::CompiledSchemas;
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ fn measure(path: &Path, kinds: &mut BTreeMap<String, usize>) {
     for Refused { message, .. } in &refused {
         *kinds.entry(message.clone()).or_default() += 1;
     }
-    let table = compiler.finish().unwrap();
+    let table = compiler.finish().table.unwrap();
     let bytes = table.encode().unwrap();
     let started = Instant::now();
     let schemas = CompiledSchemas::decode(&bytes).unwrap();
@@ -74,19 +74,23 @@ fn measure(path: &Path, kinds: &mut BTreeMap<String, usize>) {
 
 /// All that requests bring and that responses carry.
 fn compiler(model: &Model) -> Compiler<'_> {
-    let mut compiler = Compiler::new(Misdirected::Judged);
-    let service = compiler.service(model);
+    let mut compiler = Compiler::new();
+    let service = compiler.service(model, Misdirected::Judged);
     for operation in &model.operations {
-        let place = |what: &str| format!("operation `{}`, {what}", operation.id);
+        let place = |what: &str| Located {
+            service,
+            origin: Origin::Operation(operation.id.clone()),
+            way: format!("operation `{}`, {what}", operation.id),
+        };
         for parameter in &operation.parameters {
             let place = place(&format!("parameter `{}`", parameter.name));
-            compiler.schema(service, parameter.form.schema(), Direction::Request, &place);
+            compiler.schema(parameter.form.schema(), Direction::Request, &place);
         }
         for media in operation.body.iter().flat_map(|body| &body.media) {
-            compiler.schema(service, media.schema, Direction::Request, &place("body"));
+            compiler.schema(media.schema, Direction::Request, &place("body"));
         }
         for media in operation.responses.iter().flat_map(|(_, response)| &response.media) {
-            compiler.schema(service, media.schema, Direction::Response, &place("response"));
+            compiler.schema(media.schema, Direction::Response, &place("response"));
         }
     }
     compiler

@@ -11,7 +11,7 @@ use regex_automata::dfa::{StartKind, dense};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-pub(super) const ROOT: SchemaIndex = SchemaIndex(0);
+pub(crate) const ROOT: SchemaIndex = SchemaIndex(0);
 
 /// Why a schema is not understood.
 pub(super) type Unknown = String;
@@ -28,7 +28,7 @@ pub(super) fn table(schema: &Value) -> Result<SchemaTable, Unknown> {
     Ok(reading.table)
 }
 
-pub(super) fn compile(schema: &Value) -> CompiledSchemas {
+pub(crate) fn compile(schema: &Value) -> CompiledSchemas {
     let table = table(schema).unwrap();
     let bytes = table.encode().unwrap();
     assert_eq!(SchemaTable::decode(&bytes).unwrap(), table);

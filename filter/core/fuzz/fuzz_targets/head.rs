@@ -1,0 +1,4 @@
+//! Runs `head` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| palisade_core_fuzz::head(bytes));

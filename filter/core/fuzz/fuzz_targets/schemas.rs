@@ -1,0 +1,4 @@
+//! Runs `schemas` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| palisade_core_fuzz::schemas(bytes));
