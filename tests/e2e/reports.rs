@@ -3,6 +3,7 @@
 //! Callers count what they were refused, by the id that each reply carries; nothing is concluded from what the filter
 //! says of itself.
 
+mod drift;
 mod kinds;
 mod outages;
 mod trust;
@@ -27,6 +28,8 @@ struct Told {
     refusals: Vec<Refusal>,
     /// VM, first number, and how many.
     lost: Vec<(String, u64, u64)>,
+    /// VM and number of what is told beside refusals.
+    beside: Vec<(String, u64)>,
 }
 
 impl Told {
@@ -40,7 +43,9 @@ impl Told {
                         told.lost.push((vm, from, count));
                     }
                 }
-                Entry::Decision(_) | Entry::Outcome(_) | Entry::Drift(_) | Entry::Judged(_) => {}
+                Entry::Drift(drift) => told.beside.push((drift.vm, drift.sequence)),
+                Entry::Judged(judged) => told.beside.push((judged.vm, judged.sequence)),
+                Entry::Decision(_) | Entry::Outcome(_) => {}
             }
         }
         told
@@ -60,6 +65,9 @@ impl Told {
         let mut numbers: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
         for refusal in &self.refusals {
             numbers.entry(&refusal.vm).or_default().push((refusal.sequence, 1));
+        }
+        for (vm, sequence) in &self.beside {
+            numbers.entry(vm).or_default().push((*sequence, 1));
         }
         for (vm, from, count) in &self.lost {
             numbers.entry(vm).or_default().push((*from, *count));

@@ -3,6 +3,7 @@
 //! INVARIANT: what is shown adds up to the entries that were added and asked for; of how many judged it is a part is told
 //! where that is known, and not guessed elsewhere.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
@@ -126,7 +127,7 @@ impl Drifts {
             .iter()
             .flat_map(|(subject, faults)| faults.iter().map(move |(fault, seen)| (subject, fault, seen)))
             .collect();
-        rows.sort_by(|(.., few), (.., many)| many.count.cmp(&few.count));
+        rows.sort_by_key(|(.., seen)| Reverse(seen.count));
         rows.into_iter().map(|(subject, fault, seen)| self.object(subject, fault, seen)).collect()
     }
 
@@ -164,7 +165,7 @@ impl Drifts {
                 (faults.values().map(|seen| seen.count).fold(0, u64::saturating_add), subject, faults)
             })
             .collect();
-        tables.sort_by(|(few, ..), (many, ..)| many.cmp(few));
+        tables.sort_by_key(|(total, ..)| Reverse(*total));
         for (index, (total, subject, faults)) in tables.into_iter().enumerate() {
             if index > 0 {
                 writeln!(out)?;
@@ -191,7 +192,7 @@ impl Drifts {
     fn rows(&self, subject: &Subject, faults: &BTreeMap<Fault, Seen>, zone: &Zone) -> Vec<[String; 8]> {
         let judged = self.judged.get(subject).copied();
         let mut faults: Vec<(&Fault, &Seen)> = faults.iter().collect();
-        faults.sort_by(|(_, few), (_, many)| many.count.cmp(&few.count));
+        faults.sort_by_key(|(_, seen)| Reverse(seen.count));
         let mut rows = vec![
             [
                 "count",
@@ -257,7 +258,7 @@ fn write_table(rows: &[[String; 8]], out: &mut dyn Write) -> io::Result<()> {
 fn by_count(callers: &BTreeMap<String, u64>) -> Vec<(&str, u64)> {
     let mut callers: Vec<(&str, u64)> =
         callers.iter().map(|(caller, count)| (caller.as_str(), *count)).collect();
-    callers.sort_by(|(_, few), (_, many)| many.cmp(few));
+    callers.sort_by_key(|(_, count)| Reverse(*count));
     callers
 }
 

@@ -3,12 +3,14 @@
 //! A question's way through here is `pattern` and `when` (what was typed) → `filter` → `index` (positions) → `read`
 //! (entries from the ledger, judged again) → `table` or JSON. `follow` shows calls as they are recorded, `event` what
 //! happened to the server, `background` keeps the index near the ledger's end while the server runs, `gaps` enters what
-//! the access log lost, `trail` joins all of it, and `source` is the seam to the ledger.
+//! the access log lost, `drift` puts together what filters counted, `trail` joins all of it, and `source` is the seam to
+//! the ledger.
 //!
 //! INVARIANT: the ledger is the truth. The index says where to look, and never what is there.
 
 mod background;
 mod call;
+mod count_by;
 mod drift;
 mod event;
 mod filter;
@@ -28,6 +30,7 @@ mod when;
 
 pub use background::Indexer;
 pub use call::{Call, Verdict};
+pub use count_by::CountBy;
 pub use drift::{Asked as DriftAsked, Drifts};
 pub use event::Event;
 pub use filter::{Filter, IdPart, Status};
@@ -36,7 +39,7 @@ pub use gaps::{OUTCOME_GRACE, OutcomeWatch};
 pub use pattern::Pattern;
 pub use policies::{KeptBundle, policy_object};
 pub use table::{Counts, Table, json_line, visible};
-pub use trail::{AuditError, CountBy, Found, Note, Trail, Why};
+pub use trail::{AuditError, Found, Note, Trail, Why};
 pub use when::{Zone, duration, parse_duration_us};
 
 /// The folder of the index inside of the state directory.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::call::{Call, Shape, Verdict};
-use super::trail::CountBy;
+use super::count_by::CountBy;
 use super::when::{self, Zone};
 
 /// No text is cut to less than this, even where the terminal is narrow.

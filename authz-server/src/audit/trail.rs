@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::call::{Call, Shape};
+use super::count_by::{CountBy, keys_of};
 use super::event::{DRIFT, Event, JUDGED};
 use super::filter::{Filter, IdPart};
 use super::index::{Asked, By, Hit, Index, IndexError, Order};
@@ -80,41 +81,6 @@ impl fmt::Display for AuditError {
 }
 
 impl std::error::Error for AuditError {}
-
-/// What calls are counted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum CountBy {
-    Who,
-    Service,
-    Operation,
-    Decision,
-    Reason,
-    Policy,
-    Status,
-    Hour,
-    Day,
-}
-
-impl CountBy {
-    pub fn name(self) -> &'static str {
-        match self {
-            CountBy::Who => "who",
-            CountBy::Service => "service",
-            CountBy::Operation => "operation",
-            CountBy::Decision => "decision",
-            CountBy::Reason => "reason",
-            CountBy::Policy => "policy",
-            CountBy::Status => "status",
-            CountBy::Hour => "hour",
-            CountBy::Day => "day",
-        }
-    }
-
-    /// Pieces of time stay in their order; all else begins with the most frequent.
-    pub fn is_time(self) -> bool {
-        matches!(self, CountBy::Hour | CountBy::Day)
-    }
-}
 
 /// Zones differ by multiples of this.
 const QUARTER_MS: u64 = 15 * 60 * 1000;
@@ -426,20 +392,6 @@ impl Trail {
         let shapes = self.ask(note, |index, _| index.shapes())?;
         let shapes: Vec<Shape> = shapes.into_iter().map(|known| known.shape).collect();
         Ok(suggest::unknown(filter, &shapes))
-    }
-}
-
-fn keys_of(by: CountBy, shape: Option<&Shape>) -> Vec<String> {
-    let Some(shape) = shape else { return vec![String::new()] };
-    match by {
-        CountBy::Who => vec![shape.who.clone()],
-        CountBy::Service => vec![shape.service.clone()],
-        CountBy::Operation => vec![shape.operation_in_full()],
-        CountBy::Decision => vec![shape.verdict.name().to_owned()],
-        CountBy::Reason => vec![shape.reason.clone()],
-        CountBy::Policy if shape.policies.is_empty() => vec![String::new()],
-        CountBy::Policy => shape.policies.clone(),
-        CountBy::Status | CountBy::Hour | CountBy::Day => Vec::new(),
     }
 }
 

@@ -14,7 +14,7 @@ use tonic::Code;
 
 use super::{SOON, Told, flood, metric};
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970");
     u64::try_from(now.as_millis()).expect("the clock is before the year 584 million")
 }
@@ -67,6 +67,7 @@ fn a_forged_batch_changes_nothing_and_is_counted() {
     let old = Batch { sent_at_ms: now_ms() - 60 * 60 * 1000, ..next.clone() };
     refused(&signed(&old, rig.secret()), Code::FailedPrecondition, "stale");
     refused(&[9; 200], Code::Unimplemented, "malformed");
+    refused(&[3; 200], Code::Unimplemented, "malformed");
     refused(&[], Code::InvalidArgument, "malformed");
     refused(&[1; 65_540], Code::InvalidArgument, "malformed");
     // What cannot be a batch is not even read.

@@ -53,6 +53,7 @@ pub struct DriftTable {
     folded: Rows,
     /// By side, of any bundle.
     other: [Option<Row>; 2],
+    /// Sorted by what differs most, because this is looked into for each request: operation, side, bundle.
     judged: Vec<JudgedRow>,
     judged_others: [u64; 2],
 }
@@ -151,9 +152,8 @@ impl DriftTable {
 
     /// Counts one request or response that was judged, whatever came of it.
     pub fn judged(&mut self, bundle: BundleDigest, operation: OperationIndex, side: Side) {
-        let found = self
-            .judged
-            .binary_search_by_key(&(bundle, operation, side), |row| (row.bundle, row.operation, row.side));
+        let key = (operation, side, bundle);
+        let found = self.judged.binary_search_by(|row| (row.operation, row.side, row.bundle).cmp(&key));
         let count = match found {
             Ok(at) => self.judged.get_mut(at).map(|row| &mut row.count),
             Err(at) if self.judged.len() < self.bounds.judged => {
@@ -195,14 +195,10 @@ impl DriftTable {
     }
 
     fn take_judged(&mut self, now_ms: u64) -> Option<(BundleDigest, Item)> {
-        let mut counts = Vec::new();
         let bundle = self.judged.last().map(|row| row.bundle);
-        let is_next = |row: &mut JudgedRow| Some(row.bundle) == bundle;
-        while let Some(JudgedRow { operation, side, count, .. }) =
-            (counts.len() < JUDGED_COUNTS_MAX).then(|| self.judged.pop_if(is_next)).flatten()
-        {
-            counts.push(JudgedCount { operation: Some(operation), side, count });
-        }
+        let of_bundle = self.judged.extract_if(.., |row| Some(row.bundle) == bundle);
+        let mut counts: Vec<JudgedCount> =
+            of_bundle.map(JudgedRow::into_count).take(JUDGED_COUNTS_MAX).collect();
         if bundle.is_none() {
             for (side, count) in Side::ALL.into_iter().zip(&mut self.judged_others) {
                 let count = core::mem::take(count);
@@ -214,6 +210,13 @@ impl DriftTable {
         // What is of several operations is of no bundle in particular.
         let bundle = bundle.unwrap_or(BundleDigest([0; 32]));
         (!counts.is_empty()).then_some((bundle, Item::Judged(Judged { at_ms: now_ms, counts })))
+    }
+}
+
+impl JudgedRow {
+    fn into_count(self) -> JudgedCount {
+        let JudgedRow { operation, side, count, .. } = self;
+        JudgedCount { operation: Some(operation), side, count }
     }
 }
 

@@ -137,7 +137,7 @@ universal_test! {
         assert!(!table.has_drift(), "that is none");
         let (_, judged) = taken(&mut table);
         let count = |operation: Option<u32>, side, count| JudgedCount { operation: operation.map(OperationIndex), side, count };
-        let named = [(3, 1), (2, 1), (1, 2)].map(|(operation, times)| count(Some(operation), Side::Request, times));
+        let named = [(1, 2), (2, 1), (3, 1)].map(|(operation, times)| count(Some(operation), Side::Request, times));
         let others = vec![count(None, Side::Request, 2), count(None, Side::Response, 1)];
         assert_eq!(judged, [Judged { at_ms: 99, counts: named.into() }, Judged { at_ms: 99, counts: others }]);
     }
@@ -156,7 +156,7 @@ universal_test! {
             Item::Judged(judged) => (*bundle, judged.counts.len()),
             Item::Refused(_) | Item::Lost(_) | Item::Drifted(_) => panic!("{item:?}"),
         });
-        assert_eq!(sizes.collect::<Vec<_>>(), [(BundleDigest([8; 32]), 1), (BUNDLE, JUDGED_COUNTS_MAX), (BUNDLE, 10)]);
+        assert_eq!(sizes.collect::<Vec<_>>(), [(BUNDLE, JUDGED_COUNTS_MAX), (BUNDLE, 10), (BundleDigest([8; 32]), 1)]);
     }
 }
 
