@@ -95,12 +95,13 @@ fn a_field_of_the_body_decides_however_the_body_comes() {
         refunds.refused(refunds.in_chunks("", ""), 400, "body_missing");
         // What is not what its contract declares is no amount at all.
         for (body, reason) in [
-            (r#"{"amount_cents":"1"}"#, "parameter_malformed"),
+            (r#"{"amount_cents":"1"}"#, "schema_type"),
+            (r#"{"amount_cents":99999999999999999999}"#, "json_number"),
+            (r#"{"amount_cents":null}"#, "schema_type"),
+            ("{}", "schema_required"),
+            ("[1]", "schema_type"),
+            // The contract takes it, as JSON Schema says; policies ask for whole numbers as everybody writes them.
             (r#"{"amount_cents":1e0}"#, "parameter_malformed"),
-            (r#"{"amount_cents":99999999999999999999}"#, "parameter_malformed"),
-            (r#"{"amount_cents":null}"#, "parameter_missing"),
-            ("{}", "parameter_missing"),
-            ("[1]", "parameter_malformed"),
         ] {
             refunds.refused(refunds.whole(body), 400, reason);
         }

@@ -20,12 +20,13 @@ struct Marks {
 
 impl Marks {
     fn draw() -> Self {
-        let [query, key, body, authorization] = [0; 4].map(|_| random_hex());
+        let [mut query, key, body, authorization] = [0; 4].map(|_| random_hex());
+        query.truncate(32);
         Self { query, key, body, authorization }
     }
 }
 
-/// The requests of this module: each has a mark in its query and in its authorization.
+/// The requests of this module: each has a mark in its authorization, and reads in their query.
 struct Caller<'a> {
     rig: &'a Rig,
     marks: Marks,
@@ -34,9 +35,11 @@ struct Caller<'a> {
 impl Caller<'_> {
     fn head(&self, method: &str, path: &str, key: &str) -> String {
         let (host, marks) = (self.rig.profile.value("host"), &self.marks);
+        // The one parameter that takes any text is that of the operation that lists.
+        let query = if method == "GET" { format!("?phone={}", marks.query) } else { String::new() };
         format!(
-            "{method} {path}?secret={} HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\nauthorization: Bearer {}\r\n",
-            marks.query, marks.authorization
+            "{method} {path}{query} HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\nauthorization: Bearer {}\r\n",
+            marks.authorization
         )
     }
 
@@ -62,7 +65,7 @@ impl Caller<'_> {
     /// A write whose body is a good beginning of JSON, with a mark in it, and no end.
     fn refused_write(&self) -> Reply {
         let head = self.head("POST", self.rig.profile.value("write_path"), self.own_key());
-        let body = format!("{{\"secret\":\"{}\"", self.marks.body);
+        let body = format!("{{\"item\":\"{}\"", self.marks.body);
         let length = body.len();
         let framing = format!("content-type: application/json\r\ncontent-length: {length}\r\n");
         self.rig.send(format!("{head}{framing}\r\n{body}")).expect_reply()

@@ -240,7 +240,8 @@ fn serve_http1(mut stream: TcpStream, connection: usize, shared: &Shared) -> std
         while let Some((request, used, upgrade)) = parse_request(&pending, connection) {
             pending.drain(..used);
             let own = shared.answer().clone();
-            let reply = own.unwrap_or_else(|| if upgrade { switch_protocols(&request) } else { echo(&request) });
+            let reply =
+                own.unwrap_or_else(|| if upgrade { switch_protocols(&request) } else { echo(&request) });
             upgraded = upgrade;
             shared.record_request(request);
             if !shared.is_silent() {

@@ -40,7 +40,7 @@ pub use pattern::Pattern;
 pub use policies::{KeptBundle, policy_object};
 pub use table::{Counts, Table, json_line, visible};
 pub use trail::{AuditError, Found, Note, Trail, Why};
-pub use when::{Zone, duration, parse_duration_us};
+pub use when::{Zone, day_ms, duration, parse_duration_us};
 
 /// The folder of the index inside of the state directory.
 pub const INDEX_DIRECTORY: &str = "index";

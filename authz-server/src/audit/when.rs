@@ -6,6 +6,12 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ToSpan as _, Zoned};
 
+/// When a day such as `2027-01-31` begins in UTC.
+pub fn day_ms(text: &str) -> Option<u64> {
+    let start = text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok()?;
+    u64::try_from(start.timestamp().as_millisecond()).ok()
+}
+
 /// In which zone times are read and shown.
 #[derive(Clone, Debug)]
 pub struct Zone(TimeZone);

@@ -7,6 +7,7 @@ use super::lints::LintSettings;
 use super::record::{Named, Placed, Read, Reader, Tried, choice, record};
 use super::recording::ALWAYS_RECORDED;
 use super::yaml::Node;
+use crate::audit::day_ms;
 use std::collections::BTreeMap;
 
 /// The version of the directory layout that this build reads.
@@ -181,9 +182,7 @@ impl Read for Day {
     const EXPECTED: &'static str = "a day such as `2027-01-31`";
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Day> {
-        let date = node.as_text().and_then(|text| text.parse::<jiff::civil::Date>().ok());
-        let start = date.and_then(|date| date.to_zoned(jiff::tz::TimeZone::UTC).ok());
-        let day = start.and_then(|start| u64::try_from(start.timestamp().as_millisecond()).ok()).map(Day);
+        let day = node.as_text().and_then(day_ms).map(Day);
         if day.is_none() {
             reader.expected::<Day>(node);
         }

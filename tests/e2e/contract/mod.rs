@@ -25,8 +25,11 @@ impl Everything {
     fn send(&self, method: &str, target: &str, headers: &str, body: &str) -> Reply {
         self.rig.reset_spies();
         let key = self.rig.api_key("web");
-        let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
-        let head = format!("{method} {target} HTTP/1.1\r\nhost: orders\r\nx-api-key: {key}\r\n{headers}{length}\r\n");
+        let length =
+            if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nhost: orders\r\nx-api-key: {key}\r\n{headers}{length}\r\n"
+        );
         self.rig.send(head + body).expect_reply()
     }
 
@@ -44,6 +47,10 @@ impl Everything {
     fn refused(&self, method: &str, target: &str, headers: &str, body: &str, reason: &str) {
         let reply = self.send(method, target, headers, body);
         assert_eq!(reply.reason().as_deref(), Some(reason), "{method} {target} {headers} {body}");
-        assert_eq!(self.rig.bytes_seen(), 0, "the service sees nothing of {method} {target} {headers} {body}");
+        assert_eq!(
+            self.rig.bytes_seen(),
+            0,
+            "the service sees nothing of {method} {target} {headers} {body}"
+        );
     }
 }

@@ -74,7 +74,12 @@ fn parameters_are_what_the_contract_says_or_nothing_reaches_the_service() {
         for (bad, reason) in BAD_TARGETS {
             all.refused("GET", bad, TENANT, "", reason);
         }
-        for good in ["x-list: 1,2\r\n", "x-list: 1\r\n", "cookie: session=abcdefgh\r\n", "cookie: other=1; session=abcdefgh\r\n"] {
+        for good in [
+            "x-list: 1,2\r\n",
+            "x-list: 1\r\n",
+            "cookie: session=abcdefgh\r\n",
+            "cookie: other=1; session=abcdefgh\r\n",
+        ] {
             all.passes("GET", "/things/1", &format!("{TENANT}{good}"), "");
         }
         for (bad, reason) in [
@@ -133,7 +138,9 @@ fn bodies_are_what_the_contract_says_or_nothing_reaches_the_service() {
         // Which numbers are let through is said for each operation.
         all.passes("PUT", "/things", JSON, r#"{"name":"a","price":90071992547409.93}"#);
         all.passes("PUT", "/things", JSON, r#"{"name":"a","price":9007199254740993}"#);
-        for good in ["name=a", "name=a+b", "name=%C3%A4&count=5&tag=x&tag=y", "name=a&place=%7B%22x%22%3A1%7D"] {
+        for good in
+            ["name=a", "name=a+b", "name=%C3%A4&count=5&tag=x&tag=y", "name=a&place=%7B%22x%22%3A1%7D"]
+        {
             all.passes("POST", "/things", FORM, good);
         }
         for (bad, reason) in [

@@ -12,7 +12,7 @@ fn what_is_in_shadow_goes_on_and_what_is_ambiguous_does_not() {
         let all = Everything::start(target);
         all.passes("PUT", "/things/1", JSON, GOOD);
         for (path, headers, body) in [
-            ("/things/x", JSON, GOOD),
+            ("/things/1001", JSON, GOOD),
             ("/things/1?limit=0", JSON, GOOD),
             ("/things/1?other=1", JSON, GOOD),
             ("/things/1", "content-type: application/json\r\n", GOOD),
@@ -31,6 +31,8 @@ fn what_is_in_shadow_goes_on_and_what_is_ambiguous_does_not() {
         ] {
             all.refused("PUT", path, JSON, body, reason);
         }
+        // Policies may ask for the parameters of path and query, and a value of another type is none to ask for.
+        all.refused("PUT", "/things/x", JSON, GOOD, "parameter_malformed");
         // Its day is past.
         all.passes("PATCH", "/things/1", JSON, GOOD);
         all.refused("PATCH", "/things/1", JSON, r#"{"name":1}"#, "schema_type");

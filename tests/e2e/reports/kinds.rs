@@ -38,11 +38,11 @@ fn requests() -> Vec<(String, Expected)> {
             format!(
                 "POST /orders?token=secret HTTP/1.1\r\nhost: orders\r\nx-envoy-attempt-count: 2\r\n{json}content-length: 8\r\n\r\n{{\"a\": 1 "
             ),
-            ("json_syntax", "createOrder", "POST", "orders", "/orders", Some(2)),
+            ("query_not_declared", "createOrder", "POST", "orders", "/orders", Some(2)),
         ),
         (
             format!(
-                "POST /orders HTTP/1.1\r\nhost: orders\r\n{json}transfer-encoding: chunked\r\n\r\n5\r\n{{\"a\":\r\n0\r\nx-a: b\r\n\r\n"
+                "POST /orders HTTP/1.1\r\nhost: orders\r\n{json}transfer-encoding: chunked\r\n\r\n8\r\n{{\"item\":\r\n0\r\nx-a: b\r\n\r\n"
             ),
             ("json_syntax", "createOrder", "POST", "orders", "/orders", None),
         ),

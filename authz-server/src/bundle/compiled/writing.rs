@@ -105,7 +105,9 @@ fn object(model: &Model, schema: SchemaId, written: ObjectWriting) -> Result<Wri
         }
         if let Some(id) = additional {
             others = match types_of(model, *id, DEPTH_MAX) {
-                TypeSet::NONE => Scalars::NONE,
+                // Where its properties are parameters of their own, all others are none of it; else its schema says so.
+                TypeSet::NONE if written == ObjectWriting::Exploded => Scalars::NONE,
+                TypeSet::NONE => Scalars::TEXT,
                 _ => inner(model, *id, "a further property")?,
             };
         }
