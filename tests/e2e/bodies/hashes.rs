@@ -13,7 +13,7 @@ use tests::rig::{Options, Target};
 use super::message::{Framing, Message, digest};
 use super::yard::{DEPOT, STORE, WRITER, Yard, assert_same, let_trailers_in, put_before_router};
 
-/// Bodies of each target; `PALISADE_BODIES` makes it more.
+/// Bodies of both targets together; `PALISADE_BODIES` makes it more.
 const BODIES: usize = 300;
 
 /// So many go together, and then the spies are emptied.
@@ -105,7 +105,7 @@ fn message(dice: &mut Dice, tag: usize) -> Message {
     let body = document(dice, bytes);
     // Tiny pieces of a large body would be a test of patience.
     let smallest = if body.len() > 65_536 { 512 } else { 1 };
-    let mut piece = |dice: &mut Dice| {
+    let piece = |dice: &mut Dice| {
         let most = dice.one_of(&[16, 1_024, 16_383, 16_384, 40_000, 300_000]);
         smallest.max(1 + dice.below(most))
     };

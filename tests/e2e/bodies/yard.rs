@@ -9,7 +9,7 @@ use tests::deadline::eventually;
 use tests::http1::{Body, Head};
 use tests::raw_client::{Outcome, Reply};
 use tests::rig::{BundleUnderTest, LEDGER_TIMEOUT, Options, Rig, Target};
-use tests::spy::{Protocol, SeenRequest, Spy};
+use tests::spy::{Protocol, SeenRequest};
 
 use super::message::Message;
 
@@ -65,10 +65,6 @@ impl Yard {
         };
         let options = options.profile(profile).bundle_dir(&binaries::workspace_dir().join(BUNDLE));
         Yard { rig: Rig::start_with(target, BundleUnderTest::Demo, options) }
-    }
-
-    pub(super) fn spy(&self, host: &str) -> &Spy {
-        &self.rig.spies[host]
     }
 
     /// Sends it as this client.
