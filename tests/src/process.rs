@@ -123,7 +123,11 @@ impl Process {
     pub fn pause(&mut self) {
         self.signal(Signal::STOP);
         let pid = self.pid();
-        assert!(poll(STOP_TIMEOUT, || is_stopped(pid).then_some(())).is_some(), "`{}` did not stop", self.launch.name);
+        assert!(
+            poll(STOP_TIMEOUT, || is_stopped(pid).then_some(())).is_some(),
+            "`{}` did not stop",
+            self.launch.name
+        );
     }
 
     /// SIGCONT after [`Self::pause`].

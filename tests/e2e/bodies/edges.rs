@@ -114,11 +114,9 @@ fn empty_frames_between(yard: &Yard) {
 
 fn bodies_that_wait_to_be_wanted(yard: &Yard) {
     for framing in [Framing::Length, Framing::Chunked] {
-        for (body, expected) in [
-            (parcel(300), None),
-            (broken(&parcel(300)), SYNTAX),
-            (parcel(20_001), TOO_LARGE),
-        ] {
+        for (body, expected) in
+            [(parcel(300), None), (broken(&parcel(300)), SYNTAX), (parcel(20_001), TOO_LARGE)]
+        {
             let message = Message::post(DEPOT, "/parcels", framing, body).header("expect", "100-continue");
             let pieces = [
                 Piece { bytes: message.head(yard.rig.api_key(WRITER)), then: Then::AwaitReaction },
@@ -208,7 +206,8 @@ fn callers_that_go(yard: &Yard) {
         for half_closes in [false, true] {
             let what = format!("gone, {framing:?}, half closed: {half_closes}");
             yard.rig.reset_spies();
-            let message = Message::post(host_of(framing), "/parcels", framing, parcel(10_000)).in_pieces(&[900]);
+            let message =
+                Message::post(host_of(framing), "/parcels", framing, parcel(10_000)).in_pieces(&[900]);
             let stream = begin(yard, &message);
             yard.assert_unseen(&what);
             if half_closes {
@@ -275,7 +274,8 @@ fn trailers_of_http1_are_dropped_where_nobody_lets_them_in() {
     for target in Target::ALL {
         let yard = Yard::start(target);
         for name in ["x-sum", "x-http-method-override"] {
-            let sent = Message::post(STORE, "/parcels", Framing::ChunkedTrailers, parcel(90)).trailer(name, "DELETE");
+            let sent = Message::post(STORE, "/parcels", Framing::ChunkedTrailers, parcel(90))
+                .trailer(name, "DELETE");
             let arrives = Message { trailers: Vec::new(), ..sent.clone() };
             check(&yard, &arrives, None, name, || yard.send(WRITER, &sent));
             let refused = Message { body: broken(&sent.body), ..sent };

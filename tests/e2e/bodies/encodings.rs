@@ -15,10 +15,13 @@ fn an_encoded_body_is_refused_and_an_identity_is_none() {
         let mut cells = 0;
         for framing in Framing::ALL {
             // Undefined by the standard, but some services undo a coding that only a trailer names; here it is the head.
-            for coding in ["gzip", "br", "deflate", "GZIP", "gzip, identity", "identity, gzip", "x-unknown", "identity"] {
+            for coding in
+                ["gzip", "br", "deflate", "GZIP", "gzip, identity", "identity, gzip", "x-unknown", "identity"]
+            {
                 let what = format!("{framing:?} {coding}");
                 let host = if framing.is_http2() { STORE } else { DEPOT };
-                let mut message = Message::post(host, "/parcels", framing, parcel(300)).header("content-encoding", coding);
+                let mut message =
+                    Message::post(host, "/parcels", framing, parcel(300)).header("content-encoding", coding);
                 // Envoy drops the trailers of HTTP/1.1 as it is generated.
                 message.trailers.retain(|_| framing.is_http2());
                 yard.rig.reset_spies();
@@ -58,11 +61,18 @@ fn of_a_form_with_files_the_length_and_the_head_are_judged() {
             let what = format!("{bytes} bytes of {content_type}");
             match refusal {
                 None => yard.assert_accepted(yard.send(WRITER, &message), &message, &what),
-                Some((status, reason)) => yard.assert_refused(yard.send(WRITER, &message), status, reason, &what),
+                Some((status, reason)) => {
+                    yard.assert_refused(yard.send(WRITER, &message), status, reason, &what)
+                }
             }
         }
         yard.rig.reset_spies();
         let encoded = picture(100, "multipart/form-data").header("content-encoding", "gzip");
-        yard.assert_refused(yard.send(WRITER, &encoded), 415, "content_encoding_not_allowed", "an encoded form");
+        yard.assert_refused(
+            yard.send(WRITER, &encoded),
+            415,
+            "content_encoding_not_allowed",
+            "an encoded form",
+        );
     }
 }

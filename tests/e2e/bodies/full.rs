@@ -84,7 +84,10 @@ impl Crowd {
         if end == End::Accepted {
             let requests = yard.rig.requests_seen();
             assert_eq!(requests.len(), CROWD);
-            assert!(requests.iter().all(|(_, request)| request.body == self.message.body), "bodies of another");
+            assert!(
+                requests.iter().all(|(_, request)| request.body == self.message.body),
+                "bodies of another"
+            );
         } else {
             yard.assert_unseen("after the crowd");
         }
@@ -162,8 +165,9 @@ fn held_bytes(target: Target) {
     let envoy = yard.rig.envoy.pid();
     let at_first = memory_bytes(envoy);
     let mut highest = at_first;
-    for (round, end) in
-        [End::Gone, End::Refused, End::Accepted, End::Gone, End::Accepted, End::Refused].into_iter().enumerate()
+    for (round, end) in [End::Gone, End::Refused, End::Accepted, End::Gone, End::Accepted, End::Refused]
+        .into_iter()
+        .enumerate()
     {
         let what = format!("round {round}, which ends with {end:?}");
         let crowd = Crowd::gather(&yard);

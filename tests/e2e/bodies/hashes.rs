@@ -28,8 +28,7 @@ const SEED: u64 = 5;
 const BYTES_MAX: usize = 1_047_552;
 
 /// Where frames, windows and buffers end.
-const EDGES: [usize; 9] =
-    [0, 1_024, 16_384, 32_768, 65_535, 65_536, 262_144, 524_288, BYTES_MAX];
+const EDGES: [usize; 9] = [0, 1_024, 16_384, 32_768, 65_535, 65_536, 262_144, 524_288, BYTES_MAX];
 
 /// The smallest body that fits its schema.
 const BYTES_MIN: usize = 40;
@@ -139,7 +138,11 @@ fn run_batch(yard: &Yard, batch: &[Message]) {
         assert_eq!(service, message.host, "{what}");
         assert_eq!(digest(&request.body), message.digest(), "{what}");
         let read = request.header("x-second-read").map(<[u8]>::to_vec);
-        assert_eq!(read, Some(message.body.len().to_string().into_bytes()), "{what}: what the other filter read");
+        assert_eq!(
+            read,
+            Some(message.body.len().to_string().into_bytes()),
+            "{what}: what the other filter read"
+        );
         request.headers.retain(|(name, _)| name != b"x-second-read");
         assert_same(&request, message, &what);
     }

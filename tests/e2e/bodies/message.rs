@@ -61,7 +61,12 @@ pub(super) struct Message {
 
 impl Message {
     /// A JSON body to a path; with trailers, if the framing has any.
-    pub(super) fn post(host: &'static str, path: &str, framing: Framing, body: impl Into<Vec<u8>>) -> Message {
+    pub(super) fn post(
+        host: &'static str,
+        path: &str,
+        framing: Framing,
+        body: impl Into<Vec<u8>>,
+    ) -> Message {
         let message = Message {
             method: "POST",
             host,
@@ -74,7 +79,11 @@ impl Message {
             trailers: Vec::new(),
         };
         let message = message.header("content-type", "application/json");
-        if framing.has_trailers() { message.trailer("x-sum", "17").trailer("x-seal", "a=b; c") } else { message }
+        if framing.has_trailers() {
+            message.trailer("x-sum", "17").trailer("x-seal", "a=b; c")
+        } else {
+            message
+        }
     }
 
     /// Nothing but a head.
@@ -112,7 +121,8 @@ impl Message {
 
     /// The head as HTTP/1.1 spells it.
     pub(super) fn head(&self, key: &str) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nhost: {}\r\nx-api-key: {key}\r\n", self.method, self.path, self.host);
+        let mut head =
+            format!("{} {} HTTP/1.1\r\nhost: {}\r\nx-api-key: {key}\r\n", self.method, self.path, self.host);
         let length = self.body.len();
         let written = match self.framing {
             Framing::Length => write!(head, "content-length: {length}\r\n"),

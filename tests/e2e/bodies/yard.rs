@@ -50,8 +50,13 @@ impl Yard {
     }
 
     pub(super) fn start_with(target: Target, options: Options) -> Yard {
-        let values =
-            [("service", DEPOT), ("host", DEPOT), ("client", WRITER), ("reader", READER), ("write_body", "{}")];
+        let values = [
+            ("service", DEPOT),
+            ("host", DEPOT),
+            ("client", WRITER),
+            ("reader", READER),
+            ("write_body", "{}"),
+        ];
         let profile = Profile {
             bundle: BUNDLE.to_owned(),
             services: BTreeMap::from([
@@ -79,7 +84,12 @@ impl Yard {
             Outcome::Reply(reply) => reply,
             other => panic!("{what}: expected {status} {reason}, got {other:?}"),
         };
-        assert_eq!((reply.status, reply.reason().as_deref()), (status, Some(reason)), "{what}: {}", text(&reply));
+        assert_eq!(
+            (reply.status, reply.reason().as_deref()),
+            (status, Some(reason)),
+            "{what}: {}",
+            text(&reply)
+        );
         self.assert_unseen(what);
     }
 
@@ -141,7 +151,8 @@ pub(super) fn assert_same(seen: &SeenRequest, sent: &Message, what: &str) {
     assert!(sent.digest() == super::message::digest(&seen.body), "{what}: another body of the same length");
     assert_eq!(seen.trailers, sent.trailers, "{what}: trailers");
     let named = |names: &[&str], name: &[u8]| names.iter().any(|known| name == known.as_bytes());
-    let kept = |name: &[u8]| !named(&FRAMING, name) && name != b"host" && name != b"expect" && name != b"x-api-key";
+    let kept =
+        |name: &[u8]| !named(&FRAMING, name) && name != b"host" && name != b"expect" && name != b"x-api-key";
     let mut arrived: Vec<_> = seen.headers.iter().filter(|(name, _)| kept(name)).cloned().collect();
     let mut expected: Vec<_> = sent.headers.iter().filter(|(name, _)| kept(name)).cloned().collect();
     arrived.retain(|(name, _)| !named(&ADDED, name) || expected.iter().any(|(sent, _)| sent == name));
