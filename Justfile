@@ -98,6 +98,10 @@ fuzz seconds="600":
 json-readers documents="1000000" seed="1":
     PALISADE_JSON_DOCUMENTS={{documents}} PALISADE_JSON_SEED={{seed}} cargo test --release -p tests --test e2e -- --nocapture json_readers::
 
+# Random bodies in random frames, chunks and padding, with another body filter behind ours, full size: equal hashes at both ends
+bodies count="10000" seed="5":
+    PALISADE_BODIES={{count}} PALISADE_BODIES_SEED={{seed}} cargo test --release --workspace --test e2e -- --nocapture bodies::hashes
+
 # Known vulnerabilities; needs the advisory database
 advisories:
     cargo deny check advisories

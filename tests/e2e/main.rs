@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod bodies;
 mod body_context;
 mod bundle_tests;
 mod bundles;

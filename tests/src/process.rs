@@ -21,6 +21,9 @@ use crate::deadline::poll;
 
 const LOG_LINES_SHOWN: usize = 80;
 
+/// How long the threads of a child may take to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How a part is started; the same each time that it is restarted.
 #[derive(Debug, Clone)]
 pub struct Launch {
@@ -115,9 +118,16 @@ impl Process {
         Killer { pid: self.child.id() }
     }
 
-    /// SIGSTOP: the child keeps its sockets and answers nothing.
+    /// SIGSTOP: the child keeps its sockets and answers nothing. The signal stops one thread after the other, so that this
+    /// waits for the last.
     pub fn pause(&mut self) {
         self.signal(Signal::STOP);
+        let pid = self.pid();
+        assert!(
+            poll(STOP_TIMEOUT, || is_stopped(pid).then_some(())).is_some(),
+            "`{}` did not stop",
+            self.launch.name
+        );
     }
 
     /// SIGCONT after [`Self::pause`].
@@ -170,6 +180,15 @@ impl Process {
     fn signal(&self, signal: Signal) {
         send(self.child.id(), signal);
     }
+}
+
+/// Whether no thread of a process runs: the letter of its state stands behind its name, which is in brackets.
+fn is_stopped(pid: u32) -> bool {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    tasks.flatten().all(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, state)| !state.starts_with(['R', 'S', 'D']))
+    })
 }
 
 /// Kills one child by its id; good until that child has been waited for.

@@ -105,6 +105,22 @@ pub fn send_pieces(addr: SocketAddr, pieces: &[Piece]) -> Outcome {
     }
 }
 
+/// Sends one request over a new connection and reads at the same time: a peer that refuses in the middle is heard at once.
+pub fn send_while_reading(addr: SocketAddr, request: &[u8]) -> Outcome {
+    let (Ok(mut stream), head) = (connect(addr), request.starts_with(b"HEAD ")) else {
+        return Outcome::Closed;
+    };
+    let Ok(mut writing) = stream.try_clone() else { return Outcome::Closed };
+    std::thread::scope(|scope| {
+        // Where this fails the peer has closed, which reading tells.
+        scope.spawn(move || writing.write_all(request));
+        let outcome = read_reply(&mut stream, &mut Received::default(), head, REPLY_TIMEOUT);
+        // The writer may still wait for a peer that wants no more.
+        let _ = stream.shutdown(Shutdown::Both);
+        outcome
+    })
+}
+
 /// Sends one request over a new TLS connection with the identity of `config`.
 pub fn send_tls(
     addr: SocketAddr,
@@ -211,6 +227,15 @@ fn exchange(wire: &mut impl Wire, pieces: &[Piece], timeout: Duration) -> Outcom
             }
         }
     }
+    read_reply(wire, &mut received, head_request, timeout)
+}
+
+fn read_reply(
+    wire: &mut impl Wire,
+    received: &mut Received,
+    head_request: bool,
+    timeout: Duration,
+) -> Outcome {
     let end = Instant::now() + timeout;
     loop {
         if let Some(reply) = received.reply(head_request) {

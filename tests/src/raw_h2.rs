@@ -38,6 +38,9 @@ const SETTING_INITIAL_WINDOW: u16 = 4;
 pub struct H2Request {
     pub headers: Vec<Header>,
     pub data: Vec<Vec<u8>>,
+    /// How many bytes of padding the frames get, in their order and then from the beginning again; empty means none, and 0
+    /// a padded frame whose padding is empty.
+    pub padding: Vec<u8>,
     pub trailers: Vec<Header>,
     /// Leaves the stream open: no frame carries END_STREAM.
     pub open: bool,
@@ -55,6 +58,15 @@ pub fn send(addr: SocketAddr, request: &H2Request) -> Outcome {
     exchange.read_to_end()
 }
 
+/// Sends what there is of a request and keeps the connection open without reading: the caller may go at any time.
+pub fn open(addr: SocketAddr, request: &H2Request) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&addr, REPLY_TIMEOUT)?;
+    stream.set_nodelay(true)?;
+    let mut exchange = Exchange::new(stream);
+    exchange.write_request(request)?;
+    Ok(exchange.stream)
+}
+
 struct Exchange {
     stream: TcpStream,
     decoder: loona_hpack::Decoder<'static>,
@@ -68,6 +80,7 @@ struct Exchange {
     stream_window: i64,
     connection_window: i64,
     initial_window: i64,
+    padding: std::iter::Cycle<std::vec::IntoIter<u8>>,
 }
 
 impl Exchange {
@@ -85,6 +98,7 @@ impl Exchange {
             stream_window: WINDOW_BYTES_DEFAULT,
             connection_window: WINDOW_BYTES_DEFAULT,
             initial_window: WINDOW_BYTES_DEFAULT,
+            padding: Vec::new().into_iter().cycle(),
         }
     }
 
@@ -95,6 +109,7 @@ impl Exchange {
         let body_follows = request.open || !request.data.is_empty() || !request.trailers.is_empty();
         write_block(&mut start, &encode(&mut encoder, &request.headers), !body_follows);
         self.stream.write_all(&start)?;
+        self.padding = request.padding.clone().into_iter().cycle();
         for (index, data) in request.data.iter().enumerate() {
             let last = index + 1 == request.data.len() && request.trailers.is_empty() && !request.open;
             self.write_data(data, last)?;
@@ -111,18 +126,27 @@ impl Exchange {
     fn write_data(&mut self, data: &[u8], last: bool) -> std::io::Result<()> {
         let mut rest = data;
         loop {
-            while !rest.is_empty() && self.stream_window.min(self.connection_window) <= 0 {
+            let padding = self.padding.next();
+            // Padding and the byte that tells its length count against the windows as well.
+            let extra = padding.map_or(0, |padding| usize::from(padding) + 1);
+            while self.window() < extra + usize::from(!rest.is_empty()) {
                 if self.ended || self.closed || Instant::now() >= self.end {
                     return Err(ErrorKind::ConnectionAborted.into());
                 }
                 self.read_frames();
             }
-            let window = usize::try_from(self.stream_window.min(self.connection_window)).unwrap_or(0);
-            let length = rest.len().min(window).min(FRAME_PAYLOAD_BYTES_MAX);
+            let length = rest.len().min(self.window().min(FRAME_PAYLOAD_BYTES_MAX) - extra);
             let (now, later) = rest.split_at(length);
             let flags = if last && later.is_empty() { END_STREAM } else { 0 };
-            self.stream.write_all(&frame(DATA, flags, STREAM, now))?;
-            let sent = i64::try_from(length).unwrap_or(0);
+            let frame = match padding {
+                None => frame(DATA, flags, STREAM, now),
+                Some(padding) => {
+                    let payload = [&[padding], now, &vec![0; usize::from(padding)]].concat();
+                    frame(DATA, flags | PADDED, STREAM, &payload)
+                }
+            };
+            self.stream.write_all(&frame)?;
+            let sent = i64::try_from(length + extra).unwrap_or(0);
             self.stream_window -= sent;
             self.connection_window -= sent;
             rest = later;
@@ -130,6 +154,10 @@ impl Exchange {
                 return Ok(());
             }
         }
+    }
+
+    fn window(&self) -> usize {
+        usize::try_from(self.stream_window.min(self.connection_window)).unwrap_or(0)
     }
 
     fn read_to_end(mut self) -> Outcome {
@@ -324,6 +352,16 @@ mod tests {
         let seen = &spy.requests()[0];
         assert_eq!(seen.body.len(), 100_003);
         assert_eq!(seen.trailers, request.trailers);
+    }
+
+    #[test]
+    fn padded_frames_carry_the_same_body() {
+        let spy = Spy::start();
+        let mut request = request("/a");
+        request.data = vec![vec![b'x'; 40_000], Vec::new(), b"end".to_vec()];
+        request.padding = vec![0, 255, 7];
+        assert_eq!(send(spy.addr(), &request).expect_reply().status, 200);
+        assert_eq!(spy.requests()[0].body, [vec![b'x'; 40_000], b"end".to_vec()].concat());
     }
 
     #[test]

@@ -96,6 +96,10 @@ pub struct Options {
     /// The listener asks for client certificates of the rig's authority.
     tls: bool,
     edit: Option<Edit>,
+    /// The services and clients, where they are not those of the bundle under test.
+    profile: Option<Profile>,
+    /// Envoy's workers, each with a VM of its own; two where nothing is said.
+    concurrency: Option<u32>,
     /// The bundle's directory, where it is not the one in the workspace.
     bundle_dir: Option<PathBuf>,
     /// The server's own bundle, where it is not the one that Envoy's configuration is made from.
@@ -131,6 +135,20 @@ impl Options {
     #[must_use]
     pub fn edit(mut self, edit: impl FnOnce(&mut Value) + 'static) -> Self {
         self.edit = Some(Box::new(edit));
+        self
+    }
+
+    /// The services, clients and bundle of a test that brings its own.
+    #[must_use]
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = Some(profile);
+        self
+    }
+
+    /// How many workers Envoy has: each has a VM of its own.
+    #[must_use]
+    pub fn concurrency(mut self, workers: u32) -> Self {
+        self.concurrency = Some(workers);
         self
     }
 
@@ -205,7 +223,7 @@ impl Rig {
 
     #[track_caller]
     pub fn start_with(target: Target, bundle: BundleUnderTest, options: Options) -> Self {
-        let profile = Profile::load(bundle);
+        let profile = options.profile.unwrap_or_else(|| Profile::load(bundle));
         let dir =
             tempfile::Builder::new().prefix("palisade-rig-").tempdir().expect("make the rig's directory");
         let keys: BTreeMap<String, String> =
@@ -227,6 +245,7 @@ impl Rig {
             server_listen: free_addr(),
             server_admin: free_addr(),
             tls: None,
+            concurrency: options.concurrency.unwrap_or(2),
             link: link_files(options.link, dir.path()),
         };
         let pki = options.tls.then(|| Pki::new(&dir.path().join("pki")));

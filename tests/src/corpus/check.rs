@@ -308,6 +308,7 @@ impl Prepared {
             headers: fields(&frames.headers)?,
             trailers: fields(&frames.trailers)?,
             data,
+            padding: Vec::new(),
             open: frames.open,
         };
         Ok(Self { wire: Wire::Http2(request), body: Some(body) })

@@ -32,6 +32,8 @@ pub(super) struct Plan {
     pub(super) server_admin: SocketAddr,
     /// The listener's certificate, and the authority of its callers.
     pub(super) tls: Option<(Identity, PathBuf)>,
+    /// Envoy's workers.
+    pub(super) concurrency: u32,
     pub(super) link: LinkFiles,
 }
 
@@ -149,7 +151,7 @@ impl Plan {
         let launch = Launch::new("envoy", binaries::envoy()).arg("-c").arg(self.envoy_config()).args([
             "--use-dynamic-base-id",
             "--concurrency",
-            "2",
+            &self.concurrency.to_string(),
             "--log-level",
             "warning",
         ]);
