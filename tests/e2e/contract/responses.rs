@@ -169,6 +169,4 @@ fn an_enforced_body_is_held_and_refused_whole() {
         .expect("run palisade build");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("cannot hold in Istio"), "{said}");
-");
-    }
 }
