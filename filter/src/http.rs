@@ -209,7 +209,7 @@ impl HttpContext for Http {
         let step = self.exchange.response_body(engine.as_deref(), size, room, end_of_stream);
         if step == ResponseBodyStep::Copy {
             // An empty piece is no failure.
-            let piece = if size == 0 { Some(Vec::new()) } else { host::response_body(size).unwrap_or(None) };
+            let piece = host::response_body(size).map(Option::unwrap_or_default).ok();
             self.exchange.copy_response(piece.as_deref());
             if end_of_stream {
                 self.judge_copy(engine.as_deref());
@@ -257,8 +257,8 @@ impl Http {
     fn apply_response_step(&mut self, step: ResponseBodyStep, size: usize) -> Action {
         let step = match step {
             ResponseBodyStep::Judge => {
-                let body =
-                    if size == 0 { Some(Vec::new()) } else { host::response_body(size).unwrap_or(None) };
+                // Nothing held is an empty body. At trailers the host does not say how much there is.
+                let body = host::response_body(size).map(Option::unwrap_or_default).ok();
                 let engine = self.engine();
                 self.exchange.judge_response(engine.as_deref(), body.as_deref())
             }

@@ -1,7 +1,7 @@
 //! The hostile corpora, in both targets, with both bundles.
 //!
 //! They ask what a query and a document may be whatever a contract says of them. Therefore undeclared parameters and what
-//! schemas say of bodies are in shadow here, for the operations that the corpora use: a query or a document that is sound
+//! schemas say of paths and bodies are in shadow here, for the operations that the corpora use: a query or a document that is sound
 //! gets through whatever its names are. What a contract says is asked in `contract`.
 
 use crate::handoff::copy_dir;
@@ -14,7 +14,9 @@ fn run(target: Target, bundle: BundleUnderTest) {
     let cases = corpus::load_all();
     let dir = tempfile::tempdir().expect("make a directory");
     let (settings, operations) = match bundle {
-        BundleUnderTest::Demo => ("services/orders/service.yaml", &["listOrders", "createOrder"][..]),
+        BundleUnderTest::Demo => {
+            ("services/orders/service.yaml", &["listOrders", "createOrder", "getOrder", "deleteOrder"][..])
+        }
         BundleUnderTest::Second => {
             ("services/fleet/service.yaml", &["listVehicles", "registerVehicle", "replaceVehicle"][..])
         }
@@ -30,11 +32,14 @@ fn run(target: Target, bundle: BundleUnderTest) {
 /// Settings in which these rules of an operation are in shadow, beside those that are.
 fn watched(settings: &str, operation: &str) -> String {
     let key = format!("\n  {operation}:\n");
-    let (before, after) = settings.split_once(&key).expect("the operation has its settings");
+    let Some((before, after)) = settings.split_once(&key) else {
+        return watched(&format!("{}{key}", settings.trim_end()), operation);
+    };
     let is_next = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");
     let own: usize = after.split_inclusive('\n').take_while(|line| !is_next(line)).map(str::len).sum();
     let (own, after) = after.split_at(own);
-    let rules = "      query_not_declared: 2999-12-31\n      body: 2999-12-31\n";
+    let rules =
+        ["path", "query_not_declared", "body"].map(|rule| format!("      {rule}: 2999-12-31\n")).concat();
     let shadow = "    shadow:\n";
     match own.split_once(shadow) {
         Some((first, rest)) => format!("{before}{key}{first}{shadow}{rules}{rest}{after}"),

@@ -135,7 +135,8 @@ record! {
         optional base_path: Option<Placed<String>>,
         /// What becomes of a property that its contract marks `readOnly` and a request sends. Absent: `refuse`.
         optional read_only: ReadOnly,
-        /// What becomes of responses that the contract does not know, for all operations.
+        /// What becomes of responses that the contract does not know, for all operations. `enforce` is for those that
+        /// read: after a change, only what the operation says itself is enforced.
         optional responses: ResponseSettings,
         /// Rules by operationId; an operation that needs none is left out.
         optional operations: Named<OperationRules>,

@@ -225,7 +225,7 @@ fn join(
     }
     let rules_of =
         |id: &str| settings.operations.0.iter().find(|(key, _)| key.text == id).map(|(_, rules)| rules);
-    let rules = model.operations.iter().map(|operation| rules_of(&operation.id));
+    let rules = operations.iter().map(|operation| (operation.class, rules_of(&operation.name)));
     let terms = Terms::read(&settings, rules, reader);
     // Where one of these is missing, that was reported, and no bundle is made of the rest.
     let nothing = Workload { namespace: String::new(), labels: BTreeMap::new() };

@@ -143,6 +143,24 @@ pub fn of_demo<'a>(
         ("duplicate-key", Reason::JsonDuplicateKey, "validation: two answers to one question", {
             web(post(r#"{"item":"lamp","quantity":1,"quantity":1000}"#))
         }),
+        (
+            "off-contract",
+            Reason::SchemaUndeclared,
+            "validation: a property that the contract does not have",
+            { web(post(r#"{"item":"lamp","quantity":1,"price":0}"#)) },
+        ),
+        (
+            "parameter",
+            Reason::SchemaNumber,
+            "validation: a number out of its range",
+            web(get("/orders?limit=0")),
+        ),
+        (
+            "unknown-query",
+            Reason::QueryNotDeclared,
+            "what the contract does not declare is not asked for",
+            web(get("/orders?sort=price")),
+        ),
         ("content-type", Reason::ContentTypeNotDeclared, "validation: not what the contract accepts", {
             let body = Some(Body { content_type: "text/plain", text: "lamp".to_owned() });
             web(Request { body, ..post("") })

@@ -6,7 +6,7 @@ use crate::bundle::format::{
 use crate::bundle::problem::Problem;
 use crate::bundle::record::{Placed, Reader};
 use crate::bundle::schemas::Misdirected;
-use palisade_core::contract::{Enforcement, Rule, Shadows};
+use palisade_core::contract::{Enforcement, OperationClass, Rule, Shadows};
 use palisade_core::json::Numbers;
 use palisade_core::limits::{BODY_BYTES_MAX, BODY_BYTES_MAX_DEFAULT, NEVER_MAX};
 
@@ -41,10 +41,10 @@ pub(super) struct Responses {
 }
 
 impl Terms {
-    /// `rules` of each operation that has some.
+    /// Each operation's class, and its rules if it has some.
     pub(in crate::bundle) fn read<'r>(
         file: &ServiceFile,
-        rules: impl Iterator<Item = Option<&'r OperationRules>>,
+        rules: impl Iterator<Item = (OperationClass, Option<&'r OperationRules>)>,
         reader: &mut Reader<'_>,
     ) -> Terms {
         let misdirected = match file.read_only {
@@ -52,12 +52,17 @@ impl Terms {
             ReadOnly::Accept => Misdirected::Judged,
         };
         check(&file.responses, reader);
-        let operations = rules.map(|rules| operation(file, rules, reader)).collect();
+        let operations = rules.map(|(class, rules)| operation(file, class, rules, reader)).collect();
         Terms { misdirected, operations }
     }
 }
 
-fn operation(file: &ServiceFile, rules: Option<&OperationRules>, reader: &mut Reader<'_>) -> OperationTerms {
+fn operation(
+    file: &ServiceFile,
+    class: OperationClass,
+    rules: Option<&OperationRules>,
+    reader: &mut Reader<'_>,
+) -> OperationTerms {
     let none = ResponseSettings::default();
     let own = rules.map_or(&none, |rules| &rules.responses);
     check(own, reader);
@@ -68,7 +73,7 @@ fn operation(file: &ServiceFile, rules: Option<&OperationRules>, reader: &mut Re
     OperationTerms {
         numbers,
         shadows: rules.map(|rules| shadows(rules, reader)).unwrap_or_default(),
-        responses: responses(own, &file.responses),
+        responses: responses(class, own, &file.responses),
     }
 }
 
@@ -105,15 +110,16 @@ pub(in crate::bundle) const fn word(rule: Rule) -> &'static str {
     }
 }
 
-fn responses(own: &ResponseSettings, all: &ResponseSettings) -> Responses {
-    let enforcement = |own: &Option<Placed<OnResponse>>, all: &Option<Placed<OnResponse>>| match own
-        .as_ref()
-        .or(all.as_ref())
-        .map(|written| written.value)
-    {
-        Some(OnResponse::Off) => Enforcement::Off,
-        Some(OnResponse::Report) | None => Enforcement::Report,
-        Some(OnResponse::Enforce) => Enforcement::Enforce,
+fn responses(class: OperationClass, own: &ResponseSettings, all: &ResponseSettings) -> Responses {
+    let enforcement = |own: &Option<Placed<OnResponse>>, all: &Option<Placed<OnResponse>>| {
+        let is_own = own.is_some();
+        match own.as_ref().or(all.as_ref()).map(|written| written.value) {
+            Some(OnResponse::Off) => Enforcement::Off,
+            Some(OnResponse::Report) | None => Enforcement::Report,
+            // Whoever changed something is told what became of it, unless somebody says otherwise of this very operation.
+            Some(OnResponse::Enforce) if class != OperationClass::Read && !is_own => Enforcement::Report,
+            Some(OnResponse::Enforce) => Enforcement::Enforce,
+        }
     };
     let number = |own: &Option<Placed<u32>>, all: &Option<Placed<u32>>, default| {
         own.as_ref().or(all.as_ref()).map_or(default, |written| written.value)
