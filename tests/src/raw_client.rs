@@ -106,15 +106,20 @@ pub fn send_pieces(addr: SocketAddr, pieces: &[Piece]) -> Outcome {
 }
 
 /// Sends one request over a new connection and reads at the same time: a peer that refuses in the middle is heard at once.
-pub fn send_while_reading(addr: SocketAddr, request: &[u8]) -> Outcome {
-    let (Ok(mut stream), head) = (connect(addr), request.starts_with(b"HEAD ")) else {
-        return Outcome::Closed;
-    };
+/// Where there is a first part, the rest follows when the peer has said something to it, or after [`REACTION_TIMEOUT`].
+pub fn send_while_reading(addr: SocketAddr, first: &[u8], rest: &[u8]) -> Outcome {
+    let Ok(mut stream) = connect(addr) else { return Outcome::Closed };
     let Ok(mut writing) = stream.try_clone() else { return Outcome::Closed };
-    std::thread::scope(|scope| {
+    let mut received = Received::default();
+    if !first.is_empty() {
         // Where this fails the peer has closed, which reading tells.
-        scope.spawn(move || writing.write_all(request));
-        let outcome = read_reply(&mut stream, &mut Received::default(), head, REPLY_TIMEOUT);
+        let _ = stream.write_all(first);
+        received.read_once(&mut stream, REACTION_TIMEOUT);
+    }
+    let head = first.starts_with(b"HEAD ") || rest.starts_with(b"HEAD ");
+    std::thread::scope(|scope| {
+        scope.spawn(move || writing.write_all(rest));
+        let outcome = read_reply(&mut stream, &mut received, head, REPLY_TIMEOUT);
         // The writer may still wait for a peer that wants no more.
         let _ = stream.shutdown(Shutdown::Both);
         outcome

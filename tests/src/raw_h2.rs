@@ -42,6 +42,8 @@ pub struct H2Request {
     /// a padded frame whose padding is empty.
     pub padding: Vec<u8>,
     pub trailers: Vec<Header>,
+    /// After so many payloads the rest waits until the peer has ended the stream, or for [`REACTION_TIMEOUT`].
+    pub halts_after: Option<usize>,
     /// Leaves the stream open: no frame carries END_STREAM.
     pub open: bool,
 }
@@ -111,6 +113,9 @@ impl Exchange {
         self.stream.write_all(&start)?;
         self.padding = request.padding.clone().into_iter().cycle();
         for (index, data) in request.data.iter().enumerate() {
+            if request.halts_after == Some(index) {
+                self.await_reaction();
+            }
             let last = index + 1 == request.data.len() && request.trailers.is_empty() && !request.open;
             self.write_data(data, last)?;
         }
@@ -153,6 +158,13 @@ impl Exchange {
             if rest.is_empty() {
                 return Ok(());
             }
+        }
+    }
+
+    fn await_reaction(&mut self) {
+        let end = Instant::now() + REACTION_TIMEOUT;
+        while !self.ended && !self.closed && Instant::now() < end {
+            self.read_frames();
         }
     }
 

@@ -95,6 +95,8 @@ pub struct Observed {
 #[derive(Debug, Default)]
 pub struct Exchange {
     state: State,
+    /// How many bytes of the body waited when the host was last heard.
+    held: usize,
     response: Response,
     observed: Vec<Observed>,
 }
@@ -153,6 +155,7 @@ impl Exchange {
         match judge_head(engine, call_id, pairs, ends_here, now_ms) {
             Ok(Judged { step, operation, body, watched }) => {
                 self.state = State::Passed { call: Call { id: call_id, operation }, body };
+                self.held = 0;
                 self.response = Response::default();
                 self.observed = Vec::new();
                 self.observe(watched);
@@ -185,6 +188,11 @@ impl Exchange {
                 BodyStep::Refuse(self.refuse(Reason::BodyNotDeclared, call))
             }
             State::Passed { body: BodyPlan::Judge { bytes_max, .. }, call } => {
+                // What waited here and does no longer went on without a judgement: the gate is missing.
+                if held < self.held {
+                    return BodyStep::Refuse(self.refuse(Reason::BodyIncomplete, call));
+                }
+                self.held = held;
                 if held as u64 > u64::from(bytes_max) {
                     return BodyStep::Refuse(self.refuse(Reason::BodyTooLarge, call));
                 }
@@ -219,7 +227,7 @@ impl Exchange {
         }
     }
 
-    /// Judges a whole body. `None`: the host did not hand it over.
+    /// Judges a whole body. `None`: the host did not hand it over, or does not say how much it held.
     pub fn judge(
         &mut self,
         engine: Option<&Engine>,
@@ -231,6 +239,7 @@ impl Exchange {
         let State::Passed { body: plan @ BodyPlan::Judge { .. }, call } = self.state else {
             return BodyStep::Refuse(self.refuse_unseen(mint, now_ms));
         };
+        let held = held.unwrap_or(self.held);
         let judged =
             match engine.and_then(|engine| Some((engine, engine.contract.operation(call.operation)?))) {
                 Some((engine, matched)) => {
@@ -353,7 +362,7 @@ pub fn judge_whole<'p>(
     let plan = rules::check_head(matched, head, pairs, contract.schemas(), body.is_none(), &mut watched)?;
     match (plan, body) {
         (BodyPlan::Judge { .. }, Some(body)) => {
-            judge_body(contract, matched, Some(body), None, plan, &mut watched)?;
+            judge_body(contract, matched, Some(body), body.len(), plan, &mut watched)?;
         }
         (BodyPlan::Absent, Some([_, ..])) => return Err(Reason::BodyNotDeclared.into()),
         (BodyPlan::Absent | BodyPlan::Judge { .. } | BodyPlan::Stream, _) => {}
@@ -380,13 +389,13 @@ fn judge_body(
     contract: &Contract,
     matched: Matched<'_>,
     body: Option<&[u8]>,
-    held: Option<usize>,
+    held: usize,
     plan: BodyPlan,
     watched: &mut Watched<'_>,
 ) -> Result<(), Violation> {
     let BodyPlan::Judge { bytes_max, media, required } = plan else { return Err(Reason::Internal.into()) };
     let body = body.ok_or(Reason::BodyIncomplete)?;
-    if held.is_some_and(|held| held != body.len()) {
+    if held != body.len() {
         return Err(Reason::BodyIncomplete.into());
     }
     if body.len() as u64 > u64::from(bytes_max) {

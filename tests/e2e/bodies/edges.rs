@@ -14,7 +14,7 @@ use tests::rig::{Options, Target};
 
 use super::full::{bytes_read, stat_of, wait_until_read};
 use super::message::{Framing, Message, parcel};
-use super::yard::{DEPOT, STORE, WRITER, Yard, assert_same, let_trailers_in};
+use super::yard::{DEPOT, STORE, WRITER, Yard, assert_same, let_trailers_in, remove_gate};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -280,6 +280,31 @@ fn trailers_of_http1_are_dropped_where_nobody_lets_them_in() {
             check(&yard, &arrives, None, name, || yard.send(WRITER, &sent));
             let refused = Message { body: broken(&sent.body), ..sent };
             check(&yard, &refused, SYNTAX, name, || yard.send(WRITER, &refused));
+        }
+    }
+}
+
+/// Where the gate was taken away, what has come of a body goes on before its end. The filter misses it, and the service,
+/// which has seen some of it, never gets a whole request.
+#[test]
+fn a_body_that_was_let_on_in_the_middle_never_becomes_whole() {
+    for target in Target::ALL {
+        let yard = Yard::start_with(target, Options::default().edit(remove_gate));
+        for framing in [Framing::Chunked, Framing::Http2] {
+            // The rest is shorter than what came first.
+            let mut message = Message::post(DEPOT, "/parcels", framing, parcel(9_000)).in_pieces(&[3_000]);
+            message.body.truncate(8_000);
+            message.halts = true;
+            let outcome = yard.send(WRITER, &message);
+            if let Outcome::Reply(reply) = &outcome {
+                let refusal = (reply.status, reply.reason());
+                assert!(reply.status == 400 && reply.reason().is_some(), "{framing:?}: {refusal:?}");
+            }
+            eventually("Envoy has no request left", SOON, || {
+                (stat_of(yard.rig.envoy_admin(), ".downstream_rq_active") == 0).then_some(())
+            });
+            assert!(yard.rig.bytes_seen() > 0, "this is a test of what happens without a gate");
+            assert!(yard.rig.requests_seen().is_empty(), "{:?}", yard.rig.requests_seen());
         }
     }
 }

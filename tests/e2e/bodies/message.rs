@@ -57,6 +57,8 @@ pub(super) struct Message {
     /// Of HTTP/2 frames.
     pub(super) padding: Vec<u8>,
     pub(super) trailers: Vec<Header>,
+    /// In the middle of the body, or behind the head of an empty one, the caller waits for an answer that should not come.
+    pub(super) halts: bool,
 }
 
 impl Message {
@@ -77,6 +79,7 @@ impl Message {
             pieces: Vec::new(),
             padding: Vec::new(),
             trailers: Vec::new(),
+            halts: false,
         };
         let message = message.header("content-type", "application/json");
         if framing.has_trailers() {
@@ -115,7 +118,13 @@ impl Message {
         if self.framing.is_http2() {
             raw_h2::send(addr, &self.on_http2(key))
         } else {
-            raw_client::send_while_reading(addr, &[self.head(key), self.framed_body()].concat())
+            let (head, body) = (self.head(key), self.framed_body());
+            let (first, rest) = body.split_at(if self.halts { body.len() / 2 } else { 0 });
+            if self.halts {
+                raw_client::send_while_reading(addr, &[&head, first].concat(), rest)
+            } else {
+                raw_client::send_while_reading(addr, &[], &[&head, rest].concat())
+            }
         }
     }
 
@@ -169,9 +178,11 @@ impl Message {
             headers.push(header("content-length", &self.body.len().to_string()));
         }
         headers.extend(self.headers.iter().cloned());
+        let data = self.cut();
         H2Request {
             headers,
-            data: self.cut(),
+            halts_after: self.halts.then_some(data.len() / 2),
+            data,
             padding: self.padding.clone(),
             trailers: self.trailers.clone(),
             open: false,

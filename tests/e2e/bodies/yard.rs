@@ -183,6 +183,14 @@ pub(super) fn let_trailers_in(config: &mut Value) {
     manager(config)["http_protocol_options"] = json!({ "enable_trailers": true });
 }
 
+/// Takes away what holds a head until its body was judged.
+pub(super) fn remove_gate(config: &mut Value) {
+    let filters = manager(config)["http_filters"].as_array_mut().expect("HTTP filters");
+    let gates = filters.iter_mut().filter_map(|filter| filter["typed_config"].as_object_mut());
+    let removed = gates.filter_map(|settings| settings.shift_remove("with_request_body")).count();
+    assert_eq!(removed, 1, "there is one gate to remove");
+}
+
 /// Puts another filter between ours and the router: `at` counts from the end, 0 is directly before the router.
 pub(super) fn put_before_router(config: &mut Value, at: usize, filter: Value) {
     let filters = manager(config)["http_filters"].as_array_mut().expect("HTTP filters");

@@ -308,8 +308,8 @@ impl Prepared {
             headers: fields(&frames.headers)?,
             trailers: fields(&frames.trailers)?,
             data,
-            padding: Vec::new(),
             open: frames.open,
+            ..H2Request::default()
         };
         Ok(Self { wire: Wire::Http2(request), body: Some(body) })
     }

@@ -148,6 +148,31 @@ universal_test! {
 }
 
 universal_test! {
+    fn what_went_on_without_a_judgement_is_noticed() {
+        let held = |bytes: &[usize]| {
+            let mut driver = Driver::new();
+            assert_eq!(reason(driver.head("POST", "/orders", &[JSON], false)), None);
+            for bytes in bytes {
+                assert_eq!(driver.body(*bytes, false), BodyStep::Hold);
+            }
+            driver
+        };
+        assert_eq!(held(&[10]).body(10, true), BodyStep::Judge, "an empty last piece");
+        assert_eq!(reason(held(&[10]).body(9, true)), Some(Reason::BodyIncomplete));
+        assert_eq!(reason(held(&[10, 60]).body(59, false)), Some(Reason::BodyIncomplete));
+        // At trailers the host does not say how much it holds.
+        let at_trailers = |mut driver: Driver, body: &[u8]| {
+            let step = driver.exchange.request_trailers(Some(&driver.engine), Some(&[]), &mut driver.mint, NOW_MS);
+            assert_eq!(step, BodyStep::Judge);
+            reason(driver.exchange.judge(Some(&driver.engine), Some(body), None, &mut driver.mint, NOW_MS))
+        };
+        assert_eq!(at_trailers(held(&[3, 7]), br#"{"a":1}"#), None);
+        assert_eq!(at_trailers(held(&[3, 9]), br#"{"a":1}"#), Some(Reason::BodyIncomplete));
+        assert_eq!(at_trailers(held(&[]), br#"{"a":1}"#), Some(Reason::BodyIncomplete));
+    }
+}
+
+universal_test! {
     fn a_stream_has_one_head() {
         let mut refused = Driver::new();
         assert_eq!(reason(refused.head("GET", "/nothing", &[], true)), Some(Reason::OperationUnknown));
