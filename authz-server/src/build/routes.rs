@@ -8,7 +8,7 @@
 use super::bodies;
 use super::clusters::cluster_name;
 use super::filters::{seconds, ungated};
-use super::settings::{CALL_LASTS_MAX, RESPONSE_TIMEOUT_S};
+use super::settings::{CALL_LASTS_MAX, REQUEST_BUFFER_BYTES, RESPONSE_TIMEOUT_S};
 use crate::bundle::Bundle;
 use palisade_core::canary;
 use palisade_core::contract::{Contract, Operation, Service};
@@ -34,8 +34,11 @@ pub(super) fn routes(bundle: &Bundle) -> Value {
     let hosts = bundle.contract.services().iter().map(|service| {
         let routes = if is_canary(service) { vec![canary_route()] } else { service_routes(service) };
         let mut host = virtual_host(service, routes);
-        if let (Some(host), Some(settings)) = (host.as_object_mut(), bodies::per_service(bundle, service)) {
-            host.insert("typed_per_filter_config".to_owned(), settings);
+        if let Some(host) = host.as_object_mut() {
+            host.insert("request_body_buffer_limit".to_owned(), REQUEST_BUFFER_BYTES.into());
+            if let Some(settings) = bodies::per_service(bundle, service) {
+                host.insert("typed_per_filter_config".to_owned(), settings);
+            }
         }
         host
     });

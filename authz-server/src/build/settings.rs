@@ -64,6 +64,10 @@ const BUFFER_BYTES_MIN: u32 = 256 * 1024;
 /// its reason, and not Envoy's.
 const BUFFER_SLACK_BYTES: u32 = 64 * 1024;
 
+/// What Envoy may hold of one request before it refuses it itself, without a reason. What it reads from a connection at
+/// once can be more than the connection's buffer; the filter counts, and refuses, as soon as it is asked.
+pub(super) const REQUEST_BUFFER_BYTES: u32 = 4 * 1024 * 1024;
+
 /// The buffer that a body needs which is held until it was judged.
 pub(super) fn buffer_bytes(body_bytes_max: u32) -> u32 {
     body_bytes_max.saturating_add(BUFFER_SLACK_BYTES).max(BUFFER_BYTES_MIN)
@@ -78,4 +82,8 @@ const _: () = assert!(HEADERS_COUNT_MAX <= HEADERS_MAX, "the filter must be able
 const _: () = assert!(PATH_BYTES_MAX < HEADERS_KB_MAX * 1024, "the filter, not Envoy, refuses a long path");
 const _: () =
     assert!((BODY_BYTES_MAX + BUFFER_SLACK_BYTES) as u64 * 4 < 1 << 31, "windows of HTTP/2 have 31 bits");
+const _: () = assert!(
+    BODY_BYTES_MAX.saturating_add(BUFFER_SLACK_BYTES) < REQUEST_BUFFER_BYTES,
+    "the filter, not Envoy, refuses a large body"
+);
 const _: () = assert!(BUFFER_BYTES_MIN > 65_535, "HTTP/2 allows no smaller window");
