@@ -171,7 +171,7 @@ impl Arm {
 
     /// Whether a word after `--only` names it: by name, or by a group that it belongs to or that is compared with it.
     pub(crate) fn is_named(&self, word: &str) -> bool {
-        let compared = matches!(self.name, ENVOY | FLOOR | FILTER)
+        let compared = matches!(self.name, ENVOY | FLOOR | FLOOR_TWICE | FILTER)
             && (word == Group::Bodies.as_str() || word == Group::Start.as_str());
         self.name == word || self.group.as_str() == word || compared
     }

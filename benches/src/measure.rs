@@ -20,7 +20,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// Requests before anything is timed: connections are up, code is compiled, caches are warm.
-const WARM_UP: Duration = Duration::from_millis(300);
+///
+/// V8 compiles hot functions a second time, on threads of Envoy's own: half a second of a slow machine.
+const WARM_UP: Duration = Duration::from_secs(1);
 
 /// How long one arm is saturated before it is the next one's turn: long against a scheduler's, short against a
 /// neighbour's work.

@@ -1,4 +1,5 @@
-//! The floor under every filter with our task: reads the header map, sets one header, reads one property. No more.
+//! The floor under every filter with our task: reads the header map, sets one header, reads one property. No more,
+//! unless the VM's environment asks for the least that is done with a body: held to its end, and read once.
 //!
 //! The benches measure our filter against it. It is as cheap as it can be made: it looks at nothing of what it reads
 //! and sets a fixed value, as long as a real handoff. INVARIANT: no decision is made here, so nothing may run it but a
