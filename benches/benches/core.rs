@@ -7,21 +7,27 @@
     reason = "a bench whose inputs do not hold must not print numbers; nothing here is on a request path"
 )]
 
+use palisade::bundle::Bundle;
 use palisade_core::call_id::CallIdMint;
 use palisade_core::canary;
-use palisade_core::contract::{
-    BodyRule, BundleDigest, Contract, MediaType, Operation, OperationClass, Service,
-};
+use palisade_core::contract::{Contract, Matched, Operation};
 use palisade_core::exchange::{Engine, Exchange, HeadStep, binding, find_operation};
 use palisade_core::handoff::{Flags, Handoff, Secret, SecretSlot};
 use palisade_core::head::RequestHead;
 use palisade_core::headers::{HeaderMap, encode};
 use palisade_core::json;
-use palisade_core::limits::HEADERS_MAX;
-use palisade_core::method::Method;
-use palisade_core::routes::Segment;
+use palisade_core::limits::{BODY_BYTES_MAX, HEADERS_MAX};
+use palisade_core::parameters;
+use palisade_core::responses::{self, ResponseHead, ResponsePlan};
+use palisade_core::rules::{self, Watched};
 use std::hint::black_box;
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+#[path = "../src/document.rs"]
+mod document;
+
+use document::batch_of;
 
 const SLICES: usize = 25;
 const SLICE: Duration = Duration::from_millis(4);
@@ -37,7 +43,10 @@ fn main() {
     find_the_operation(&bench);
     write_and_verify_a_handoff(&bench);
     conclude(&bench);
+    judge_parameters(&bench);
     judge_json(&bench);
+    judge_a_form(&bench);
+    judge_a_response(&bench);
     load_a_contract(&bench);
 }
 
@@ -100,32 +109,9 @@ fn map_of(count: usize) -> Vec<u8> {
     encode(&pairs)
 }
 
+/// That of the benches' bundle, compiled as `palisade build` does it.
 fn contract() -> Contract {
-    let literal = |text: &str| Segment::Literal(text.into());
-    let parameter = |text: &str| Segment::Parameter(text.into());
-    let json = MediaType { essence: "application/json".into(), json: true };
-    let body = BodyRule { bytes_max: 65_536, required: true, media_types: vec![json] };
-    let operation = |name: &str, method, class, template, body| Operation {
-        name: name.into(),
-        method,
-        class,
-        template,
-        upgrade: None,
-        body,
-    };
-    let orders = || vec![literal("orders")];
-    let order = || vec![literal("orders"), parameter("orderId")];
-    let service = Service {
-        name: "orders".into(),
-        hosts: vec!["orders".into(), "orders.localhost".into(), "orders.shop.svc.cluster.local".into()],
-        operations: vec![
-            operation("listOrders", Method::Get, OperationClass::Read, orders(), None),
-            operation("createOrder", Method::Post, OperationClass::Write, orders(), Some(body)),
-            operation("getOrder", Method::Get, OperationClass::Read, order(), None),
-            operation("deleteOrder", Method::Delete, OperationClass::Delete, order(), None),
-        ],
-    };
-    Contract::assemble(BundleDigest([7; 32]), vec!["x-api-key".into()], vec![service]).unwrap()
+    Bundle::load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/bundle"))).unwrap().contract
 }
 
 fn identity_headers() -> Vec<Box<str>> {
@@ -148,7 +134,7 @@ fn find_the_operation(bench: &Bench) {
     let (contract, map) = (contract(), map_of(16));
     let pairs = HeaderMap::parse(&map).unwrap();
     let head = RequestHead::parse(pairs.iter(), &identity_headers()).unwrap();
-    bench.case("operation: found among four", || {
+    bench.case("operation: found among eight", || {
         find_operation(black_box(&contract), black_box(&head)).unwrap()
     });
 }
@@ -197,29 +183,92 @@ fn conclude(bench: &Bench) {
     });
 }
 
+/// The operation of the bundle that has this name.
+fn operation<'c>(contract: &'c Contract, name: &str) -> &'c Operation {
+    let mut all = contract.services().iter().flat_map(|service| &service.operations);
+    all.find(|operation| *operation.name == *name).unwrap()
+}
+
+fn judge_parameters(bench: &Bench) {
+    let contract = contract();
+    let mut headers = HEADERS.to_vec();
+    headers.retain(|(name, _)| *name != ":path");
+    headers.push((":path", "/shelves/lamps-17/search?limit=20&sort=price&after=2026-11-20&tag=green"));
+    headers.push(("x-tenant", "north"));
+    let map = encode(&headers);
+    let pairs = HeaderMap::parse(&map).unwrap();
+    let head = RequestHead::parse(pairs.iter(), &identity_headers()).unwrap();
+    let Matched { operation, .. } = find_operation(&contract, &head).unwrap();
+    bench.case("parameters: four of a query, path, header", || {
+        let mut watched = Watched::new(operation, NOW_MS);
+        let target = black_box(&head.target);
+        parameters::judge(contract.schemas(), operation, target, pairs.iter(), &mut watched).unwrap();
+    });
+    let engine = Engine { contract: contract.clone(), secret: Secret::from_bytes([9; 32]) };
+    let mut mint = CallIdMint::new([3; 16]);
+    bench.case("verdict: a read with these passes", || {
+        let step =
+            Exchange::default().request_head(Some(&engine), &mut mint, NOW_MS, Some(black_box(&map)), true);
+        assert!(matches!(step, HeadStep::Pass { .. }));
+        step
+    });
+}
+
 fn judge_json(bench: &Bench) {
-    for (name, bytes) in [("1 kB", 1024), ("64 kB", 64 * 1024)] {
-        let document = document_of(bytes);
+    let contract = contract();
+    let operation = operation(&contract, "createBatch");
+    let rule = operation.body.as_ref().unwrap();
+    for (name, bytes) in [("1 kB", 1024), ("64 kB", 64 * 1024), ("1 MB", BODY_BYTES_MAX as usize)] {
+        let document = batch_of(bytes);
         bench.case(&format!("json: {name}"), || json::check(black_box(document.as_bytes())).unwrap());
+        bench.case(&format!("json: {name} with its schema"), || {
+            let mut watched = Watched::new(operation, NOW_MS);
+            let body = black_box(document.as_bytes());
+            rules::check_body(rule, Some(0), contract.schemas(), body, &mut watched).unwrap();
+        });
     }
 }
 
-/// Orders in a list, up to about that many bytes.
-fn document_of(bytes: usize) -> String {
-    let mut document = String::from("{\"orders\":[");
-    for place in 0.. {
-        let order = format!(
-            r#"{{"id":"o-{place}","item":"a lamp with a l\u00f6ng green cable","quantity":{place},"paid":true,"note":null}}"#
-        );
-        if document.len() + order.len() + 3 > bytes {
-            break;
-        }
-        let comma = if place > 0 { "," } else { "" };
-        document.push_str(comma);
-        document.push_str(&order);
-    }
-    document.push_str("]}");
-    document
+fn judge_a_form(bench: &Bench) {
+    let contract = contract();
+    let operation = operation(&contract, "openAccount");
+    let rule = operation.body.as_ref().unwrap();
+    let form = "name=Ada+Lovelace&email=ada%40shop.example&street=Long+Lane+12&city=Lyon&zip=69001\
+                &country=fr&born=1990-12-10&age=35&newsletter=true&notes=rings+twice%2C+please";
+    bench.case("form: ten fields", || {
+        let mut watched = Watched::new(operation, NOW_MS);
+        let body = black_box(form.as_bytes());
+        rules::check_body(rule, Some(0), contract.schemas(), body, &mut watched).unwrap();
+    });
+}
+
+fn judge_a_response(bench: &Bench) {
+    let contract = contract();
+    let rules = &operation(&contract, "reportAll").responses;
+    let map = encode(&[
+        (":status", "200"),
+        ("content-type", "application/json"),
+        ("content-length", "1012"),
+        ("date", "Sat, 21 Nov 2026 09:30:00 GMT"),
+        ("server", "shop"),
+        ("x-request-id", "5f0c1bd2-7b1e-4c8e-9d37-6a2f0c9b1e11"),
+        ("cache-control", "no-store"),
+        ("x-envoy-upstream-service-time", "3"),
+    ]);
+    let judge = || {
+        let pairs = HeaderMap::parse(black_box(&map)).unwrap();
+        let head = ResponseHead::parse(pairs.iter(), false).unwrap();
+        responses::check_head(rules, contract.schemas(), &head, pairs.iter(), |_, broken| Err(broken))
+            .unwrap()
+    };
+    let plan = judge();
+    let body_rule = if let ResponsePlan::Copy(rule) = plan { Some(rule) } else { None }.unwrap();
+    bench.case("response: head of 8 headers", judge);
+    let document = batch_of(1024);
+    bench.case("response: body of 1 kB", || {
+        let body = black_box(document.as_bytes());
+        responses::check_body(rules, body_rule, contract.schemas(), body, Err).unwrap();
+    });
 }
 
 fn load_a_contract(bench: &Bench) {

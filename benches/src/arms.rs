@@ -13,6 +13,41 @@ pub(crate) struct Arm {
     pub(crate) chain: Chain,
     pub(crate) server: Server,
     pub(crate) kind: Kind,
+    pub(crate) contract: Bundled,
+    pub(crate) group: Group,
+}
+
+/// Which bundle the configuration and the contract come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bundled {
+    /// `policies/`.
+    Demo,
+    /// `benches/bundle/`, for bodies and answers.
+    Own,
+    /// A made one with a thousand operations.
+    Large,
+}
+
+/// Arms that can be measured without the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Group {
+    Heads,
+    Bodies,
+    Responses,
+    Start,
+}
+
+impl Group {
+    pub(crate) const ALL: [Group; 4] = [Group::Heads, Group::Bodies, Group::Responses, Group::Start];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Group::Heads => "heads",
+            Group::Bodies => "bodies",
+            Group::Responses => "responses",
+            Group::Start => "start",
+        }
+    }
 }
 
 /// The HTTP filters before the router.
@@ -22,6 +57,19 @@ pub(crate) struct Chain {
     pub(crate) ext_authz: bool,
     /// Outcomes are streamed to the server.
     pub(crate) access_log: bool,
+    pub(crate) route: Route,
+}
+
+/// What is behind the filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// It answers by itself.
+    Answers,
+    /// The same, after Envoy's own buffer filter has seen the end of the body: an answer before it would close the
+    /// connection.
+    AnswersWhole,
+    /// A service of the bench answers: only what comes from a service is judged on the way back.
+    Service,
 }
 
 /// What a request meets first.
@@ -32,6 +80,8 @@ pub(crate) enum First {
     FloorFilter,
     /// The same, with the second property read that ours makes where no decision came.
     FloorTwice,
+    /// The same as `FloorFilter`, which also holds the body and reads it once.
+    FloorHolds,
     OurFilter,
     /// Another build of it.
     Baseline,
@@ -55,13 +105,75 @@ pub(crate) enum Server {
 pub(crate) enum Kind {
     Read,
     Write,
+    /// POST of a document of about 1 kB.
+    Batch1k,
+    /// The largest that a contract may allow.
+    Batch1m,
+    /// GET of a document of about 1 kB, of which one in sixteen is looked at, none, or each.
+    ReportSampled,
+    ReportNone,
+    ReportAll,
 }
+
+impl Kind {
+    /// The fixed rate: what the whole machine can carry, where that is less than what was asked for.
+    pub(crate) fn rate(self, asked: u32) -> u32 {
+        match self {
+            Kind::Batch1m => asked.min(RATE_OF_LARGEST),
+            _ => asked,
+        }
+    }
+
+    pub(crate) fn connections(self, asked: u16) -> u16 {
+        match self {
+            Kind::Batch1m => asked.min(CONNECTIONS_OF_LARGEST),
+            _ => asked,
+        }
+    }
+}
+
+/// A body of 1 MB takes milliseconds of the worker.
+const RATE_OF_LARGEST: u32 = 20;
+const CONNECTIONS_OF_LARGEST: u16 = 4;
 
 impl Arm {
     const fn new(name: &'static str, what: &'static str, first: First, server: Server, kind: Kind) -> Arm {
         let ext_authz = !matches!(server, Server::None);
         let access_log = matches!(server, Server::Palisade);
-        Arm { name, what, chain: Chain { first, ext_authz, access_log }, server, kind }
+        let chain = Chain { first, ext_authz, access_log, route: Route::Answers };
+        Arm { name, what, chain, server, kind, contract: Bundled::Demo, group: Group::Heads }
+    }
+
+    /// A body of the benches' own bundle, judged in front of a route that answers.
+    const fn body(name: &'static str, what: &'static str, first: First, kind: Kind) -> Arm {
+        let mut arm = Arm::new(name, what, first, Server::None, kind);
+        arm.chain.route = Route::AnswersWhole;
+        arm.contract = Bundled::Own;
+        arm.group = Group::Bodies;
+        arm
+    }
+
+    /// An answer of 1 kB by a service, to a request that has its decision.
+    const fn response(name: &'static str, what: &'static str, first: First, kind: Kind) -> Arm {
+        let mut arm = Arm::new(name, what, first, Server::Echo, kind);
+        arm.chain.route = Route::Service;
+        arm.contract = Bundled::Own;
+        arm.group = Group::Responses;
+        arm
+    }
+
+    const fn large(name: &'static str, what: &'static str, first: First) -> Arm {
+        let mut arm = Arm::new(name, what, first, Server::None, Kind::Read);
+        arm.contract = Bundled::Large;
+        arm.group = Group::Start;
+        arm
+    }
+
+    /// Whether a word after `--only` names it: by name, or by a group that it belongs to or that is compared with it.
+    pub(crate) fn is_named(&self, word: &str) -> bool {
+        let compared = matches!(self.name, ENVOY | FLOOR | FLOOR_TWICE | FILTER)
+            && (word == Group::Bodies.as_str() || word == Group::Start.as_str());
+        self.name == word || self.group.as_str() == word || compared
     }
 
     const fn without_access_log(mut self) -> Arm {
@@ -84,11 +196,23 @@ pub(crate) const PALISADE: &str = "palisade";
 pub(crate) const NO_OUTCOMES: &str = "no outcomes";
 pub(crate) const ALLOW_WRITE: &str = "allow write";
 pub(crate) const PALISADE_WRITE: &str = "palisade write";
+pub(crate) const ENVOY_1K: &str = "envoy 1k";
+pub(crate) const FLOOR_1K: &str = "floor 1k";
+pub(crate) const FILTER_1K: &str = "filter 1k";
+pub(crate) const ENVOY_1M: &str = "envoy 1m";
+pub(crate) const FLOOR_1M: &str = "floor 1m";
+pub(crate) const FILTER_1M: &str = "filter 1m";
+pub(crate) const NO_FILTER_BACK: &str = "back";
+pub(crate) const NONE_BACK: &str = "back none";
+pub(crate) const SAMPLED_BACK: &str = "back sampled";
+pub(crate) const ALL_BACK: &str = "back all";
+pub(crate) const ENVOY_LARGE: &str = "envoy large";
+pub(crate) const FILTER_LARGE: &str = "filter large";
 
 /// In the order in which each round measures them; rivals stand beside what they are compared with.
-pub(crate) const ARMS: [Arm; 15] = {
-    use First::{Baseline, FloorFilter, FloorTwice, NativeRbac, Nothing, OurFilter};
-    use Kind::{Read, Write};
+pub(crate) const ARMS: [Arm; 27] = {
+    use First::{Baseline, FloorFilter, FloorHolds, FloorTwice, NativeRbac, Nothing, OurFilter};
+    use Kind::{Batch1k, Batch1m, Read, ReportAll, ReportNone, ReportSampled, Write};
     use Server::{Allow, Cedar, Echo, None, Palisade};
     [
         Arm::new(ENVOY, "Envoy alone", Nothing, None, Read),
@@ -107,5 +231,17 @@ pub(crate) const ARMS: [Arm; 15] = {
             .without_access_log(),
         Arm::new(ALLOW_WRITE, "ext_authz → tonic, always allow, POST", Nothing, Allow, Write),
         Arm::new(PALISADE_WRITE, "Palisade, POST with a JSON body", OurFilter, Palisade, Write),
+        Arm::body(ENVOY_1K, "Envoy alone, which buffers a body of 1 kB", Nothing, Batch1k),
+        Arm::body(FLOOR_1K, "floor filter, which holds the body and reads it", FloorHolds, Batch1k),
+        Arm::body(FILTER_1K, "our filter, which judges it by its schema", OurFilter, Batch1k),
+        Arm::body(ENVOY_1M, "the same three with the largest body, 1 MB", Nothing, Batch1m),
+        Arm::body(FLOOR_1M, "floor filter", FloorHolds, Batch1m),
+        Arm::body(FILTER_1M, "our filter", OurFilter, Batch1m),
+        Arm::response(NO_FILTER_BACK, "a service answers 1 kB, ext_authz echoes", Nothing, ReportSampled),
+        Arm::response(NONE_BACK, "with our filter, which looks at no answer", OurFilter, ReportNone),
+        Arm::response(SAMPLED_BACK, "at one of sixteen, as by default", OurFilter, ReportSampled),
+        Arm::response(ALL_BACK, "at each", OurFilter, ReportAll),
+        Arm::large(ENVOY_LARGE, "Envoy alone, configured for 1,000 operations", Nothing),
+        Arm::large(FILTER_LARGE, "our filter with a contract of 1,000 operations", OurFilter),
     ]
 };

@@ -3,7 +3,7 @@
 //! INVARIANT: every arm keeps the generated listener, limits and routes; it differs in filters and in having an access log
 //! or none. Routes answer by themselves in all arms, so that no service's work is measured.
 
-use crate::arms::{Arm, First};
+use crate::arms::{Arm, First, Route};
 use crate::failure::Failure;
 use crate::requests::ANSWER;
 use crate::setup::Setup;
@@ -29,22 +29,26 @@ pub(crate) struct Addresses {
 pub(crate) fn write(arm: &Arm, setup: &Setup, addresses: Addresses, out: &Path) -> Result<(), Failure> {
     let failed = || Failure::because(format!("the configuration of `{}` cannot be made", arm.name));
     let wiring = wiring(arm, setup, addresses, out);
-    let mut rendered = build::render(&setup.bundle, &wiring).map_err(failed())?;
+    let mut rendered = build::render(setup.bundle(arm.contract), &wiring).map_err(failed())?;
     edit(arm, &mut rendered).map_err(failed())?;
     rendered.write(out).map(drop).map_err(failed())
 }
 
 fn wiring(arm: &Arm, setup: &Setup, addresses: Addresses, out: &Path) -> Wiring {
-    let services =
-        setup.bundle.contract.services().iter().filter(|service| &*service.name != canary::SERVICE);
-    // No route leads to them any more; the renderer wants to know them all the same.
-    let nowhere = Address::Socket(SocketAddr::from(([127, 0, 0, 1], 9)));
+    let services = setup
+        .bundle(arm.contract)
+        .contract
+        .services()
+        .iter()
+        .filter(|service| &*service.name != canary::SERVICE);
+    // Where routes answer by themselves none leads there any more; the renderer wants to know it all the same.
+    let service = Address::Socket(setup.service);
     let module = match arm.chain.first {
-        First::FloorFilter | First::FloorTwice => &setup.floor,
+        First::FloorFilter | First::FloorTwice | First::FloorHolds => &setup.floor,
         First::Baseline => setup.baseline.as_ref().unwrap_or(&setup.filter),
         First::Nothing | First::NativeRbac | First::OurFilter => &setup.filter,
     };
-    let upstream = Upstream { address: nowhere, protocol: UpstreamProtocol::ByContract };
+    let upstream = Upstream { address: service, protocol: UpstreamProtocol::ByContract };
     Wiring {
         target: Target::Envoy,
         listen: addresses.listen,
@@ -69,18 +73,29 @@ fn edit(arm: &Arm, rendered: &mut Rendered) -> Result<(), build::BuildError> {
     if arm.chain.first == First::NativeRbac {
         filters.insert(0, native_rbac());
     }
-    if arm.chain.first == First::FloorTwice {
+    let variable = match arm.chain.first {
+        First::FloorTwice => Some("FLOOR_READS_TWICE"),
+        First::FloorHolds => Some("FLOOR_HOLDS_BODY"),
+        First::Nothing | First::NativeRbac | First::FloorFilter | First::OurFilter | First::Baseline => None,
+    };
+    if let Some(variable) = variable {
         let environment = filters.iter_mut().find_map(|filter| {
             filter.pointer_mut("/typed_config/config/vm_config/environment_variables")?.as_object_mut()
         });
         let environment = environment.ok_or(build::BuildError::PartMissing { part: "VM's environment" })?;
-        environment.insert("key_values".to_owned(), json!({ "FLOOR_READS_TWICE": "yes" }));
+        environment.insert("key_values".to_owned(), json!({ variable: "yes" }));
+    }
+    if arm.chain.route == Route::AnswersWhole {
+        // In front of the router, which is the last one.
+        filters.insert(filters.len().saturating_sub(1), native_buffer());
     }
     let manager = rendered.manager_mut()?;
     if let (Some(manager), false) = (manager.as_object_mut(), arm.chain.access_log) {
         manager.remove("access_log");
     }
-    answer_directly(manager);
+    if arm.chain.route != Route::Service {
+        answer_directly(manager);
+    }
     Ok(())
 }
 
@@ -95,6 +110,17 @@ fn answer_directly(manager: &mut Value) {
             route.insert("direct_response".to_owned(), answer);
         }
     }
+}
+
+/// Waits for the end of a body, without a look at it.
+fn native_buffer() -> Value {
+    json!({
+        "name": "envoy.filters.http.buffer",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer",
+            "max_request_bytes": 1 << 20,
+        },
+    })
 }
 
 /// What a mesh would write for the same read by the same caller: method, path and a header's presence.

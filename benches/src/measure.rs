@@ -4,7 +4,8 @@
 //! INVARIANT: both snapshots of processor time are taken while no request of the arm is under way, so that every request
 //! that is counted was paid for between them.
 
-use crate::arms::{ARMS, Arm, BASELINE};
+use crate::arms::{ARMS, Arm, BASELINE, Group};
+use crate::cpu::{linear_memories_bytes, resident_bytes};
 use crate::failure::Failure;
 use crate::load::{Connections, Seen, open_loop};
 use crate::report::{self, Report};
@@ -19,7 +20,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// Requests before anything is timed: connections are up, code is compiled, caches are warm.
-const WARM_UP: Duration = Duration::from_millis(300);
+///
+/// V8 compiles hot functions a second time, on threads of Envoy's own: half a second of a slow machine.
+const WARM_UP: Duration = Duration::from_secs(1);
 
 /// How long one arm is saturated before it is the next one's turn: long against a scheduler's, short against a
 /// neighbour's work.
@@ -38,6 +41,9 @@ pub(crate) struct Measured {
     pub(crate) server_us: Option<f64>,
     pub(crate) open_p50_us: f64,
     pub(crate) open_p99_us: f64,
+    /// Of Envoy, after both loads; and the largest linear memory of its VMs, where there is one.
+    pub(crate) resident_bytes: u64,
+    pub(crate) linear_bytes: Option<u64>,
     /// Replies with another status than expected, in both loads.
     pub(crate) wrong: u64,
 }
@@ -58,7 +64,7 @@ pub(crate) struct Series {
 
 pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     let mut progress = Progress::human();
-    let setup = setup::prepare(options, &mut progress)?;
+    let setup = setup::prepare(options, &mut progress).await?;
     let load_before = report::load_average();
     let mut series: Vec<Series> = ARMS
         .iter()
@@ -66,8 +72,9 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
         .map(|arm| Series { arm: *arm, rounds: Vec::new() })
         .collect();
     if series.is_empty() {
-        let names: Vec<_> = ARMS.iter().map(|arm| arm.name).collect();
-        return Err(Failure::new(format!("`--only` names no arm: expected one of {}", names.join(", "))));
+        let groups = Group::ALL.iter().map(|group| group.as_str());
+        let names: Vec<_> = groups.chain(ARMS.iter().map(|arm| arm.name)).collect();
+        return Err(Failure::new(format!("`--only` names no arm: expected some of {}", names.join(", "))));
     }
     for round in 1..=options.rounds {
         let mut running = Vec::new();
@@ -91,7 +98,7 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
 
 fn is_chosen(arm: &Arm, options: &Options) -> bool {
     let possible = arm.name != BASELINE || options.baseline.is_some();
-    possible && (options.only.is_empty() || options.only.iter().any(|name| name == arm.name))
+    possible && (options.only.is_empty() || options.only.iter().any(|word| arm.is_named(word)))
 }
 
 /// An arm that is up.
@@ -143,7 +150,8 @@ async fn measure(
 impl Running {
     async fn start(arm: &Arm, setup: &Setup, options: &Options) -> Result<Running, Failure> {
         let stack = Stack::start(arm, setup).await?;
-        let mut connections = Connections::open(stack.listen, options.connections).await?;
+        let mut connections =
+            Connections::open(stack.listen, arm.kind.connections(options.connections)).await?;
         connections.saturate(&[stack.ask(arm)], WARM_UP).await?;
         Ok(Running { arm: *arm, stack, connections, closed: Seen::default(), envoy_us: 0.0, server_us: None })
     }
@@ -163,7 +171,8 @@ impl Running {
     }
 
     async fn finish(&mut self, options: &Options) -> Result<Measured, Failure> {
-        let (listen, ask, rate) = (self.stack.listen, self.stack.ask(&self.arm), options.rate);
+        let (listen, ask, rate) =
+            (self.stack.listen, self.stack.ask(&self.arm), self.arm.kind.rate(options.rate));
         let lasting = Duration::from_secs_f64(options.open_s);
         let open = tokio::task::spawn_blocking(move || open_loop(listen, &ask, rate, lasting));
         let open = open.await.map_err(Failure::because("the load at a fixed rate failed"))??;
@@ -191,6 +200,8 @@ impl Running {
             server_us: self.server_us.map(|used| used / all),
             open_p50_us,
             open_p99_us,
+            resident_bytes: resident_bytes(self.stack.envoy_pid)?,
+            linear_bytes: linear_memories_bytes(self.stack.envoy_pid)?.last().copied(),
             wrong,
         })
     }

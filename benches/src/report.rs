@@ -8,6 +8,7 @@ use crate::arms::{
     NO_OUTCOMES, PALISADE, PALISADE_WRITE,
 };
 use crate::failure::Failure;
+use crate::figures;
 use crate::measure::{Measured, Series};
 use crate::stats::Spread;
 use crate::tracked::Tracked;
@@ -46,12 +47,14 @@ struct Row {
     open_p50_us: Option<Spread>,
     open_p99_us: Option<Spread>,
     ready_ms: Option<Spread>,
+    resident_mb: Option<Spread>,
+    linear_mb: Option<Spread>,
     wrong: u64,
     rounds: Vec<Measured>,
 }
 
 #[derive(Debug, Serialize)]
-struct Ratio {
+pub(crate) struct Ratio {
     what: &'static str,
     value: Spread,
     limit: Option<f64>,
@@ -110,7 +113,7 @@ impl Report {
         )?;
         self.write_saturation(out)?;
         self.write_open(out)?;
-        writeln!(out, "\nratios, of the same round")?;
+        writeln!(out, "\nratios and differences, of the same round")?;
         for Ratio { what, value, limit } in &self.ratios {
             let verdict = match limit {
                 Some(limit) if value.median <= *limit => format!("  holds: at most {limit}"),
@@ -147,13 +150,14 @@ impl Report {
     fn write_open(&self, out: &mut String) -> fmt::Result {
         writeln!(
             out,
-            "\n{} requests/s, latency from the time when each was due; and from Envoy's start to its first reply\n  {:<15}{:>24}{:>22}{:>22}",
-            self.rate_per_s, "arm", "p50 µs", "p99 µs", "ready ms"
+            "\n{} requests/s, latency from the time when each was due; and from Envoy's start to its first reply; after all of it, Envoy's memory and that of a VM\n  {:<15}{:>24}{:>22}{:>22}{:>22}{:>22}",
+            self.rate_per_s, "arm", "p50 µs", "p99 µs", "ready ms", "Envoy MB", "VM MB"
         )?;
         for row in &self.arms {
             let (p50, p99, ready) =
                 (cell(row.open_p50_us, 0), cell(row.open_p99_us, 0), cell(row.ready_ms, 0));
-            writeln!(out, "  {:<15}{p50:>24}{p99:>22}{ready:>22}", row.name)?;
+            let (resident, linear) = (cell(row.resident_mb, 1), cell(row.linear_mb, 1));
+            writeln!(out, "  {:<15}{p50:>24}{p99:>22}{ready:>22}{resident:>22}{linear:>22}", row.name)?;
         }
         Ok(())
     }
@@ -199,6 +203,8 @@ impl Row {
             open_p50_us: spread(|round| Some(round.open_p50_us)),
             open_p99_us: spread(|round| Some(round.open_p99_us)),
             ready_ms: spread(|round| Some(round.ready_ms)),
+            resident_mb: spread(|round| Some(round.resident_bytes as f64 / 1e6)),
+            linear_mb: spread(|round| Some(round.linear_bytes? as f64 / 1e6)),
             wrong: series.rounds.iter().map(|round| round.wrong).sum(),
             rounds: series.rounds.clone(),
         }
@@ -206,7 +212,7 @@ impl Row {
 }
 
 /// The round of each arm, by name.
-type Round<'a> = dyn Fn(&str) -> Option<&'a Measured> + 'a;
+pub(crate) type Round<'a> = dyn Fn(&str) -> Option<&'a Measured> + 'a;
 
 fn ratios(series: &[Series]) -> Vec<Ratio> {
     let rounds = series.iter().map(|series| series.rounds.len()).min().unwrap_or(0);
@@ -248,6 +254,9 @@ fn ratios(series: &[Series]) -> Vec<Ratio> {
     let per_s = |whole, rival| move |round: &Round<'_>| Some(round(whole)?.per_s / round(rival)?.per_s);
     add("Palisade ÷ always allow: requests/s", None, &per_s(PALISADE, ALLOW));
     add("Palisade ÷ always allow: requests/s, writes", None, &per_s(PALISADE_WRITE, ALLOW_WRITE));
+    for figures::Figure { what, limit, of } in figures::ALL {
+        add(what, limit, &of);
+    }
     ratios
 }
 

@@ -1,6 +1,9 @@
 //! The requests, rendered once, and what must come back.
 
 use crate::arms::Kind;
+use crate::document::batch_of;
+use crate::service;
+use palisade_core::limits::BODY_BYTES_MAX;
 
 /// What the route answers in every arm.
 pub(crate) const ANSWER: &str = "{\"orders\":[]}\n";
@@ -10,6 +13,8 @@ pub(crate) const ANSWER: &str = "{\"orders\":[]}\n";
 pub(crate) struct Ask {
     pub(crate) bytes: Vec<u8>,
     pub(crate) status: u16,
+    /// The body that must come with 200.
+    pub(crate) answer: &'static str,
 }
 
 /// A request as a service behind a mesh gets it: nine headers of a browser's call through a front end.
@@ -30,20 +35,31 @@ fn head(method: &str, path: &str, api_key: &str, more: &str) -> String {
 }
 
 pub(crate) fn ask(kind: Kind, api_key: &str) -> Ask {
+    let get = |path| head("GET", path, api_key, "").into_bytes();
     let bytes = match kind {
-        Kind::Read => head("GET", "/orders", api_key, "").into_bytes(),
-        Kind::Write => {
-            let body = r#"{"item":"a lamp with a long green cable","quantity":3}"#;
-            let more = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
-            let mut bytes = head("POST", "/orders", api_key, &more).into_bytes();
-            bytes.extend_from_slice(body.as_bytes());
-            bytes
-        }
+        Kind::Read => get("/orders"),
+        Kind::Write => post("/orders", api_key, r#"{"item":"a lamp with a long green cable","quantity":3}"#),
+        Kind::Batch1k => post("/batches", api_key, &batch_of(1024)),
+        Kind::Batch1m => post("/batches", api_key, &batch_of(BODY_BYTES_MAX as usize)),
+        Kind::ReportSampled => get("/reports/sampled"),
+        Kind::ReportNone => get("/reports/none"),
+        Kind::ReportAll => get("/reports/all"),
     };
-    Ask { bytes, status: 200 }
+    let answer = match kind {
+        Kind::Read | Kind::Write | Kind::Batch1k | Kind::Batch1m => ANSWER,
+        Kind::ReportSampled | Kind::ReportNone | Kind::ReportAll => service::answer(),
+    };
+    Ask { bytes, status: 200, answer }
+}
+
+fn post(path: &str, api_key: &str, body: &str) -> Vec<u8> {
+    let more = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+    let mut bytes = head("POST", path, api_key, &more).into_bytes();
+    bytes.extend_from_slice(body.as_bytes());
+    bytes
 }
 
 /// A request that our filter refuses by itself.
 pub(crate) fn refused(api_key: &str) -> Ask {
-    Ask { bytes: head("GET", "/no/such/operation", api_key, "").into_bytes(), status: 404 }
+    Ask { bytes: head("GET", "/no/such/operation", api_key, "").into_bytes(), status: 404, answer: "" }
 }

@@ -1,11 +1,15 @@
 //! What must be there before anything is measured: both wasm modules, an Envoy, the demo bundle.
 
 use crate::Options;
+use crate::arms::Bundled;
 use crate::failure::Failure;
+use crate::large;
+use crate::service;
 use palisade::bundle::Bundle;
 use palisade::dev::progress::Progress;
 use palisade::dev::{command, provision, workspace};
 use serde::Deserialize;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,13 +21,28 @@ pub(crate) struct Setup {
     pub(crate) floor: PathBuf,
     pub(crate) baseline: Option<PathBuf>,
     pub(crate) bundle_directory: PathBuf,
-    pub(crate) bundle: Bundle,
+    bundle: Bundle,
+    /// The benches' own, and one of a thousand operations.
+    own: Bundle,
+    large: Bundle,
+    /// The service behind the routes that lead to one.
+    pub(crate) service: SocketAddr,
     /// This program, which is also the server of most arms.
     pub(crate) bench: PathBuf,
     pub(crate) state_in: Option<PathBuf>,
 }
 
-pub(crate) fn prepare(options: &Options, progress: &mut Progress) -> Result<Setup, Failure> {
+impl Setup {
+    pub(crate) const fn bundle(&self, which: Bundled) -> &Bundle {
+        match which {
+            Bundled::Demo => &self.bundle,
+            Bundled::Own => &self.own,
+            Bundled::Large => &self.large,
+        }
+    }
+}
+
+pub(crate) async fn prepare(options: &Options, progress: &mut Progress) -> Result<Setup, Failure> {
     let root = workspace::find()
         .ok_or_else(|| Failure::new("the benches need a checkout of Palisade: start them inside of one"))?;
     let filter = provision::filter(progress).map_err(Failure::because("no filter"))?;
@@ -33,12 +52,28 @@ pub(crate) fn prepare(options: &Options, progress: &mut Progress) -> Result<Setu
     let envoy = provision::envoy(progress).map_err(Failure::because("no Envoy"))?;
     let bundle_directory = root.join("policies");
     let bundle = Bundle::load(&bundle_directory).map_err(Failure::because("the demo bundle is refused"))?;
+    let own = Bundle::load(&root.join("benches/bundle"))
+        .map_err(Failure::because("the benches' bundle is refused"))?;
+    let large = large::load()?;
+    let service = service::start().await?;
     let bench = std::env::current_exe().map_err(Failure::because("this program cannot be found again"))?;
     if cfg!(debug_assertions) {
         progress.note("this is a debug build: the servers' numbers mean nothing; run with `--release`");
     }
     let state_in = options.state_in.clone();
-    Ok(Setup { envoy, filter, floor, baseline, bundle_directory, bundle, bench, state_in })
+    Ok(Setup {
+        envoy,
+        filter,
+        floor,
+        baseline,
+        bundle_directory,
+        bundle,
+        own,
+        large,
+        service,
+        bench,
+        state_in,
+    })
 }
 
 /// Built as the filter is, so that only what it does differs.

@@ -1,4 +1,5 @@
-//! The floor under every filter with our task: reads the header map, sets one header, reads one property. No more.
+//! The floor under every filter with our task: reads the header map, sets one header, reads one property. No more,
+//! unless the VM's environment asks for the least that is done with a body: held to its end, and read once.
 //!
 //! The benches measure our filter against it. It is as cheap as it can be made: it looks at nothing of what it reads
 //! and sets a fixed value, as long as a real handoff. INVARIANT: no decision is made here, so nothing may run it but a
@@ -24,7 +25,11 @@ const DECISION_ID: &str = "metadata\0filter_metadata\0envoy.filters.http.ext_aut
 const RESPONSE_SOURCE: &str = "response\0code_details";
 const TWICE_VARIABLE: &str = "FLOOR_READS_TWICE";
 
+/// Whether bodies are held to their end and read once, without a look at them.
+const HOLDS_VARIABLE: &str = "FLOOR_HOLDS_BODY";
+
 const REQUEST_HEADERS: u32 = 0;
+const REQUEST_BODY: u32 = 0;
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -36,23 +41,34 @@ unsafe extern "C" {
         value: *const u8,
         value_size: usize,
     ) -> u32;
+    fn proxy_get_buffer_bytes(
+        buffer: u32,
+        from: usize,
+        bytes_max: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
     fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
 }
 
 // The macro defines `_initialize`, which the host calls first.
 proxy_wasm::main! {{
-    proxy_wasm::set_root_context(|_| Box::new(Floor { twice: std::env::var_os(TWICE_VARIABLE).is_some() }));
+    proxy_wasm::set_root_context(|_| Box::new(Floor {
+        twice: std::env::var_os(TWICE_VARIABLE).is_some(),
+        holds: std::env::var_os(HOLDS_VARIABLE).is_some(),
+    }));
 }}
 
 struct Floor {
     twice: bool,
+    holds: bool,
 }
 
 impl Context for Floor {}
 
 impl RootContext for Floor {
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Floor { twice: self.twice }))
+        Some(Box::new(Floor { twice: self.twice, holds: self.holds }))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -74,6 +90,18 @@ impl HttpContext for Floor {
                 VALUE.len(),
             );
         }
+        Action::Continue
+    }
+
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        if !self.holds {
+            return Action::Continue;
+        }
+        if !end_of_stream {
+            return Action::Pause;
+        }
+        // SAFETY: see `read`.
+        read(|data, read| unsafe { proxy_get_buffer_bytes(REQUEST_BODY, 0, size, data, read) });
         Action::Continue
     }
 

@@ -1,7 +1,7 @@
 //! Reads one reply from the front of a buffer, strictly: one status line, one length, exactly that many bytes.
 
 use crate::failure::Failure;
-use crate::requests::{ANSWER, Ask};
+use crate::requests::Ask;
 
 /// Replies here are a few hundred bytes; more means that something else answers.
 pub(super) const REPLY_BYTES_MAX: usize = 16 * 1024;
@@ -49,7 +49,7 @@ impl Buffer {
             std::cmp::Ordering::Equal => {}
         }
         let body = self.bytes.get(head_bytes..).unwrap_or_default();
-        let good = status == ask.status && (status != 200 || body == ANSWER.as_bytes());
+        let good = status == ask.status && (status != 200 || body == ask.answer.as_bytes());
         let wrong = || format!("status {status}, `{}`", String::from_utf8_lossy(body).trim_end());
         let judged = if good { Ok(()) } else { Err(wrong()) };
         self.bytes.clear();
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_reply_is_taken_when_it_is_whole_and_judged_by_status_and_body() {
-        let ask = Ask { bytes: Vec::new(), status: 200 };
+        let ask = Ask { bytes: Vec::new(), status: 200, answer: ANSWER };
         let good = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{ANSWER}", ANSWER.len());
         let mut buffer = Buffer::default();
         for byte in good.as_bytes() {

@@ -1,0 +1,84 @@
+//! What edge rules cost: bodies, answers, and a large contract, as differences of arms of the same round.
+//!
+//! INVARIANT: what is subtracted did all the same work but the named part.
+
+use crate::arms::{
+    ALL_BACK, ENVOY, ENVOY_1K, ENVOY_1M, ENVOY_LARGE, FILTER, FILTER_1K, FILTER_1M, FILTER_LARGE, FLOOR,
+    FLOOR_1K, FLOOR_1M, NO_FILTER_BACK, NONE_BACK, SAMPLED_BACK,
+};
+use crate::report::Round;
+
+/// One difference, and what it may be at most.
+pub(crate) struct Figure {
+    pub(crate) what: &'static str,
+    pub(crate) limit: Option<f64>,
+    pub(crate) of: fn(&Round<'_>) -> Option<f64>,
+}
+
+/// In µs of Envoy's processor time.
+const BODY_1K_US_MAX: f64 = 25.0;
+const BODY_1M_US_MAX: f64 = 15_000.0;
+
+/// For a contract of a thousand operations.
+const LOAD_MS_MAX: f64 = 300.0;
+const LINEAR_MB_MAX: f64 = 32.0 * 1.048_576;
+
+pub(crate) const ALL: [Figure; 10] = [
+    Figure {
+        what: "a JSON body of 1 kB adds to a head alone, µs",
+        limit: Some(BODY_1K_US_MAX),
+        of: |round| Some(added_us(round, FILTER_1K, ENVOY_1K)? - added_us(round, FILTER, ENVOY)?),
+    },
+    Figure {
+        what: "the floor filter: a body of 1 kB, held and read, µs",
+        limit: None,
+        of: |round| Some(added_us(round, FLOOR_1K, ENVOY_1K)? - added_us(round, FLOOR, ENVOY)?),
+    },
+    Figure {
+        what: "filter − floor, both with a body of 1 kB, µs",
+        limit: None,
+        of: |round| added_us(round, FILTER_1K, FLOOR_1K),
+    },
+    Figure {
+        what: "a JSON body of 1 MB adds to a head alone, µs",
+        limit: Some(BODY_1M_US_MAX),
+        of: |round| Some(added_us(round, FILTER_1M, ENVOY_1M)? - added_us(round, FILTER, ENVOY)?),
+    },
+    Figure {
+        what: "filter − floor, both with a body of 1 MB, µs",
+        limit: None,
+        of: |round| added_us(round, FILTER_1M, FLOOR_1M),
+    },
+    Figure {
+        what: "our filter, no answer looked at, adds to a call with 1 kB back, µs",
+        limit: None,
+        of: |round| added_us(round, NONE_BACK, NO_FILTER_BACK),
+    },
+    Figure {
+        what: "one answer of sixteen looked at adds to that, µs a call",
+        limit: None,
+        of: |round| added_us(round, SAMPLED_BACK, NONE_BACK),
+    },
+    Figure {
+        what: "each answer looked at adds to that, µs a call",
+        limit: None,
+        of: |round| added_us(round, ALL_BACK, NONE_BACK),
+    },
+    Figure {
+        what: "1,000 operations: time to ready beyond the demo's, both VMs, ms",
+        limit: Some(2.0 * LOAD_MS_MAX),
+        of: |round| {
+            let ready_ms = |ours, base| Some(round(ours)?.ready_ms - round(base)?.ready_ms);
+            Some(ready_ms(FILTER_LARGE, ENVOY_LARGE)? - ready_ms(FILTER, ENVOY)?)
+        },
+    },
+    Figure {
+        what: "1,000 operations: linear memory of the largest VM, MB",
+        limit: Some(LINEAR_MB_MAX),
+        of: |round| Some(round(FILTER_LARGE)?.linear_bytes? as f64 / 1e6),
+    },
+];
+
+fn added_us(round: &Round<'_>, ours: &str, base: &str) -> Option<f64> {
+    Some(round(ours)?.envoy_us - round(base)?.envoy_us)
+}
