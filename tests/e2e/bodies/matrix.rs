@@ -254,7 +254,10 @@ fn matrix(target: Target) {
     assert_eq!(cells, Framing::ALL.len() * (Size::ALL.len() * 7 + 3));
     let [by_us, by_envoy] = bursts;
     // In Istio's shape nothing says how much of a request Envoy may hold beyond a connection's buffer.
-    assert!(target == Target::Istio || by_envoy == 0, "{by_envoy} bodies were refused by Envoy without a reason");
+    assert!(
+        target == Target::Istio || by_envoy == 0,
+        "{by_envoy} bodies were refused by Envoy without a reason"
+    );
     println!(
         "{}: {cells} cells and their twins in {:.1?}; bodies of ten times Envoy's own buffer: {by_us} refused by us, {by_envoy} by Envoy",
         target.name(),
