@@ -24,7 +24,7 @@ pub(super) fn compile(
     documents: &Parsed<'_>,
     problems: &mut Problems,
 ) -> Option<SchemaTable> {
-    let mut compiler = Compiler::new();
+    let mut compiler = Compiler::default();
     let mut all = Vec::with_capacity(services.len());
     for read in services.iter() {
         let service = compiler.service(&read.model, read.terms.misdirected);

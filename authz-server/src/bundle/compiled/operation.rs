@@ -32,7 +32,7 @@ pub(super) struct Compiled {
 impl Compiled {
     pub(super) fn put_into(self, operation: &mut palisade_core::contract::Operation) {
         operation.parameters = self.parameters.into();
-        operation.responses = Box::new(self.responses);
+        *operation.responses = self.responses;
         operation.shadows = self.shadows;
         let Some(body) = &mut operation.body else { return };
         body.numbers = self.numbers;

@@ -66,7 +66,7 @@ pub struct Unchecked {
 }
 
 /// Collects the schemas of all services of a bundle.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Compiler<'m> {
     models: Vec<Source<'m>>,
     nodes: Vec<Node>,
@@ -99,19 +99,6 @@ struct Source<'m> {
 pub struct ServiceSchemas(pub usize);
 
 impl<'m> Compiler<'m> {
-    pub fn new() -> Compiler<'m> {
-        Compiler {
-            models: Vec::new(),
-            nodes: Vec::new(),
-            places: Vec::new(),
-            known: HashMap::new(),
-            waiting: Vec::new(),
-            patterns: Patterns::default(),
-            refused: Vec::new(),
-            unchecked: BTreeSet::new(),
-        }
-    }
-
     pub fn service(&mut self, model: &'m Model, misdirected: Misdirected) -> ServiceSchemas {
         self.models.push(Source { model, misdirected, directed: directed(model) });
         ServiceSchemas(self.models.len() - 1)

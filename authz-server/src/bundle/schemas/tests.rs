@@ -46,7 +46,7 @@ fn compile_for(schema: &Value, direction: Direction) -> Outcome {
     }
     let model = model.unwrap();
     let whole = model.schemas.ids().find(|id| model.schemas.name(*id) == Some("S")).unwrap();
-    let mut compiler = Compiler::new();
+    let mut compiler = Compiler::default();
     let service = compiler.service(&model, Misdirected::Refused);
     let origin = Origin::Component("S".into());
     let index = compiler.schema(whole, direction, &Located { service, origin, way: "the schema".to_owned() });

@@ -74,7 +74,7 @@ fn measure(path: &Path, kinds: &mut BTreeMap<String, usize>) {
 
 /// All that requests bring and that responses carry.
 fn compiler(model: &Model) -> Compiler<'_> {
-    let mut compiler = Compiler::new();
+    let mut compiler = Compiler::default();
     let service = compiler.service(model, Misdirected::Judged);
     for operation in &model.operations {
         let place = |what: &str| Located {
