@@ -56,7 +56,8 @@ impl Violation {
     /// The same rule, broken by a response.
     #[must_use]
     pub fn of_response(mut self) -> Violation {
-        self.place = ["response/", &self.place].concat().into();
+        let between = if self.place.is_empty() { "" } else { "/" };
+        self.place = ["response", between, &self.place].concat().into();
         self.rule = None;
         self
     }

@@ -97,7 +97,8 @@ impl Exchange {
         details: Option<&[u8]>,
         ends_here: bool,
     ) -> ResponseStep {
-        if !details.is_some_and(is_from_service) {
+        // Where the proxy does not say, it is the service's: what is enforced is enforced.
+        if details.is_some_and(|details| !is_from_service(details)) {
             return ResponseStep::Pass;
         }
         let Some((call, rules)) = self.response_rules(engine) else { return ResponseStep::Pass };
@@ -260,3 +261,6 @@ fn parse(pairs: Option<&[u8]>) -> Result<HeaderMap<'_>, Violation> {
 fn is_from_service(details: &[u8]) -> bool {
     details.is_empty() || details == b"via_upstream"
 }
+
+#[cfg(test)]
+mod tests;
