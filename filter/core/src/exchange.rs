@@ -155,9 +155,6 @@ impl Exchange {
         match judge_head(engine, call_id, pairs, ends_here, now_ms) {
             Ok(Judged { step, operation, body, watched }) => {
                 self.state = State::Passed { call: Call { id: call_id, operation }, body };
-                self.held = 0;
-                self.response = Response::default();
-                self.observed = Vec::new();
                 self.observe(watched);
                 step
             }

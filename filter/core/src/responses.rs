@@ -89,10 +89,14 @@ pub fn check_head<'a>(
     }
     let found = rules.declared.iter().position(|(statuses, _)| statuses.covers(head.status));
     let rule = found.and_then(|declared| Some((declared, &rules.declared.get(declared)?.1)));
+    // A body that no rule is known for cannot be judged: where bodies are enforced, that is no pass.
+    let unknown = if head.has_body { rules.head.max(rules.body) } else { rules.head };
     let Some((declared, rule)) = rule else {
-        if rules.head != Enforcement::Off && !rules.declared.is_empty() {
+        // A contract that says nothing of responses is broken by none, unless their bodies must be judged.
+        let is_told = unknown == Enforcement::Enforce || !rules.declared.is_empty();
+        if is_told && unknown != Enforcement::Off {
             let place = format!("status/{}", head.status).into();
-            broken(rules.head, Violation { place, ..Reason::ResponseNotDeclared.into() })?;
+            broken(unknown, Violation { place, ..Reason::ResponseNotDeclared.into() })?;
         }
         return Ok(ResponsePlan::Pass);
     };
@@ -102,8 +106,8 @@ pub fn check_head<'a>(
     let media = match media_of(rule, head) {
         Ok(media) => media,
         Err(reason) => {
-            if rules.head != Enforcement::Off {
-                broken(rules.head, reason.into())?;
+            if unknown != Enforcement::Off {
+                broken(unknown, reason.into())?;
             }
             None
         }

@@ -2,7 +2,7 @@
 //!
 //! INVARIANT: a broken rule ends the request unless it is in shadow; then it is remembered, and the next rule is asked.
 
-use crate::contract::{BodyRule, Content, GRPC, Matched, MediaType, Operation, Rule};
+use crate::contract::{BodyRule, Content, GRPC, Matched, MediaType, Operation, Rule, Shadows};
 use crate::head::RequestHead;
 use crate::json::Numbers;
 use crate::media::ContentType;
@@ -28,23 +28,22 @@ pub enum BodyPlan {
 }
 
 /// Rules that were broken and are in shadow, for whoever counts them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Watched<'a> {
     now_ms: u64,
     pub found: Vec<Violation>,
-    operation: Option<&'a Operation>,
+    shadows: &'a Shadows,
 }
 
 impl<'a> Watched<'a> {
     pub const fn new(operation: &'a Operation, now_ms: u64) -> Watched<'a> {
-        Watched { now_ms, found: Vec::new(), operation: Some(operation) }
+        Watched { now_ms, found: Vec::new(), shadows: &operation.shadows }
     }
 
     /// Ends the request with a violation, unless its rule is in shadow.
     pub fn found(&mut self, violation: Violation) -> Result<(), Violation> {
-        let shadows = self.operation.map(|operation| &operation.shadows);
-        match (violation.rule, shadows) {
-            (Some(rule), Some(shadows)) if shadows.hold(rule, self.now_ms) => {
+        match violation.rule {
+            Some(rule) if self.shadows.hold(rule, self.now_ms) => {
                 self.found.push(violation);
                 Ok(())
             }

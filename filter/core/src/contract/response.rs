@@ -4,8 +4,8 @@ use super::body::Content;
 use super::parameter::Parameter;
 use crate::json::Numbers;
 
-/// What becomes of a response that its contract does not know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What becomes of a response that its contract does not know. The later one is the stricter one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[repr(u8)]
 pub enum Enforcement {
     /// Nobody looks.

@@ -153,7 +153,7 @@ impl Exchange {
             Response::Copying { copy, status, .. } => {
                 let whole = copy.len().saturating_add(size);
                 if whole > bytes_max || whole > room {
-                    let violation = Reason::ResponseTooLarge.into();
+                    let violation = too_much(whole, bytes_max).into();
                     let status = Some(*status);
                     self.observed.push(of_response(Observed { side: Side::Response, violation, status }));
                     self.response = Response::Nothing;
@@ -162,7 +162,7 @@ impl Exchange {
                 ResponseBodyStep::Copy
             }
             Response::Holding { .. } if size > bytes_max || size > room => {
-                let reason = if size > bytes_max { Reason::ResponseTooLarge } else { Reason::ProxyFull };
+                let reason = too_much(size, bytes_max);
                 match self.state {
                     State::Passed { call, .. } => {
                         ResponseBodyStep::Refuse(self.refuse_response(reason.into(), call))
@@ -248,6 +248,11 @@ impl Exchange {
         self.response = Response::Nothing;
         Refusal { side: Side::Response, ..self.refuse_at(violation.of_response(), call) }
     }
+}
+
+/// Why so many bytes are not kept, of which `bytes_max` may be judged.
+const fn too_much(bytes: usize, bytes_max: usize) -> Reason {
+    if bytes > bytes_max { Reason::ResponseTooLarge } else { Reason::ProxyFull }
 }
 
 fn of_response(observed: Observed) -> Observed {

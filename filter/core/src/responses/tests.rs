@@ -128,6 +128,23 @@ universal_test! {
 }
 
 universal_test! {
+    fn a_body_that_no_rule_is_known_for_does_not_pass_where_bodies_are_enforced() {
+        let enforced = |head| ResponseRules { head, body: Enforcement::Enforce, ..rules() };
+        for head in [Enforcement::Off, Enforcement::Report] {
+            let judge = |pairs: &[(&str, &str)], ends_here| found(&enforced(head), pairs, ends_here).1;
+            assert_eq!(judge(&[(":status", "500"), JSON], false), None, "{head:?}");
+            assert_eq!(judge(&[(":status", "500")], true), Some(ResponsePlan::Pass), "{head:?}");
+            assert_eq!(judge(&[(":status", "404"), JSON], false), None, "{head:?}");
+            assert_eq!(judge(&[(":status", "200"), ("content-type", "text/html"), ETAG], false), None, "{head:?}");
+            let silent = ResponseRules { declared: Vec::new(), ..enforced(head) };
+            assert_eq!(found(&silent, &[(":status", "200"), JSON], false).1, None, "{head:?}");
+        }
+        let silent = ResponseRules { declared: Vec::new(), ..rules() };
+        assert_eq!(found(&silent, &[(":status", "200"), JSON], false), (vec![], Some(ResponsePlan::Pass)));
+    }
+}
+
+universal_test! {
     fn bodies_are_what_their_contract_says() {
         let rules = rules();
         let (_, plan) = found(&rules, &[(":status", "200"), JSON, ETAG], false);
