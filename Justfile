@@ -102,6 +102,14 @@ json-readers documents="1000000" seed="1":
 bodies count="10000" seed="5":
     PALISADE_BODIES={{count}} PALISADE_BODIES_SEED={{seed}} cargo test --release --workspace --test e2e -- --nocapture bodies::hashes
 
+# Random schemas and documents beside the jsonschema crate, full size: both say the same
+schema-oracle documents="1000000" seed="5":
+    PALISADE_ORACLE_DOCUMENTS={{documents}} PALISADE_ORACLE_SEED={{seed}} cargo test -p palisade --lib -- --nocapture oracle::
+
+# The official suite of JSON Schema, whose directory of draft 2020-12 is given: right, otherwise, refused by name
+schema-suite directory:
+    PALISADE_SCHEMA_SUITE={{absolute_path(directory)}} cargo test -p palisade --lib -- --ignored --nocapture suite::
+
 # Known vulnerabilities; needs the advisory database
 advisories:
     cargo deny check advisories

@@ -74,6 +74,9 @@ fn is_token(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
+/// A form as browsers encode it.
+pub const FORM: &str = "application/x-www-form-urlencoded";
+
 /// Whether a body of this media type must be one JSON document.
 pub fn is_json(essence: &str) -> bool {
     let subtype = essence.split_once('/').map_or("", |(_, subtype)| subtype);

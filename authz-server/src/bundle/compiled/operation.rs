@@ -14,8 +14,6 @@ use palisade_core::json::Numbers;
 use palisade_core::media;
 use std::collections::BTreeMap;
 
-const FORM: &str = "application/x-www-form-urlencoded";
-
 const UNREADABLE: &str =
     "describe the value as one text, or as a document by `content: {application/json: …}`";
 
@@ -133,7 +131,7 @@ impl<'m> Here<'_, 'm> {
         if media::is_json(&media.essence) {
             return Content::Json { schema: Some(self.compiler.schema(media.schema, direction, &at)) };
         }
-        if *media.essence == *FORM && direction == Direction::Request {
+        if *media.essence == *media::FORM && direction == Direction::Request {
             let form = Box::new(self.form(media, &at));
             return Content::Form { form, schema: self.compiler.schema(media.schema, direction, &at) };
         }
@@ -141,7 +139,7 @@ impl<'m> Here<'_, 'm> {
     }
 
     fn form(&mut self, media: &Media, at: &Located) -> Form {
-        let types = types_of(self.model, media.schema, 16);
+        let types = types_of(self.model, media.schema);
         if types == TypeSet::ANY || !types.meets(TypeSet::OBJECT) {
             if types != TypeSet::ANY {
                 let help = "a form has fields: describe it as an object";
@@ -159,7 +157,7 @@ impl<'m> Here<'_, 'm> {
             let explode = encoding
                 .and_then(|encoding| encoding.explode)
                 .unwrap_or(style.is_none_or(|style| style == Style::Form));
-            let types = types_of(self.model, schema, 16);
+            let types = types_of(self.model, schema);
             let is_object =
                 types != TypeSet::ANY && types.meets(TypeSet::OBJECT) && !types.meets(TypeSet::ARRAY);
             // OpenAPI's own default for an object among the fields.

@@ -25,7 +25,7 @@ pub(super) fn styled(
     explode: bool,
     schema: SchemaId,
 ) -> Result<Writing, String> {
-    let types = types_of(model, schema, DEPTH_MAX);
+    let types = types_of(model, schema);
     if style == Style::DeepObject {
         return object(model, schema, ObjectWriting::Deep);
     }
@@ -71,7 +71,7 @@ fn scalars(types: TypeSet) -> Scalars {
 
 /// What one value inside of another can be read as.
 fn inner(model: &Model, schema: SchemaId, what: &str) -> Result<Scalars, String> {
-    let types = types_of(model, schema, DEPTH_MAX);
+    let types = types_of(model, schema);
     if types != TypeSet::ANY && types.meets(TypeSet::ARRAY.union(TypeSet::OBJECT)) {
         return Err(format!("{what} is a list or an object, and no text of one has one reading"));
     }
@@ -104,7 +104,7 @@ fn object(model: &Model, schema: SchemaId, written: ObjectWriting) -> Result<Wri
             *slot = slot.with(scalars);
         }
         if let Some(id) = additional {
-            others = match types_of(model, *id, DEPTH_MAX) {
+            others = match types_of(model, *id) {
                 // Where its properties are parameters of their own, all others are none of it; else its schema says so.
                 TypeSet::NONE if written == ObjectWriting::Exploded => Scalars::NONE,
                 TypeSet::NONE => Scalars::TEXT,
@@ -144,7 +144,11 @@ fn each_part(
 }
 
 /// The types that a value may be of, as far as they are said. Where schemas are combined too deeply, all of them.
-pub(super) fn types_of(model: &Model, schema: SchemaId, depth: usize) -> TypeSet {
+pub(super) fn types_of(model: &Model, schema: SchemaId) -> TypeSet {
+    types_within(model, schema, DEPTH_MAX)
+}
+
+fn types_within(model: &Model, schema: SchemaId, depth: usize) -> TypeSet {
     let Some(depth) = depth.checked_sub(1) else { return TypeSet::ANY };
     let schema = model.schema(schema);
     let mut types = schema.types;
@@ -153,10 +157,11 @@ pub(super) fn types_of(model: &Model, schema: SchemaId, depth: usize) -> TypeSet
     }
     let Some(combined) = &schema.combined else { return types };
     for id in &combined.all_of {
-        types = types.intersection(types_of(model, *id, depth));
+        types = types.intersection(types_within(model, *id, depth));
     }
     for choices in [&combined.any_of, &combined.one_of].into_iter().flatten() {
-        let any = choices.iter().map(|id| types_of(model, *id, depth)).fold(TypeSet::NONE, TypeSet::union);
+        let any =
+            choices.iter().map(|id| types_within(model, *id, depth)).fold(TypeSet::NONE, TypeSet::union);
         types = types.intersection(any);
     }
     types

@@ -61,7 +61,7 @@ fn body_not_judged(
 
 /// Whether bodies of a media type are looked into.
 fn is_read(essence: &str) -> bool {
-    media::is_json(essence) || essence == "application/x-www-form-urlencoded"
+    media::is_json(essence) || essence == media::FORM
 }
 
 fn change_as_read(matched: Matched<'_>, places: &Places<'_>, found: &mut Found) {
