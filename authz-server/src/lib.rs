@@ -12,7 +12,6 @@ pub mod commands;
 pub mod dev;
 pub mod digests;
 pub mod envoy;
-pub mod identity;
 pub mod ledger;
 pub mod reload;
 pub mod replay;
@@ -24,3 +23,6 @@ pub mod state;
 pub mod telemetry;
 pub mod testing;
 pub mod value;
+
+/// Who is calling: the package `palisade-identity`.
+pub use palisade_identity as identity;

@@ -8,6 +8,7 @@ use super::record::{Named, Placed, Read, Reader, Tried, choice, record};
 use super::recording::ALWAYS_RECORDED;
 use super::yaml::Node;
 use crate::audit::day_ms;
+use crate::identity::is_trust_domain;
 use std::collections::BTreeMap;
 
 /// The version of the directory layout that this build reads.
@@ -408,12 +409,6 @@ impl Palisade {
         }
         self.lints.check(reader);
     }
-}
-
-/// SPIFFE's own rule for a trust domain.
-pub(crate) fn is_trust_domain(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
-    !text.is_empty() && text.len() <= 255 && text.bytes().all(allowed)
 }
 
 fn is_header_name(text: &str) -> bool {

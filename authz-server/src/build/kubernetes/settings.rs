@@ -3,7 +3,7 @@
 //! INVARIANT: nothing about trust has a default: images stand by digest, and the mesh's trust domain was named.
 
 use super::problem::KubernetesProblem;
-use crate::bundle::format::is_trust_domain;
+use crate::identity::is_trust_domain;
 use std::fmt;
 use std::str::FromStr;
 

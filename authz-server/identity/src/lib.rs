@@ -8,7 +8,7 @@ mod spiffe;
 
 pub use api_keys::{ApiKeys, ApiKeysError};
 pub use certificate::{CertificateError, the_uri};
-pub use spiffe::{SpiffeError, SpiffeId};
+pub use spiffe::{SpiffeError, SpiffeId, is_trust_domain};
 
 /// A verified caller.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -40,7 +40,7 @@ impl SpiffeId {
             !matches!(segment, "" | "." | "..")
                 && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
         };
-        if !crate::bundle::format::is_trust_domain(domain) || !path.split('/').all(segment_holds) {
+        if !is_trust_domain(domain) || !path.split('/').all(segment_holds) {
             return Err(SpiffeError::Malformed);
         }
         if !trust_domains.iter().any(|known| known.as_ref() == domain) {
@@ -52,6 +52,12 @@ impl SpiffeId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// SPIFFE's own rule for a trust domain.
+pub fn is_trust_domain(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
+    !text.is_empty() && text.len() <= 255 && text.bytes().all(allowed)
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl ApiKeys {
         ApiKeys::parse(&text).map_err(fail)
     }
 
-    pub(crate) fn parse(text: &[u8]) -> Result<ApiKeys, String> {
+    pub fn parse(text: &[u8]) -> Result<ApiKeys, String> {
         let file: KeysFile = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         if file.version != VERSION {
             return Err(format!("unknown version `{}`: this build reads version {VERSION}", file.version));
