@@ -1,14 +1,24 @@
 //! Who is calling: a verified identity, or the reason why there is none. A table of contents.
 //!
 //! INVARIANT: a credential that was sent and does not hold is a denial, never a fall back to a weaker identity.
+//! INVARIANT: to establish a caller waits for nothing. What only the network knows is `Pending`, and is asked for apart.
 
 mod api_keys;
 mod certificate;
+mod sources;
 mod spiffe;
+mod tokens;
+mod user;
 
 pub use api_keys::{ApiKeys, ApiKeysError};
 pub use certificate::{CertificateError, the_uri};
+pub use sources::{Accepted, AcceptedTokens, Credentials, IdentityError, Sources};
 pub use spiffe::{SpiffeError, SpiffeId, is_trust_domain};
+pub use tokens::{Pending, TokenError, Tokens, Verified};
+pub use user::{ClaimValue, User};
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A verified caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,52 +27,22 @@ pub enum Identity {
     Workload(SpiffeId),
     /// The holder of an API key, by the name that the key was issued to.
     Client(String),
+    /// A person, by the word of an issuer of tokens.
+    User(Arc<User>),
     /// No credential was sent.
     Anonymous,
 }
 
-impl Identity {
-    /// How it was proven, for the ledger.
-    pub const fn proof(&self) -> &'static str {
-        match self {
-            Identity::Workload(_) => "mtls",
-            Identity::Client(_) => "api_key",
-            Identity::Anonymous => "none",
-        }
-    }
-}
-
-/// What a request brought to prove who it is from.
-#[derive(Debug, Clone, Copy)]
-pub struct Credentials<'a> {
-    /// The first URI SAN of the peer's certificate, as the proxy verified it. Empty without mTLS.
-    pub peer: &'a str,
-    /// The certificate itself, which the proxy must pass on.
-    pub peer_certificate: &'a str,
-    pub api_key: Option<&'a str>,
-}
-
-/// A credential that does not hold. What exactly is wrong is for the ledger, not for the caller.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum IdentityError {
-    Peer(SpiffeError),
-    Certificate(CertificateError),
-    ApiKeyUnknown,
-    /// An API key was sent, but the bundle or the server knows none.
-    ApiKeysNotConfigured,
-}
-
-impl std::fmt::Display for IdentityError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            IdentityError::Peer(error) => write!(f, "the peer's name: {error}"),
-            IdentityError::Certificate(error) => write!(f, "the peer's certificate: {error}"),
-            IdentityError::ApiKeyUnknown => f.write_str("the API key is none of those issued"),
-            IdentityError::ApiKeysNotConfigured => {
-                f.write_str("an API key was sent and the server has no keys: give it `--api-keys`")
-            }
-        }
-    }
+/// How an identity was proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    Mtls,
+    ApiKey,
+    /// A signed token.
+    Jwt,
+    /// An opaque token, of which its issuer was asked.
+    Introspection,
+    None,
 }
 
 /// A caller, and the workload that carried the call if that is somebody else.
@@ -70,27 +50,26 @@ impl std::fmt::Display for IdentityError {
 pub struct Established {
     pub identity: Identity,
     pub through: Option<SpiffeId>,
+    pub proof: Proof,
+    /// What the credential is good for, where it says so: the scopes of a key or a token.
+    pub scopes: Option<Arc<BTreeSet<String>>>,
 }
 
-/// Establishes the caller. An API key names the caller even when a workload's certificate carries it.
-pub fn establish(
-    credentials: Credentials<'_>,
-    trust_domains: &[impl AsRef<str>],
-    keys: Option<&ApiKeys>,
-) -> Result<Established, IdentityError> {
-    let peer = match (credentials.peer, credentials.peer_certificate) {
-        ("", "") => None,
-        (peer, certificate) => {
-            // Without the certificate nobody could say whether the name is the only one in it.
-            certificate::names_only(certificate, peer).map_err(IdentityError::Certificate)?;
-            Some(SpiffeId::parse(peer, trust_domains).map_err(IdentityError::Peer)?)
+impl Established {
+    /// A caller that showed a certificate, or nothing.
+    pub fn by_connection(peer: Option<SpiffeId>) -> Established {
+        match peer {
+            Some(peer) => Established::of(Identity::Workload(peer), Proof::Mtls),
+            None => Established::of(Identity::Anonymous, Proof::None),
         }
-    };
-    let Some(key) = credentials.api_key else {
-        let identity = peer.map_or(Identity::Anonymous, Identity::Workload);
-        return Ok(Established { identity, through: None });
-    };
-    let keys = keys.ok_or(IdentityError::ApiKeysNotConfigured)?;
-    let client = keys.client_of(key).ok_or(IdentityError::ApiKeyUnknown)?;
-    Ok(Established { identity: Identity::Client(client.to_owned()), through: peer })
+    }
+
+    /// The holder of an API key without scopes.
+    pub fn client(name: impl Into<String>) -> Established {
+        Established::of(Identity::Client(name.into()), Proof::ApiKey)
+    }
+
+    fn of(identity: Identity, proof: Proof) -> Established {
+        Established { identity, through: None, proof, scopes: None }
+    }
 }

@@ -191,6 +191,10 @@ pub struct Shadow {
 pub enum Proof {
     Mtls,
     ApiKey,
+    /// A signed token.
+    Jwt,
+    /// An opaque token, of which its issuer was asked.
+    Introspection,
     None,
 }
 

@@ -19,6 +19,7 @@ use std::str::FromStr as _;
 pub(super) struct Types {
     workload: EntityTypeName,
     client: EntityTypeName,
+    user: EntityTypeName,
     anonymous: EntityTypeName,
     service: EntityTypeName,
     action: EntityTypeName,
@@ -30,6 +31,7 @@ impl Types {
         Ok(Types {
             workload: parse(names::WORKLOAD)?,
             client: parse(names::CLIENT)?,
+            user: parse(names::USER)?,
             anonymous: parse(names::ANONYMOUS)?,
             service: parse(names::SERVICE)?,
             action: parse(names::ACTION)?,
@@ -75,9 +77,14 @@ impl Policies {
 
     fn request(&self, question: Question<'_>) -> Result<Request, String> {
         let Question { caller, matched, .. } = question;
+        let name;
         let (kind, id) = match &caller.identity {
             Identity::Workload(id) => (&self.types.workload, id.as_str()),
             Identity::Client(name) => (&self.types.client, name.as_str()),
+            Identity::User(user) => {
+                name = user.name();
+                (&self.types.user, name.as_str())
+            }
             Identity::Anonymous => (&self.types.anonymous, names::ANYBODY),
         };
         let principal = uid(kind, id);

@@ -42,6 +42,7 @@ use types::Types;
 pub(crate) mod names {
     pub(crate) const WORKLOAD: &str = "Workload";
     pub(crate) const CLIENT: &str = "Client";
+    pub(crate) const USER: &str = "User";
     pub(crate) const ANONYMOUS: &str = "Anonymous";
     pub(crate) const ANYBODY: &str = "anonymous";
     pub(crate) const GROUP: &str = "Group";

@@ -17,7 +17,7 @@ pub use trust::{HandoffState, Trust};
 
 use crate::bundle::Bundle;
 use crate::digests::Digests;
-use crate::identity::{self, ApiKeys, Credentials, Established};
+use crate::identity::{Accepted, ApiKeys, Credentials, Established, Sources};
 use crate::ledger;
 use crate::secrets::HandoffSecrets;
 use crate::state::{Epoch, PreviousBundle};
@@ -100,7 +100,7 @@ impl Decider {
         let trust = self.trust(&head, matched.as_ref().ok().copied(), now_ms);
         record::describe_trust(&mut record, &trust);
         let call_id = trust.call_id().unwrap_or(fallback);
-        let caller = self.identify(call);
+        let caller = self.identify(call, now_ms);
         if let Ok(caller) = &caller {
             record::describe_caller(&mut record, caller);
         }
@@ -114,7 +114,7 @@ impl Decider {
         record::conclude(judgement, call_id, trust.state(), record, (recording, &self.digests))
     }
 
-    fn identify(&self, call: Call<'_>) -> Result<Established, String> {
+    fn identify(&self, call: Call<'_>, now_ms: u64) -> Result<Established, String> {
         let settings = self.bundle.palisade.identity.api_keys.as_ref();
         let api_key = settings.and_then(|settings| header(call.pairs, settings.header.value.as_bytes()));
         let api_key = match api_key.map(std::str::from_utf8) {
@@ -122,9 +122,12 @@ impl Decider {
             Some(Err(_)) => return Err("the API key is not UTF-8".to_owned()),
             None => None,
         };
-        let credentials = Credentials { peer: call.peer, peer_certificate: call.peer_certificate, api_key };
-        identity::establish(credentials, &self.bundle.palisade.trust_domains, self.api_keys.as_deref())
-            .map_err(|error| error.to_string())
+        let credentials =
+            Credentials { peer: call.peer, peer_certificate: call.peer_certificate, api_key, token: None };
+        let domains = self.bundle.palisade.trust_domains.iter().map(|domain| domain.value.clone());
+        let sources =
+            Sources { trust_domains: domains.collect(), api_keys: self.api_keys.clone(), tokens: None };
+        sources.establish(credentials, &Accepted::ALL, now_ms).map_err(|error| error.to_string())
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Call, Concluded, Decider, Decision, HandoffState, Trust};
 use crate::bundle::Recording;
 use crate::bundle::format::Mask;
 use crate::digests::Digests;
-use crate::identity::{Established, Identity};
+use crate::identity::{Established, Identity, Proof};
 use crate::ledger;
 use palisade_core::call_id::CallId;
 use palisade_core::contract::Matched;
@@ -103,10 +103,18 @@ pub(super) fn describe_trust(record: &mut ledger::Decision, trust: &Trust) {
 }
 
 pub(super) fn describe_caller(record: &mut ledger::Decision, caller: &Established) {
-    (record.principal, record.proof) = match &caller.identity {
-        Identity::Workload(id) => (id.as_str().to_owned(), ledger::Proof::Mtls),
-        Identity::Client(name) => (name.clone(), ledger::Proof::ApiKey),
-        Identity::Anonymous => ("anonymous".to_owned(), ledger::Proof::None),
+    record.principal = match &caller.identity {
+        Identity::Workload(id) => id.as_str().to_owned(),
+        Identity::Client(name) => name.clone(),
+        Identity::User(user) => user.name(),
+        Identity::Anonymous => "anonymous".to_owned(),
+    };
+    record.proof = match caller.proof {
+        Proof::Mtls => ledger::Proof::Mtls,
+        Proof::ApiKey => ledger::Proof::ApiKey,
+        Proof::Jwt => ledger::Proof::Jwt,
+        Proof::Introspection => ledger::Proof::Introspection,
+        Proof::None => ledger::Proof::None,
     };
     // Whole, because it was proven, and a decision that is made again needs all of it.
     if let Some(workload) = &caller.through {

@@ -5,7 +5,7 @@
 use super::bundles::Loaded;
 use crate::bundle::{ContextField, RecordedField, Slot, ValueKind};
 use crate::check::{Judgement, told};
-use crate::identity::{Established, Identity, SpiffeId};
+use crate::identity::{Established, SpiffeId};
 use crate::ledger::{self, Conclusion, Proof};
 use crate::value::Value;
 use palisade_core::authority::Authority;
@@ -88,15 +88,15 @@ pub(super) fn ask(
 
 fn caller(decision: &ledger::Decision, trust_domains: &[impl AsRef<str>]) -> Result<Established, String> {
     let workload = |name: &str| SpiffeId::parse(name, trust_domains).map_err(|error| error.to_string());
-    let (identity, through) = match decision.proof {
-        Proof::Mtls => (Identity::Workload(workload(&decision.principal)?), None),
+    match decision.proof {
+        Proof::Mtls => Ok(Established::by_connection(Some(workload(&decision.principal)?))),
         Proof::ApiKey => {
             let through = decision.workload.as_deref().map(workload).transpose()?;
-            (Identity::Client(decision.principal.clone()), through)
+            Ok(Established { through, ..Established::client(&decision.principal) })
         }
-        Proof::None => (Identity::Anonymous, None),
-    };
-    Ok(Established { identity, through })
+        Proof::Jwt | Proof::Introspection => Err("what a token said is not in its entry".to_owned()),
+        Proof::None => Ok(Established::by_connection(None)),
+    }
 }
 
 fn value_of(

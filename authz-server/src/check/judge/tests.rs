@@ -3,12 +3,12 @@
 use super::{Asked, Judge};
 use crate::bundle::Bundle;
 use crate::check::Decision;
-use crate::identity::{Established, Identity};
+use crate::identity::Established;
 use palisade_core::reason::Reason;
 use std::path::Path;
 
 fn client(name: &str) -> Established {
-    Established { identity: Identity::Client(name.to_owned()), through: None }
+    Established::client(name)
 }
 
 #[test]

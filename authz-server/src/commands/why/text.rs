@@ -68,6 +68,8 @@ fn add_decision(lines: &mut Lines, decision: &Decision) {
     let proof = match decision.proof {
         Proof::Mtls => "proven by the certificate of its connection",
         Proof::ApiKey => "proven by an API key",
+        Proof::Jwt => "proven by a signed token",
+        Proof::Introspection => "proven by a token that its issuer answered for",
         Proof::None => "nothing was proven",
     };
     let who = if decision.principal.is_empty() { "not established" } else { &decision.principal };
