@@ -26,6 +26,10 @@ pub(crate) enum Bundled {
     Own,
     /// A made one with a thousand operations.
     Large,
+    /// Made ones with that many policies, 1,500 entities, and a buffered ledger for reads.
+    Crowd10,
+    Crowd1k,
+    Crowd10k,
 }
 
 /// Arms that can be measured without the others.
@@ -35,10 +39,12 @@ pub(crate) enum Group {
     Bodies,
     Responses,
     Start,
+    Decisions,
 }
 
 impl Group {
-    pub(crate) const ALL: [Group; 4] = [Group::Heads, Group::Bodies, Group::Responses, Group::Start];
+    pub(crate) const ALL: [Group; 5] =
+        [Group::Heads, Group::Bodies, Group::Responses, Group::Start, Group::Decisions];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -46,6 +52,7 @@ impl Group {
             Group::Bodies => "bodies",
             Group::Responses => "responses",
             Group::Start => "start",
+            Group::Decisions => "decisions",
         }
     }
 }
@@ -169,11 +176,21 @@ impl Arm {
         arm
     }
 
+    /// A read that is decided by a bundle with many policies.
+    const fn decision(name: &'static str, what: &'static str, contract: Bundled) -> Arm {
+        let mut arm = Arm::new(name, what, First::OurFilter, Server::Palisade, Kind::Read);
+        arm.chain.access_log = false;
+        arm.contract = contract;
+        arm.group = Group::Decisions;
+        arm
+    }
+
     /// Whether a word after `--only` names it: by name, or by a group that it belongs to or that is compared with it.
     pub(crate) fn is_named(&self, word: &str) -> bool {
         let compared = matches!(self.name, ENVOY | FLOOR | FLOOR_TWICE | FILTER)
             && (word == Group::Bodies.as_str() || word == Group::Start.as_str());
-        self.name == word || self.group.as_str() == word || compared
+        let rival = matches!(self.name, ALLOW | CEDAR) && word == Group::Decisions.as_str();
+        self.name == word || self.group.as_str() == word || compared || rival
     }
 
     const fn without_access_log(mut self) -> Arm {
@@ -208,9 +225,12 @@ pub(crate) const SAMPLED_BACK: &str = "back sampled";
 pub(crate) const ALL_BACK: &str = "back all";
 pub(crate) const ENVOY_LARGE: &str = "envoy large";
 pub(crate) const FILTER_LARGE: &str = "filter large";
+pub(crate) const DECIDE_10: &str = "decide 10";
+pub(crate) const DECIDE_1K: &str = "decide 1k";
+pub(crate) const DECIDE_10K: &str = "decide 10k";
 
 /// In the order in which each round measures them; rivals stand beside what they are compared with.
-pub(crate) const ARMS: [Arm; 27] = {
+pub(crate) const ARMS: [Arm; 30] = {
     use First::{Baseline, FloorFilter, FloorHolds, FloorTwice, NativeRbac, Nothing, OurFilter};
     use Kind::{Batch1k, Batch1m, Read, ReportAll, ReportNone, ReportSampled, Write};
     use Server::{Allow, Cedar, Echo, None, Palisade};
@@ -243,5 +263,8 @@ pub(crate) const ARMS: [Arm; 27] = {
         Arm::response(ALL_BACK, "at each", OurFilter, ReportAll),
         Arm::large(ENVOY_LARGE, "Envoy alone, configured for 1,000 operations", Nothing),
         Arm::large(FILTER_LARGE, "our filter with a contract of 1,000 operations", OurFilter),
+        Arm::decision(DECIDE_10, "Palisade, buffered ledger, 10 policies", Bundled::Crowd10),
+        Arm::decision(DECIDE_1K, "the same with 1,000 policies", Bundled::Crowd1k),
+        Arm::decision(DECIDE_10K, "the same with 10,000", Bundled::Crowd10k),
     ]
 };

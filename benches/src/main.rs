@@ -6,6 +6,7 @@
 mod arms;
 mod bootstrap;
 mod cpu;
+mod crowd;
 mod document;
 mod failure;
 mod figures;
@@ -44,7 +45,7 @@ pub(crate) struct Options {
     /// Connections that saturate
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     connections: u16,
-    /// Measure only these arms, named as in the table, or groups of them: heads, bodies, responses, start
+    /// Measure only these arms, named as in the table, or groups of them: heads, bodies, responses, start, decisions
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// An earlier build of the filter, to be measured beside this one

@@ -2,6 +2,7 @@
 
 use crate::Options;
 use crate::arms::Bundled;
+use crate::crowd::Crowd;
 use crate::failure::Failure;
 use crate::large;
 use crate::service;
@@ -25,6 +26,7 @@ pub(crate) struct Setup {
     /// The benches' own, and one of a thousand operations.
     own: Bundle,
     large: Bundle,
+    crowds: [Crowd; 3],
     /// The service behind the routes that lead to one.
     pub(crate) service: SocketAddr,
     /// This program, which is also the server of most arms.
@@ -38,6 +40,19 @@ impl Setup {
             Bundled::Demo => &self.bundle,
             Bundled::Own => &self.own,
             Bundled::Large => &self.large,
+            Bundled::Crowd10 => &self.crowds[0].bundle,
+            Bundled::Crowd1k => &self.crowds[1].bundle,
+            Bundled::Crowd10k => &self.crowds[2].bundle,
+        }
+    }
+
+    /// Where a server reads it. Those without one serve no arm that has a server of ours.
+    pub(crate) fn directory(&self, which: Bundled) -> &Path {
+        match which {
+            Bundled::Demo | Bundled::Own | Bundled::Large => &self.bundle_directory,
+            Bundled::Crowd10 => self.crowds[0].directory.path(),
+            Bundled::Crowd1k => self.crowds[1].directory.path(),
+            Bundled::Crowd10k => self.crowds[2].directory.path(),
         }
     }
 }
@@ -55,6 +70,7 @@ pub(crate) async fn prepare(options: &Options, progress: &mut Progress) -> Resul
     let own = Bundle::load(&root.join("benches/bundle"))
         .map_err(Failure::because("the benches' bundle is refused"))?;
     let large = large::load()?;
+    let crowds = [Crowd::make(10)?, Crowd::make(1_000)?, Crowd::make(10_000)?];
     let service = service::start().await?;
     let bench = std::env::current_exe().map_err(Failure::because("this program cannot be found again"))?;
     if cfg!(debug_assertions) {
@@ -70,6 +86,7 @@ pub(crate) async fn prepare(options: &Options, progress: &mut Progress) -> Resul
         bundle,
         own,
         large,
+        crowds,
         service,
         bench,
         state_in,

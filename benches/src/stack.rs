@@ -178,7 +178,7 @@ fn server_command(arm: &Arm, setup: &Setup, addresses: Addresses, home: &Home) -
         Server::Echo => "echo",
         Server::Cedar => "cedar",
         Server::Palisade => {
-            command.args(["serve", "--log-format", "json", "--bundle"]).arg(&setup.bundle_directory);
+            command.args(["serve", "--log-format", "json", "--bundle"]).arg(setup.directory(arm.contract));
             command.arg("--state").arg(home.root());
             command.arg("--listen").arg(addresses.server.to_string());
             command.arg("--admin").arg(addresses.admin.to_string());
