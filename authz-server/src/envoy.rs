@@ -1,12 +1,17 @@
-//! Envoy's protocols: ext_authz `Check` and the access log service. The one file that names `envoy_types`.
+//! Envoy's protocols: ext_authz `Check` and the access log service. The one module that names `envoy_types`.
 //!
 //! INVARIANT: a reply to `Check` is an allow only when the service said so with a receipt; every other way out of here
 //! is a denial.
+
+mod check;
+
+pub use check::CheckServer;
 
 use crate::check::{Body, Call, Decider, Decision, shown};
 use crate::ledger::Outcome;
 use crate::secrets::HandoffSecrets;
 use crate::serve::service::{Answered, Service};
+use check::{Check, Http};
 use envoy_types::pb::envoy::config::core::v3::address::Address as Place;
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
 use envoy_types::pb::envoy::config::core::v3::{Address, HeaderValue, HeaderValueOption, Metadata};
@@ -16,12 +21,8 @@ use envoy_types::pb::envoy::data::accesslog::v3::{
 use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogService;
 use envoy_types::pb::envoy::service::accesslog::v3::stream_access_logs_message::LogEntries;
 use envoy_types::pb::envoy::service::accesslog::v3::{StreamAccessLogsMessage, StreamAccessLogsResponse};
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
-use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorization;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
-use envoy_types::pb::envoy::service::auth::v3::{
-    CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
-};
+use envoy_types::pb::envoy::service::auth::v3::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
 use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
 use envoy_types::pb::google::rpc;
@@ -33,7 +34,6 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
 pub use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
-pub use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 
 /// The namespace under which Envoy keeps what a Check's reply says.
 const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
@@ -62,20 +62,18 @@ impl Gateway {
     }
 }
 
-#[tonic::async_trait]
-impl Authorization for Gateway {
-    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let request = request.into_inner();
+impl Gateway {
+    async fn check(&self, request: Check) -> CheckResponse {
         let decide = move |decider: &Decider, now_ms, fallback| {
             with_call(&request, |call| decider.decide(call, now_ms, fallback))
         };
         let answered = self.service.clone().answer(decide).await;
-        Ok(Response::new(reply_to(&answered)))
+        reply_to(&answered)
     }
 }
 
 /// Reads the call out of a Check and hands it on.
-pub fn with_call<T>(request: &CheckRequest, use_call: impl FnOnce(Call<'_>) -> T) -> T {
+fn with_call<T>(request: &Check, use_call: impl FnOnce(Call<'_>) -> T) -> T {
     let attributes = request.attributes.as_ref();
     let http = attributes
         .and_then(|attributes| attributes.request.as_ref())
@@ -88,15 +86,11 @@ pub fn with_call<T>(request: &CheckRequest, use_call: impl FnOnce(Call<'_>) -> T
             (":authority", &http.host),
             (":scheme", &http.scheme),
         ];
-        pairs.extend(
-            pseudo
-                .into_iter()
-                .filter(|(_, value)| !value.is_empty())
-                .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
-        );
+        let told = pseudo.into_iter().filter(|(_, value)| !value.is_empty());
+        pairs.extend(told.map(|(name, value)| (name.as_bytes(), value.as_ref())));
         // The map repeats the pseudo-headers.
-        let headers = http.headers.iter().filter(|(name, _)| !name.starts_with(':'));
-        pairs.extend(headers.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+        let headers = http.headers.iter().filter(|header| !header.name.starts_with(b":"));
+        pairs.extend(headers.map(|header| (header.name.as_ref(), header.value.as_ref())));
     }
     let source = attributes.and_then(|attributes| attributes.source.as_ref());
     let (peer, peer_certificate) =
@@ -105,14 +99,18 @@ pub fn with_call<T>(request: &CheckRequest, use_call: impl FnOnce(Call<'_>) -> T
 }
 
 /// What came of the body. Envoy says whether it is all of it, and removes what a client says of that itself.
-fn body(http: &HttpRequest) -> Body<'_> {
-    let partial = http.headers.get(PARTIAL_BODY).map(String::as_str);
-    match (partial, http.raw_body.as_slice(), http.body.as_str()) {
-        (None | Some("false"), [], "") => Body::None,
-        (Some("false"), whole, "") => Body::Whole(whole),
+fn body(http: &Http) -> Body<'_> {
+    let mut told = http.headers.iter().filter(|header| header.name == PARTIAL_BODY);
+    let partial = match (told.next(), told.next()) {
+        (only, None) => only.map(|header| header.value.as_ref()),
+        (_, Some(_)) => return Body::Unproven("the proxy says twice whether the body is whole"),
+    };
+    match (partial, http.raw_body.as_ref(), http.body.as_ref()) {
+        (None | Some(b"false"), [], []) => Body::None,
+        (Some(b"false"), whole, []) => Body::Whole(whole),
         // Envoy replaces what is not UTF-8 in a text; only bytes are what was sent.
         (_, [], _) => Body::Unproven("the body came as text: `with_request_body` needs `pack_as_bytes`"),
-        (Some("true"), ..) => Body::Unproven(
+        (Some(b"true"), ..) => Body::Unproven(
             "only the beginning of the body came: `max_request_bytes` is smaller than what the operation accepts",
         ),
         _ => Body::Unproven("the proxy does not say whether the body is whole"),

@@ -15,6 +15,8 @@ pub(crate) struct Arm {
     pub(crate) kind: Kind,
     pub(crate) contract: Bundled,
     pub(crate) group: Group,
+    /// A copy of the bundle is evaluated beside it.
+    pub(crate) candidate: bool,
 }
 
 /// Which bundle the configuration and the contract come from.
@@ -111,6 +113,10 @@ pub(crate) enum Server {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Read,
+    /// With a token that was verified before.
+    ReadKnown,
+    /// With tokens of which none comes twice.
+    ReadUnknown,
     Write,
     /// POST of a document of about 1 kB.
     Batch1k,
@@ -148,7 +154,16 @@ impl Arm {
         let ext_authz = !matches!(server, Server::None);
         let access_log = matches!(server, Server::Palisade);
         let chain = Chain { first, ext_authz, access_log, route: Route::Answers };
-        Arm { name, what, chain, server, kind, contract: Bundled::Demo, group: Group::Heads }
+        Arm {
+            name,
+            what,
+            chain,
+            server,
+            kind,
+            contract: Bundled::Demo,
+            group: Group::Heads,
+            candidate: false,
+        }
     }
 
     /// A body of the benches' own bundle, judged in front of a route that answers.
@@ -177,8 +192,8 @@ impl Arm {
     }
 
     /// A read that is decided by a bundle with many policies.
-    const fn decision(name: &'static str, what: &'static str, contract: Bundled) -> Arm {
-        let mut arm = Arm::new(name, what, First::OurFilter, Server::Palisade, Kind::Read);
+    const fn decision(name: &'static str, what: &'static str, contract: Bundled, kind: Kind) -> Arm {
+        let mut arm = Arm::new(name, what, First::OurFilter, Server::Palisade, kind);
         arm.chain.access_log = false;
         arm.contract = contract;
         arm.group = Group::Decisions;
@@ -189,8 +204,13 @@ impl Arm {
     pub(crate) fn is_named(&self, word: &str) -> bool {
         let compared = matches!(self.name, ENVOY | FLOOR | FLOOR_TWICE | FILTER)
             && (word == Group::Bodies.as_str() || word == Group::Start.as_str());
-        let rival = matches!(self.name, ALLOW | CEDAR) && word == Group::Decisions.as_str();
+        let rival = matches!(self.name, ALLOW | CEDAR | FILTER_CEDAR) && word == Group::Decisions.as_str();
         self.name == word || self.group.as_str() == word || compared || rival
+    }
+
+    const fn with_candidate(mut self) -> Arm {
+        self.candidate = true;
+        self
     }
 
     const fn without_access_log(mut self) -> Arm {
@@ -206,6 +226,7 @@ pub(crate) const FILTER: &str = "filter";
 pub(crate) const BASELINE: &str = "baseline";
 pub(crate) const ALLOW: &str = "allow";
 pub(crate) const CEDAR: &str = "cedar";
+pub(crate) const FILTER_CEDAR: &str = "filter+cedar";
 pub(crate) const ECHO: &str = "echo";
 pub(crate) const FLOOR_ECHO: &str = "floor+echo";
 pub(crate) const FILTER_ECHO: &str = "filter+echo";
@@ -228,11 +249,14 @@ pub(crate) const FILTER_LARGE: &str = "filter large";
 pub(crate) const DECIDE_10: &str = "decide 10";
 pub(crate) const DECIDE_1K: &str = "decide 1k";
 pub(crate) const DECIDE_10K: &str = "decide 10k";
+pub(crate) const DECIDE_COLD: &str = "decide cold";
+pub(crate) const DECIDE_SHADOW: &str = "decide shadow";
 
 /// In the order in which each round measures them; rivals stand beside what they are compared with.
-pub(crate) const ARMS: [Arm; 30] = {
+pub(crate) const ARMS: [Arm; 33] = {
+    use Bundled::{Crowd1k, Crowd10, Crowd10k};
     use First::{Baseline, FloorFilter, FloorHolds, FloorTwice, NativeRbac, Nothing, OurFilter};
-    use Kind::{Batch1k, Batch1m, Read, ReportAll, ReportNone, ReportSampled, Write};
+    use Kind::{Batch1k, Batch1m, Read, ReadKnown, ReadUnknown, ReportAll, ReportNone, ReportSampled, Write};
     use Server::{Allow, Cedar, Echo, None, Palisade};
     [
         Arm::new(ENVOY, "Envoy alone", Nothing, None, Read),
@@ -246,6 +270,7 @@ pub(crate) const ARMS: [Arm; 30] = {
         Arm::new(FILTER_ECHO, "our filter, then the same", OurFilter, Echo, Read),
         Arm::new(ALLOW, "ext_authz → tonic, always allow", Nothing, Allow, Read),
         Arm::new(CEDAR, "ext_authz → tonic + Cedar, 1,000 policies by index", Nothing, Cedar, Read),
+        Arm::new(FILTER_CEDAR, "our filter, then the same", OurFilter, Cedar, Read),
         Arm::new(PALISADE, "Palisade: filter, identity, Cedar, durable ledger", OurFilter, Palisade, Read),
         Arm::new(NO_OUTCOMES, "the same without the access log", OurFilter, Palisade, Read)
             .without_access_log(),
@@ -263,8 +288,11 @@ pub(crate) const ARMS: [Arm; 30] = {
         Arm::response(ALL_BACK, "at each", OurFilter, ReportAll),
         Arm::large(ENVOY_LARGE, "Envoy alone, configured for 1,000 operations", Nothing),
         Arm::large(FILTER_LARGE, "our filter with a contract of 1,000 operations", OurFilter),
-        Arm::decision(DECIDE_10, "Palisade, buffered ledger, 10 policies", Bundled::Crowd10),
-        Arm::decision(DECIDE_1K, "the same with 1,000 policies", Bundled::Crowd1k),
-        Arm::decision(DECIDE_10K, "the same with 10,000", Bundled::Crowd10k),
+        Arm::decision(DECIDE_10, "JWT, 10 policies, 1,500 entities, buffered ledger", Crowd10, ReadKnown),
+        Arm::decision(DECIDE_1K, "the same with 1,000 policies", Crowd1k, ReadKnown),
+        Arm::decision(DECIDE_10K, "the same with 10,000", Crowd10k, ReadKnown),
+        Arm::decision(DECIDE_COLD, "1,000 policies, and every token verified", Crowd1k, ReadUnknown),
+        Arm::decision(DECIDE_SHADOW, "1,000 policies beside a candidate of as many", Crowd1k, ReadKnown)
+            .with_candidate(),
     ]
 };

@@ -5,6 +5,7 @@
 //! group, operation and service, and the guardrails, which are open to all.
 
 use crate::failure::Failure;
+use crate::issuer::Issuer;
 use palisade::bundle::Bundle;
 use std::fmt::Write as _;
 use std::fs;
@@ -24,7 +25,14 @@ const ROLES: usize = 50;
 const SETTINGS: &str = "\
 palisade: 1
 trust_domains: [shop.example]
-identity: {api_keys: {header: x-api-key}}
+identity:
+  jwt:
+    corp:
+      issuer: https://corp.example
+      audiences: [shop]
+      algorithms: [EdDSA]
+      keys: {file: keys/corp.json}
+      claims: {groups: groups}
 handoff: {previous_bundle_accepted_s: 600}
 ledger: {durability: {read: buffered}}
 ";
@@ -46,22 +54,23 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    pub(crate) fn make(policies: usize) -> Result<Crowd, Failure> {
+    pub(crate) fn make(policies: usize, issuer: &Issuer) -> Result<Crowd, Failure> {
         let directory = tempfile::tempdir().map_err(Failure::because("no place for a bundle"))?;
-        write(directory.path(), policies).map_err(Failure::because("a bundle cannot be written"))?;
+        write(directory.path(), policies, issuer).map_err(Failure::because("a bundle cannot be written"))?;
         let bundle = Bundle::load(directory.path())
             .map_err(Failure::because(format!("the bundle of {policies} policies is refused")))?;
         Ok(Crowd { directory, bundle })
     }
 }
 
-fn write(home: &Path, policies: usize) -> std::io::Result<()> {
+fn write(home: &Path, policies: usize, issuer: &Issuer) -> std::io::Result<()> {
     let file = |path: &str, text: &str| {
         let path = home.join(path);
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
         fs::write(path, text)
     };
     file("palisade.yaml", SETTINGS)?;
+    file("keys/corp.json", &issuer.keys())?;
     file("entities/all.yaml", &entities())?;
     file("guardrails.cedar", GUARDRAILS)?;
     file("permits.cedar", &permits(policies))?;
@@ -94,10 +103,14 @@ fn entities() -> String {
     for service in 0..SERVICES {
         let _written = writeln!(text, "  {}: {{tiers: [crowd]}}", service_name(service));
     }
-    text.push_str("clients:\n  web: {groups: [group-0, group-1], roles: [role-0]}\n");
-    for client in 1..CLIENTS {
-        let _written =
-            writeln!(text, "  client-{client}: {{groups: [group-{}], roles: [role-{}]}}", client % GROUPS, client % ROLES);
+    text.push_str("clients:\n");
+    for client in 0..CLIENTS {
+        let _written = writeln!(
+            text,
+            "  client-{client}: {{groups: [group-{}], roles: [role-{}]}}",
+            client % GROUPS,
+            client % ROLES
+        );
     }
     text
 }
@@ -140,11 +153,11 @@ fn contract() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Crowd;
+    use super::{Crowd, Issuer};
 
     #[test]
     fn a_crowd_is_as_large_as_it_was_asked_for() {
-        let crowd = Crowd::make(120).unwrap();
+        let crowd = Crowd::make(120, &Issuer::new().unwrap()).unwrap();
         assert_eq!(crowd.bundle.size().policies, 122);
     }
 }

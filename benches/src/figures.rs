@@ -3,8 +3,9 @@
 //! INVARIANT: what is subtracted did all the same work but the named part.
 
 use crate::arms::{
-    ALL_BACK, ENVOY, ENVOY_1K, ENVOY_1M, ENVOY_LARGE, FILTER, FILTER_1K, FILTER_1M, FILTER_LARGE, FLOOR,
-    FLOOR_1K, FLOOR_1M, NO_FILTER_BACK, NONE_BACK, SAMPLED_BACK,
+    ALL_BACK, ALLOW, CEDAR, DECIDE_1K, DECIDE_10, DECIDE_10K, DECIDE_COLD, DECIDE_SHADOW, ENVOY, ENVOY_1K,
+    ENVOY_1M, ENVOY_LARGE, FILTER, FILTER_1K, FILTER_1M, FILTER_CEDAR, FILTER_LARGE, FLOOR, FLOOR_1K,
+    FLOOR_1M, NO_FILTER_BACK, NONE_BACK, SAMPLED_BACK,
 };
 use crate::report::Round;
 
@@ -23,7 +24,13 @@ const BODY_1M_US_MAX: f64 = 15_000.0;
 const LOAD_MS_MAX: f64 = 300.0;
 const LINEAR_MB_MAX: f64 = 32.0 * 1.048_576;
 
-pub(crate) const ALL: [Figure; 10] = [
+/// What deciding may cost, in servers that only ask an index of policies.
+const DECISION_PER_CEDAR_MAX: f64 = 1.3;
+const DECISION_P50_MAX: f64 = 1.15;
+const POLICIES_MAX: f64 = 1.3;
+const SHADOW_MAX: f64 = 1.25;
+
+pub(crate) const ALL: [Figure; 16] = [
     Figure {
         what: "a JSON body of 1 kB adds to a head alone, µs",
         limit: Some(BODY_1K_US_MAX),
@@ -77,8 +84,42 @@ pub(crate) const ALL: [Figure; 10] = [
         limit: Some(LINEAR_MB_MAX),
         of: |round| Some(round(FILTER_LARGE)?.linear_bytes? as f64 / 1e6),
     },
+    Figure {
+        what: "a decision ÷ Cedar by index: server's CPU, token known",
+        limit: Some(DECISION_PER_CEDAR_MAX),
+        of: |round| server_ratio(round, DECIDE_1K, CEDAR),
+    },
+    Figure {
+        what: "the same with every token verified",
+        limit: None,
+        of: |round| server_ratio(round, DECIDE_COLD, CEDAR),
+    },
+    Figure {
+        what: "a decision ÷ Cedar by index behind our filter: p50 at the fixed rate",
+        limit: Some(DECISION_P50_MAX),
+        of: |round| Some(round(DECIDE_1K)?.open_p50_us / round(FILTER_CEDAR)?.open_p50_us),
+    },
+    Figure {
+        what: "10,000 policies ÷ 10: server's CPU",
+        limit: Some(POLICIES_MAX),
+        of: |round| server_ratio(round, DECIDE_10K, DECIDE_10),
+    },
+    Figure {
+        what: "with a candidate ÷ without: server's CPU",
+        limit: Some(SHADOW_MAX),
+        of: |round| server_ratio(round, DECIDE_SHADOW, DECIDE_1K),
+    },
+    Figure {
+        what: "always allow ÷ Cedar by index: server's CPU, the floor of a tonic server",
+        limit: None,
+        of: |round| server_ratio(round, ALLOW, CEDAR),
+    },
 ];
 
 fn added_us(round: &Round<'_>, ours: &str, base: &str) -> Option<f64> {
     Some(round(ours)?.envoy_us - round(base)?.envoy_us)
+}
+
+fn server_ratio(round: &Round<'_>, ours: &str, rival: &str) -> Option<f64> {
+    Some(round(ours)?.server_us? / round(rival)?.server_us?)
 }

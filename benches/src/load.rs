@@ -7,7 +7,7 @@ mod closed;
 mod open;
 mod reply;
 
-pub(crate) use closed::Connections;
+pub(crate) use closed::{Connections, STRIDE};
 pub(crate) use open::open_loop;
 
 use std::time::Duration;

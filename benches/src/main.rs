@@ -10,6 +10,7 @@ mod crowd;
 mod document;
 mod failure;
 mod figures;
+mod issuer;
 mod large;
 mod load;
 mod measure;

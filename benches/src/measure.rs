@@ -152,16 +152,16 @@ impl Running {
         let stack = Stack::start(arm, setup).await?;
         let mut connections =
             Connections::open(stack.listen, arm.kind.connections(options.connections)).await?;
-        connections.saturate(&[stack.ask(arm)], WARM_UP).await?;
+        connections.saturate(stack.asks(arm), WARM_UP).await?;
         Ok(Running { arm: *arm, stack, connections, closed: Seen::default(), envoy_us: 0.0, server_us: None })
     }
 
     async fn saturate(&mut self, lasting: Duration) -> Result<(), Failure> {
-        let asks = [self.stack.ask(&self.arm)];
+        let asks = self.stack.asks(&self.arm);
         // The caches hold another arm's code and data: these requests are not counted.
-        self.connections.saturate(&asks, lasting / 10).await?;
+        self.connections.saturate(asks.clone(), lasting / 10).await?;
         let before = self.stack.used()?;
-        let seen = self.connections.saturate(&asks, lasting).await?;
+        let seen = self.connections.saturate(asks, lasting).await?;
         let (envoy_us, server_us) = self.stack.used()?.since(&before);
         self.envoy_us += envoy_us;
         self.server_us = server_us.map(|used| used + self.server_us.unwrap_or(0.0));

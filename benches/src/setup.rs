@@ -4,6 +4,7 @@ use crate::Options;
 use crate::arms::Bundled;
 use crate::crowd::Crowd;
 use crate::failure::Failure;
+use crate::issuer::Issuer;
 use crate::large;
 use crate::service;
 use palisade::bundle::Bundle;
@@ -27,6 +28,8 @@ pub(crate) struct Setup {
     own: Bundle,
     large: Bundle,
     crowds: [Crowd; 3],
+    /// Whose tokens the crowds believe.
+    pub(crate) issuer: Issuer,
     /// The service behind the routes that lead to one.
     pub(crate) service: SocketAddr,
     /// This program, which is also the server of most arms.
@@ -70,7 +73,8 @@ pub(crate) async fn prepare(options: &Options, progress: &mut Progress) -> Resul
     let own = Bundle::load(&root.join("benches/bundle"))
         .map_err(Failure::because("the benches' bundle is refused"))?;
     let large = large::load()?;
-    let crowds = [Crowd::make(10)?, Crowd::make(1_000)?, Crowd::make(10_000)?];
+    let issuer = Issuer::new()?;
+    let crowds = [Crowd::make(10, &issuer)?, Crowd::make(1_000, &issuer)?, Crowd::make(10_000, &issuer)?];
     let service = service::start().await?;
     let bench = std::env::current_exe().map_err(Failure::because("this program cannot be found again"))?;
     if cfg!(debug_assertions) {
@@ -87,6 +91,7 @@ pub(crate) async fn prepare(options: &Options, progress: &mut Progress) -> Resul
         own,
         large,
         crowds,
+        issuer,
         service,
         bench,
         state_in,

@@ -3,12 +3,12 @@
 //! INVARIANT: a stack is up only when a request of its own kind was answered well; its processes are children that are
 //! known by id, tied to this one, and reaped.
 
-use crate::arms::{Arm, Server};
+use crate::arms::{Arm, Kind, Server};
 use crate::bootstrap::{self, Addresses};
 use crate::cpu::CpuTime;
 use crate::failure::Failure;
-use crate::load::Connections;
-use crate::requests::{Ask, ask};
+use crate::load::{Connections, STRIDE};
+use crate::requests::{Ask, ask, ask_with_token};
 use crate::rivals;
 use crate::setup::Setup;
 use palisade::build::{BOOTSTRAP_FILE, SECRET_VARIABLE};
@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::MissedTickBehavior;
 
@@ -27,6 +28,9 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// How often a stack that starts is asked; the time to readiness is known to this.
 const ASKED_EVERY: Duration = Duration::from_millis(2);
+
+/// More than one arm is asked in a round, so that none comes again before its server ends.
+const UNKNOWN_TOKENS: usize = 16 * STRIDE;
 
 /// The client of the demo bundle that may read and place orders.
 const CLIENT: &str = "web";
@@ -37,6 +41,8 @@ pub(crate) struct Stack {
     pub(crate) envoy_pid: u32,
     server_pid: Option<u32>,
     api_key: String,
+    /// Requests with tokens, where the arm has some.
+    asks: Arc<[Ask]>,
     /// From the start of Envoy's process to the first good reply.
     pub(crate) ready: Duration,
     family: Family,
@@ -76,6 +82,7 @@ impl Stack {
             envoy_pid: 0,
             server_pid: None,
             api_key,
+            asks: with_tokens(arm, setup),
             ready: Duration::ZERO,
             family: Family::default(),
             logs: Vec::new(),
@@ -91,9 +98,9 @@ impl Stack {
         envoy.env(SECRET_VARIABLE, &credentials.handoff_secret);
         let began = Instant::now();
         stack.envoy_pid = stack.child("envoy", envoy)?;
-        let first = [stack.ask(arm)];
+        let first: Arc<[Ask]> = [stack.ask(arm)].into();
         let served = async || match Connections::open(listen, 1).await {
-            Ok(mut connection) => connection.send(&first, 1).await.is_ok_and(|seen| seen.wrong == 0),
+            Ok(mut connection) => connection.send(first.clone(), 1).await.is_ok_and(|seen| seen.wrong == 0),
             Err(_not_yet) => false,
         };
         stack.wait(arm, served).await?;
@@ -103,7 +110,15 @@ impl Stack {
 
     /// What is sent to this arm.
     pub(crate) fn ask(&self, arm: &Arm) -> Ask {
-        ask(arm.kind, &self.api_key)
+        match (arm.kind, self.asks.first()) {
+            (Kind::ReadKnown | Kind::ReadUnknown, Some(ask)) => ask.clone(),
+            _ => ask(arm.kind, &self.api_key),
+        }
+    }
+
+    /// What saturates it: one request again and again, or many in turn.
+    pub(crate) fn asks(&self, arm: &Arm) -> Arc<[Ask]> {
+        if self.asks.is_empty() { [self.ask(arm)].into() } else { self.asks.clone() }
     }
 
     pub(crate) fn api_key(&self) -> &str {
@@ -170,6 +185,17 @@ impl Used {
     }
 }
 
+/// So many tokens that none comes twice, or one.
+fn with_tokens(arm: &Arm, setup: &Setup) -> Arc<[Ask]> {
+    let count = match arm.kind {
+        Kind::ReadKnown => 1,
+        Kind::ReadUnknown => UNKNOWN_TOKENS,
+        _ => 0,
+    };
+    let ask = |place| ask_with_token(&setup.issuer.token(&format!("person-{place}")));
+    (0..count).map(ask).collect()
+}
+
 fn server_command(arm: &Arm, setup: &Setup, addresses: Addresses, home: &Home) -> Option<Command> {
     let mut command = tied::command(&setup.bench, &setup.bench);
     let rival = match arm.server {
@@ -179,6 +205,9 @@ fn server_command(arm: &Arm, setup: &Setup, addresses: Addresses, home: &Home) -
         Server::Cedar => "cedar",
         Server::Palisade => {
             command.args(["serve", "--log-format", "json", "--bundle"]).arg(setup.directory(arm.contract));
+            if arm.candidate {
+                command.arg("--candidate").arg(setup.directory(arm.contract));
+            }
             command.arg("--state").arg(home.root());
             command.arg("--listen").arg(addresses.server.to_string());
             command.arg("--admin").arg(addresses.admin.to_string());

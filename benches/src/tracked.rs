@@ -76,14 +76,14 @@ async fn watch(
     progress: &mut Progress,
 ) -> Result<Vec<Memory>, Failure> {
     let key = stack.api_key();
-    let asks = [ask(Kind::Read, key), ask(Kind::Write, key), refused(key)];
+    let asks: std::sync::Arc<[_]> = [ask(Kind::Read, key), ask(Kind::Write, key), refused(key)].into();
     let mut connections = Connections::open(stack.listen, options.connections).await?;
     let mut memory = Vec::new();
     let mut step = progress.step(&format!("memory over {total} requests"));
-    connections.send(&asks, WARM_UP_REQUESTS).await?;
+    connections.send(asks.clone(), WARM_UP_REQUESTS).await?;
     for sample in 0..=SAMPLES {
         if sample > 0 {
-            let seen = connections.send(&asks, total / SAMPLES).await?;
+            let seen = connections.send(asks.clone(), total / SAMPLES).await?;
             if let Some(wrong) = seen.first_wrong {
                 return Err(Failure::new(format!("a reply was not the expected one: {wrong}")));
             }

@@ -51,7 +51,7 @@ fn one_file_names_each_foreign_api() {
     // The crate's name, and where it may stand.
     let rooms: [(&str, &[&str]); 6] = [
         ("proxy_wasm", &["filter/"]),
-        ("envoy_types", &["authz-server/src/envoy.rs", "tests/", "benches/"]),
+        ("envoy_types", &["authz-server/src/envoy", "tests/", "benches/"]),
         ("cedar_policy", &["authz-server/src/cedar/", "benches/"]),
         (
             "serde_saphyr",

@@ -13,7 +13,7 @@ use crate::admin;
 use crate::audit::{Indexer, OutcomeWatch};
 use crate::bundle::CONTEXT_BODY_BYTES_MAX;
 use crate::check::Decider;
-use crate::envoy::{AccessLogServiceServer, AuthorizationServer, Gateway};
+use crate::envoy::{AccessLogServiceServer, CheckServer, Gateway};
 use crate::ledger::{Admin, AdminEvent, Entry, Ledger, Recovery};
 use crate::reload::{self, Inputs, Prepared, Sources, Status, Trigger};
 use crate::reports::{Reports, ReportsServer};
@@ -152,10 +152,10 @@ pub async fn serve(
     let peers = settings.peers.clone();
     let guard = move |request| peers.admit(request);
     let (guard_logs, guard_reports) = (guard.clone(), guard.clone());
-    let checks = AuthorizationServer::new(gateway.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let checks = CheckServer::new(gateway.clone(), MESSAGE_BYTES_MAX);
     let logs = AccessLogServiceServer::new(gateway).max_decoding_message_size(LOG_MESSAGE_BYTES_MAX);
     let reports = ReportsServer::new(Reports::start(service.clone(), &settings.state));
-    health_reporter.set_serving::<AuthorizationServer<Gateway>>().await;
+    health_reporter.set_serving::<CheckServer>().await;
     let mut server = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
@@ -191,7 +191,7 @@ pub async fn serve(
         stop.await;
         tracing::info!("draining");
         readiness.set_ready(false);
-        health_reporter.set_not_serving::<AuthorizationServer<Gateway>>().await;
+        health_reporter.set_not_serving::<CheckServer>().await;
         draining.notify_one();
     };
     let until_cut_off = async {

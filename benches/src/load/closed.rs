@@ -5,6 +5,7 @@ use super::{REPLY_TIMEOUT, Seen};
 use crate::failure::Failure;
 use crate::requests::Ask;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -20,7 +21,12 @@ pub(crate) struct Connections {
 struct Connection {
     stream: TcpStream,
     buffer: Buffer,
+    /// Which request is next. It goes on from load to load, and each connection begins elsewhere.
+    next: usize,
 }
+
+/// How far apart connections begin among many requests: none gets as far in a round.
+pub(crate) const STRIDE: usize = 4_096;
 
 /// When a load ends.
 #[derive(Debug, Clone, Copy)]
@@ -33,28 +39,28 @@ enum End {
 impl Connections {
     pub(crate) async fn open(to: SocketAddr, count: u16) -> Result<Connections, Failure> {
         let mut connections = Vec::with_capacity(count.into());
-        for _ in 0..count {
-            connections.push(Connection::open(to).await?);
+        for place in 0..usize::from(count) {
+            connections.push(Connection::open(to, place).await?);
         }
         Ok(Connections { connections })
     }
 
     /// Sends these requests in turn until the time is over; all replies are in when it returns.
-    pub(crate) async fn saturate(&mut self, asks: &[Ask], lasting: Duration) -> Result<Seen, Failure> {
+    pub(crate) async fn saturate(&mut self, asks: Arc<[Ask]>, lasting: Duration) -> Result<Seen, Failure> {
         self.run(asks, End::At(Instant::now() + lasting)).await
     }
 
     /// Sends about that many requests, at least one on each connection.
-    pub(crate) async fn send(&mut self, asks: &[Ask], count: u64) -> Result<Seen, Failure> {
+    pub(crate) async fn send(&mut self, asks: Arc<[Ask]>, count: u64) -> Result<Seen, Failure> {
         let each = count.div_ceil(self.connections.len().max(1) as u64);
         self.run(asks, End::After(each)).await
     }
 
-    async fn run(&mut self, asks: &[Ask], end: End) -> Result<Seen, Failure> {
+    async fn run(&mut self, asks: Arc<[Ask]>, end: End) -> Result<Seen, Failure> {
         let began = Instant::now();
         let mut tasks = JoinSet::new();
         for mut connection in self.connections.drain(..) {
-            let asks = asks.to_vec();
+            let asks = asks.clone();
             tasks.spawn(async move {
                 let seen = connection.repeat(&asks, end).await;
                 seen.map(|seen| (connection, seen))
@@ -72,17 +78,18 @@ impl Connections {
 }
 
 impl Connection {
-    async fn open(to: SocketAddr) -> Result<Connection, Failure> {
+    async fn open(to: SocketAddr, place: usize) -> Result<Connection, Failure> {
         let stream =
             TcpStream::connect(to).await.map_err(Failure::because(format!("`{to}` cannot be reached")))?;
         stream.set_nodelay(true).map_err(Failure::because("a connection cannot be set up"))?;
-        Ok(Connection { stream, buffer: Buffer::default() })
+        Ok(Connection { stream, buffer: Buffer::default(), next: place.wrapping_mul(STRIDE) })
     }
 
     async fn repeat(&mut self, asks: &[Ask], end: End) -> Result<Seen, Failure> {
         let mut seen = Seen::default();
         let mut sent = 0_u64;
-        for ask in asks.iter().cycle() {
+        while let Some(ask) = asks.get(self.next.checked_rem(asks.len()).unwrap_or(0)) {
+            self.next = self.next.wrapping_add(1);
             let began = Instant::now();
             let over = match end {
                 End::At(at) => began >= at,

@@ -157,10 +157,12 @@ impl Feed {
         decision: &Decision,
     ) -> Result<(), IndexError> {
         let id = id_key(&decision.decision_id);
-        let known = batch.call_of(&id)?;
+        // Nearly always it is new; only then there is nothing to look up.
+        let is_new = batch.name_call(&id, position)?;
+        let known = if is_new { None } else { batch.call_of(&id)? };
         self.add_call(batch, position, decision.at_ms, Shape::of_decision(decision))?;
         match known {
-            None => batch.name_call(&id, position),
+            None => Ok(()),
             // Ids are unique; were one not, it names what was answered first.
             Some((_, Stands::Decision)) => Ok(()),
             Some((stand_in, Stands::Refusal)) => {
@@ -189,7 +191,7 @@ impl Feed {
             batch.add_place(position, place)?;
         }
         match known {
-            None => batch.name_call(&id, position),
+            None => batch.name_call(&id, position).map(drop),
             Some((stand_in, _)) => batch.move_call(&id, stand_in, position),
         }
     }
@@ -306,10 +308,12 @@ impl Batch<'_> {
         Ok(Some((call, stands)))
     }
 
-    fn name_call(&self, id: &[u8], call: i64) -> Result<(), IndexError> {
-        let mut insert = self.transaction.prepare_cached("INSERT INTO call_id (id, call) VALUES (?1, ?2)")?;
-        insert.execute(params![id, call])?;
-        Ok(())
+    /// Gives a call its id; false where the id names a call already.
+    fn name_call(&self, id: &[u8], call: i64) -> Result<bool, IndexError> {
+        let mut insert = self
+            .transaction
+            .prepare_cached("INSERT INTO call_id (id, call) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
+        Ok(insert.execute(params![id, call])? > 0)
     }
 
     fn end_call(&self, call: i64, position: i64, outcome: &Outcome) -> Result<(), IndexError> {
