@@ -1,0 +1,1 @@
+//! What random worlds would not think of.
