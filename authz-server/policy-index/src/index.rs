@@ -148,7 +148,8 @@ impl Index {
                 let slice = self.slices.slice(&brought, action, resource, named)?;
                 let above = self.slices.is_above(person);
                 let side = |side: &Side, uid, into: &mut Vec<ScopeId>| {
-                    if above {
+                    // Who asks may be asked about, too.
+                    if above || uid == principal {
                         into.extend(side.matching(uid, slice.ancestors(uid).into_iter().flatten()));
                     } else {
                         side.of(uid, into);
@@ -162,6 +163,14 @@ impl Index {
                 Ok(self.ask(request, &scopes, &slice))
             }
         }
+    }
+
+    /// How many entities are in the slice of a person.
+    #[cfg(test)]
+    pub(crate) fn slice_of(&self, person: &Person) -> usize {
+        let brought = self.slices.brought(person, &self.principals).unwrap();
+        let nobody = person.uid();
+        self.slices.slice(&brought, nobody, nobody, &[]).unwrap().len()
     }
 
     /// Asks the policies whose scopes match.

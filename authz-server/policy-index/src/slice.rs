@@ -178,7 +178,7 @@ fn entities_in(entity: &Entity) -> Vec<EntityUid> {
     found
 }
 
-fn named_in(value: &EvalResult, found: &mut Vec<EntityUid>) {
+pub(crate) fn named_in(value: &EvalResult, found: &mut Vec<EntityUid>) {
     match value {
         EvalResult::EntityUid(uid) => found.push(uid.clone()),
         EvalResult::Set(items) => items.iter().for_each(|item| named_in(item, found)),
