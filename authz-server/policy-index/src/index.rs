@@ -187,8 +187,10 @@ impl Index {
             match policy.condition.as_ref().map(|condition| eval_expression(request, entities, condition)) {
                 None | Some(Ok(EvalResult::Bool(true))) => said.satisfied(&policy.id, policy.effect),
                 Some(Ok(EvalResult::Bool(false))) => {}
-                // A condition that is no condition, or not a value: Cedar itself must say what comes of it.
-                Some(Ok(_) | Err(EvaluationError::NonValue(_))) => return self.plain(request, entities),
+                // Not a truth, not a value, or with a slot: Cedar itself must say what comes of it.
+                Some(Ok(_) | Err(EvaluationError::NonValue(_) | EvaluationError::UnlinkedSlot(_))) => {
+                    return self.plain(request, entities);
+                }
                 Some(Err(error)) => said.failed(&policy.id, error),
             }
         }

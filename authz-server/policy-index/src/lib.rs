@@ -16,5 +16,6 @@ mod tests;
 
 pub use answer::{Answer, Conclusion, Failure};
 pub use index::{Caller, Index, IndexError};
+pub use memo::Memo;
 pub use person::{Person, PersonError};
 pub use slice::CallerError;

@@ -11,19 +11,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// So that threads seldom wait for each other.
 const SHARDS: usize = 16;
 
-pub(crate) struct Memo<K, V> {
+/// The values that were asked for last, by their keys.
+pub struct Memo<K, V> {
     shards: Vec<Mutex<LruCache<K, V, RandomState>>>,
     /// Chooses the shard; not the one that places keys within it.
     chooser: RandomState,
 }
 
 impl<K: Hash + Eq, V: Clone> Memo<K, V> {
-    pub(crate) fn new(entries_max: usize) -> Memo<K, V> {
+    pub fn new(entries_max: usize) -> Memo<K, V> {
         let shard = || Mutex::new(LruCache::with_hasher(entries_max.div_ceil(SHARDS), RandomState::new()));
         Memo { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), chooser: RandomState::new() }
     }
 
-    pub(crate) fn find<Q>(&self, key: &Q) -> Option<V>
+    pub fn find<Q>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
@@ -31,7 +32,7 @@ impl<K: Hash + Eq, V: Clone> Memo<K, V> {
         self.shard(key)?.get(key).cloned()
     }
 
-    pub(crate) fn insert(&self, key: K, value: V) {
+    pub fn insert(&self, key: K, value: V) {
         if let Some(mut shard) = self.shard(&key) {
             shard.insert(key, value);
         }

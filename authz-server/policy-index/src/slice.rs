@@ -59,11 +59,11 @@ impl Slices {
         let mut within = Within::new(&store);
         within.reach(reach.literals.iter().cloned());
         let base = Entities::from_entities(within.finish(), None)?;
-        let parents = store.iter().flat_map(|entity| {
-            let uid = entity.uid();
-            store.ancestors(&uid).into_iter().flatten().cloned().collect::<Vec<_>>()
-        });
-        let dangling = parents.filter(|parent| store.get(parent).is_none()).collect();
+        let mut dangling = HashSet::new();
+        for entity in store.iter() {
+            let above = store.ancestors(&entity.uid()).into_iter().flatten();
+            dangling.extend(above.filter(|parent| store.get(parent).is_none()).cloned());
+        }
         Ok(Slices {
             base,
             action: reach.action,
