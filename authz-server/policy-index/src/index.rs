@@ -64,6 +64,10 @@ struct Indexed {
     condition: Option<Expression>,
 }
 
+/// A condition is neither true nor false, not a value, or has a slot: Cedar itself must say what comes of it. None that
+/// was validated is.
+struct OnlyCedar;
+
 /// Why there is no index.
 #[derive(Debug)]
 pub struct IndexError(String);
@@ -137,7 +141,8 @@ impl Index {
                     |into| self.actions.of(action, into),
                     |into| self.resources.of(resource, into),
                 );
-                Ok(self.ask(request, &scopes, &self.entities))
+                let told = self.ask(request, &scopes, &self.entities);
+                Ok(told.unwrap_or_else(|OnlyCedar| self.plain(request, &self.entities)))
             }
             Caller::Brought { person, named } => {
                 if person.uid() != principal {
@@ -160,7 +165,11 @@ impl Index {
                     |into| side(&self.actions, action, into),
                     |into| side(&self.resources, resource, into),
                 );
-                Ok(self.ask(request, &scopes, &slice))
+                match self.ask(request, &scopes, &slice) {
+                    Ok(answer) => Ok(answer),
+                    // A slice holds what conditions read, not what scopes do.
+                    Err(OnlyCedar) => Ok(self.plain(request, &self.slices.whole(person)?)),
+                }
             }
         }
     }
@@ -174,28 +183,27 @@ impl Index {
     }
 
     /// Asks the policies whose scopes match.
-    fn ask(&self, request: &Request, scopes: &Scopes, entities: &Entities) -> Answer {
+    fn ask(&self, request: &Request, scopes: &Scopes, entities: &Entities) -> Result<Answer, OnlyCedar> {
         let candidates = self.candidates(scopes);
         let mut counted = Said::default();
         let mut shadows = Said::default();
         for place in candidates.iter() {
             let Some(policy) = usize::try_from(*place).ok().and_then(|place| self.policies.get(place)) else {
                 // Places come from this list.
-                return self.plain(request, entities);
+                return Err(OnlyCedar);
             };
             let said = if policy.shadow { &mut shadows } else { &mut counted };
             match policy.condition.as_ref().map(|condition| eval_expression(request, entities, condition)) {
                 None | Some(Ok(EvalResult::Bool(true))) => said.satisfied(&policy.id, policy.effect),
                 Some(Ok(EvalResult::Bool(false))) => {}
-                // Not a truth, not a value, or with a slot: Cedar itself must say what comes of it.
                 Some(Ok(_) | Err(EvaluationError::NonValue(_) | EvaluationError::UnlinkedSlot(_))) => {
-                    return self.plain(request, entities);
+                    return Err(OnlyCedar);
                 }
                 Some(Err(error)) => said.failed(&policy.id, error),
             }
         }
         let with_shadows = self.counted.is_some().then(|| counted.clone().and(shadows).conclude());
-        Answer { counted: counted.conclude(), with_shadows, candidates: candidates.len() }
+        Ok(Answer { counted: counted.conclude(), with_shadows, candidates: candidates.len() })
     }
 
     /// The places of all policies whose scopes match, in their order.

@@ -119,6 +119,12 @@ impl Slices {
         Ok(slice)
     }
 
+    /// The whole store with the person in it. Slow, and never asked for where conditions were validated.
+    pub(crate) fn whole(&self, person: &Person) -> Result<Entities, CallerError> {
+        let whole = Entities::clone(&self.store).add_entities([person.entity().clone()], None);
+        whole.map_err(|error| CallerError::Entities(Box::new(error)))
+    }
+
     fn cut(&self, person: &Person, roots: &[EntityUid]) -> Result<Entities, EntitiesError> {
         let mut within = Within::new(&self.store);
         within.above(person.parents().iter().cloned());

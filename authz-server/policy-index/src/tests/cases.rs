@@ -90,6 +90,16 @@ fn a_condition_that_is_no_condition_is_told_as_cedar_tells_it() {
     assert_eq!(words.len(), 1, "{words:?}");
 }
 
+/// What a slice lacks, scopes may ask for: nothing names the action in a condition.
+#[test]
+fn such_a_condition_for_a_person_is_told_over_the_whole_store() {
+    let action = Entity::new_no_attrs(uid("Action", "read"), HashSet::from([uid("Action", "all")]));
+    let index = index("permit (principal, action in Action::\"all\", resource) when { 1 };", vec![action]);
+    let person = ann(&[], 1);
+    let answer = index.answer(&request(person.uid()), Caller::Brought { person: &person, named: &[] });
+    assert_eq!(answer.unwrap().counted.errors.len(), 1);
+}
+
 #[test]
 fn a_slice_stays_small_whatever_the_store_holds() {
     let store = (0..1500).map(|at| Entity::with_uid(uid("Group", &format!("g{at}"))));
