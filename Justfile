@@ -30,6 +30,10 @@ bench *args:
 bench-core:
     cargo bench -p benches --bench core
 
+# Decisions by index beside plain Cedar at 10 to 10,000 policies: warm, cold, declared and brought callers
+bench-policies *args:
+    cargo bench -p benches --bench policies -- {{args}}
+
 # The ledger beside bare group commit, and its processor time; `durable` or `buffered` alone, and a directory on the disk that matters
 bench-ledger *args:
     cargo bench -p benches --bench ledger -- {{args}}
@@ -109,6 +113,14 @@ schema-oracle documents="1000000" seed="5":
 # The official suite of JSON Schema, whose directory of draft 2020-12 is given: right, otherwise, refused by name
 schema-suite directory:
     PALISADE_SCHEMA_SUITE={{absolute_path(directory)}} cargo test -p palisade --lib -- --ignored --nocapture suite::
+
+# The index of policies beside Cedar's evaluation of all of them, full size: so many policy sets, each with 100 requests
+index-equals sets="100000" seed="20261122":
+    PALISADE_INDEX_SETS={{sets}} PALISADE_INDEX_SEED={{seed}} cargo test --release -p palisade-policy-index -- --nocapture equals::
+
+# Cedar's published integration tests, whose repository is given, its corpus unpacked: the index, Cedar and they agree
+cedar-tests directory:
+    PALISADE_CEDAR_TESTS={{absolute_path(directory)}} cargo test --release -p palisade-policy-index -- --ignored --nocapture published::
 
 # Known vulnerabilities; needs the advisory database
 advisories:

@@ -52,7 +52,10 @@ fn one_file_names_each_foreign_api() {
     let rooms: [(&str, &[&str]); 6] = [
         ("proxy_wasm", &["filter/"]),
         ("envoy_types", &["authz-server/src/envoy", "tests/", "benches/"]),
-        ("cedar_policy", &["authz-server/src/cedar/", "benches/"]),
+        (
+            "cedar_policy",
+            &["authz-server/src/cedar/", "authz-server/policy-index/", "authz-server/explain/", "benches/"],
+        ),
         (
             "serde_saphyr",
             &[

@@ -9,10 +9,11 @@ use crate::bundle::{ContextField, ContextPart, OperationContext};
 use crate::identity::Identity;
 use crate::value::Value;
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, EntityTypeName, EntityUid, EvaluationError, PolicySet,
-    Request, RestrictedExpression,
+    Context, Decision, EntityTypeName, EntityUid, EvaluationError, Request, RestrictedExpression,
 };
+use palisade_policy_index::{Caller, Conclusion, Failure};
 use std::str::FromStr as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The types of callers and services, parsed once.
 #[derive(Debug)]
@@ -43,36 +44,45 @@ impl Types {
     }
 }
 
+/// What has been asked since the policies were loaded.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    requests: AtomicU64,
+    candidates: AtomicU64,
+}
+
+impl Asked {
+    fn count(&self, candidates: usize) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.candidates.fetch_add(candidates as u64, Ordering::Relaxed);
+    }
+}
+
 impl Policies {
     /// What the policies that count say, and what would be said if the shadows counted, too.
     pub fn answer(&self, question: Question<'_>) -> (Answer, Option<Answer>) {
-        match self.request(question) {
-            Ok(request) => {
-                let shadow = self.with_shadows.as_ref().map(|set| self.ask(&request, set, question.conceals));
-                (self.ask(&request, &self.enforced, question.conceals), shadow)
+        let conceals = question.conceals;
+        let answer = self.request(question).and_then(|request| {
+            let caller = Caller::Declared;
+            self.index.answer(&request, caller).map_err(|error| super::entities::with_causes(&error))
+        });
+        match answer {
+            Ok(answer) => {
+                self.asked.count(answer.candidates);
+                let shadow = answer.with_shadows.map(|conclusion| concluded(conclusion, conceals));
+                (concluded(answer.counted, conceals), shadow)
             }
             Err(error) => {
                 // Cedar's own words may hold the whole context.
-                let error = if question.conceals { UNASKED.to_owned() } else { error };
+                let error = if conceals { UNASKED.to_owned() } else { error };
                 (Answer::Error { policies: Vec::new(), errors: vec![error] }, None)
             }
         }
     }
 
-    fn ask(&self, request: &Request, set: &PolicySet, conceals: bool) -> Answer {
-        let response = Authorizer::new().is_authorized(request, set, &self.entities);
-        let mut policies: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
-        policies.sort();
-        let mut errors: Vec<String> =
-            response.diagnostics().errors().map(|error| told(error, conceals)).collect();
-        if !errors.is_empty() {
-            errors.sort();
-            return Answer::Error { policies, errors };
-        }
-        match response.decision() {
-            Decision::Allow => Answer::Allow { policies },
-            Decision::Deny => Answer::Deny { policies },
-        }
+    /// How many requests were answered, and how many policies were evaluated for all of them.
+    pub fn asked(&self) -> (u64, u64) {
+        (self.asked.requests.load(Ordering::Relaxed), self.asked.candidates.load(Ordering::Relaxed))
     }
 
     fn request(&self, question: Question<'_>) -> Result<Request, String> {
@@ -98,13 +108,25 @@ impl Policies {
 
 const UNASKED: &str = "the policies could not be asked; why is not told where values are masked";
 
-/// An error of a policy in words. Cedar quotes the numbers that overflowed, and perhaps more another day.
-fn told(error: &AuthorizationError, conceals: bool) -> String {
-    if !conceals {
-        return error.to_string();
+fn concluded(conclusion: Conclusion, conceals: bool) -> Answer {
+    let policies = conclusion.determining.iter().map(ToString::to_string).collect();
+    if !conclusion.errors.is_empty() {
+        let mut errors: Vec<String> = conclusion.errors.iter().map(|error| told(error, conceals)).collect();
+        errors.sort();
+        return Answer::Error { policies, errors };
     }
-    let AuthorizationError::PolicyEvaluationError(error) = error;
-    let what = match error.inner() {
+    match conclusion.decision {
+        Decision::Allow => Answer::Allow { policies },
+        Decision::Deny => Answer::Deny { policies },
+    }
+}
+
+/// An error of a policy in words. Cedar quotes the numbers that overflowed, and perhaps more another day.
+fn told(failure: &Failure, conceals: bool) -> String {
+    if !conceals {
+        return failure.to_string();
+    }
+    let what = match &failure.error {
         EvaluationError::IntegerOverflow(_) => "an integer overflow",
         EvaluationError::EntityDoesNotExist(_) => "an entity that does not exist",
         EvaluationError::EntityAttrDoesNotExist(_) | EvaluationError::RecordAttrDoesNotExist(_) => {
@@ -113,7 +135,7 @@ fn told(error: &AuthorizationError, conceals: bool) -> String {
         EvaluationError::TypeError(_) => "a value of another type",
         _ => "an error of its evaluation",
     };
-    format!("policy `{}`: {what}; its values are not told where some are masked", error.policy_id())
+    format!("policy `{}`: {what}; its values are not told where some are masked", failure.policy)
 }
 
 fn context(question: Question<'_>) -> Result<Context, String> {

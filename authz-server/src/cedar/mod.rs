@@ -1,7 +1,7 @@
 //! Cedar: the schema generated from contracts, the policies validated against it, and the evaluation.
 //!
-//! The one module that names `cedar_policy`. Principal, action and resource are words of this module; elsewhere they are
-//! identity, operation and service.
+//! The one module of this package that names `cedar_policy`. Principal, action and resource are words of this module;
+//! elsewhere they are identity, operation and service.
 //! `policies` and `fragments` parse → `schema` is written from the contracts → `entities`, `references` and `validate`
 //! check everything against it → `evaluate` answers. INVARIANT: what exists was validated strictly as a whole.
 
@@ -33,9 +33,11 @@ use fragments::{Fragment, OwnAttributes};
 use needs::Needed;
 use palisade_core::contract::{Contract, Matched};
 use palisade_core::routes::OperationIndex;
+use palisade_policy_index::Index;
 use policies::{Named, PolicyFile};
 use schema::{SchemaText, Writer};
 use std::collections::HashMap;
+use std::sync::Arc;
 use types::Types;
 
 /// The names of our own entity types, and of the one entity that everybody without a credential is.
@@ -57,12 +59,10 @@ pub(crate) mod names {
 pub struct Policies {
     schema: Schema,
     schema_text: String,
-    /// The policies that count.
-    enforced: PolicySet,
-    /// All policies, where some of them are shadows.
-    with_shadows: Option<PolicySet>,
     all: Vec<PolicySummary>,
-    entities: Entities,
+    /// All policies and entities, found by what a request asks about.
+    index: Index,
+    asked: evaluate::Asked,
     /// The action of each operation, by its index in the contract.
     actions: Vec<EntityUid>,
     types: evaluate::Types,
@@ -168,10 +168,8 @@ impl Policies {
         validate::validate(&named, &mut needed, &writer, &mut problems, &mut warnings);
         let evaluate_types = evaluate::Types::new();
         let evaluate_types = problems.keep(evaluate_types.map_err(|error| internal(error).into()));
-        let sets = problems.keep(policy_sets(&named));
-        let (Some(types), Some((enforced, with_shadows)), false) =
-            (evaluate_types, sets, problems.has_errors())
-        else {
+        let index = problems.keep(index(&named, entities));
+        let (Some(types), Some(index), false) = (evaluate_types, index, problems.has_errors()) else {
             return Err(problems);
         };
         let actions = schema::operations(contract).map(|matched| types.action(&schema::action_name(matched)));
@@ -180,10 +178,9 @@ impl Policies {
             actions: actions.collect(),
             schema,
             schema_text: whole.text,
-            enforced,
-            with_shadows,
             all: named.into_iter().map(|policy| policy.summary).collect(),
-            entities,
+            index,
+            asked: evaluate::Asked::default(),
             types,
             masked_and_read,
             warnings,
@@ -249,14 +246,12 @@ fn read_schema(whole: &SchemaText, fragments: &[Fragment<'_>]) -> Result<Schema,
     })
 }
 
-/// The policies that count, and all of them where that is not the same. Nothing but the mode distinguishes a shadow: it
-/// is validated like any other.
-fn policy_sets(named: &[Named<'_>]) -> Result<(PolicySet, Option<PolicySet>), Problems> {
-    let set = |shadows: bool| {
-        let counted = named.iter().filter(|policy| shadows || policy.summary.mode == Mode::Enforced);
-        PolicySet::from_policies(counted.map(|policy| policy.policy.clone()))
-            .map_err(|error| Problems::from(Problem::new(Place::file("*.cedar"), error.to_string())))
-    };
-    let some = named.iter().any(|policy| policy.summary.mode == Mode::Shadow);
-    Ok((set(false)?, if some { Some(set(true)?) } else { None }))
+/// Nothing but the mode distinguishes a shadow: it is validated like any other.
+fn index(named: &[Named<'_>], entities: Entities) -> Result<Index, Problems> {
+    let wrong = |error: String| Problems::from(Problem::new(Place::file("*.cedar"), error));
+    let policies = PolicySet::from_policies(named.iter().map(|policy| policy.policy.clone()))
+        .map_err(|error| wrong(error.to_string()))?;
+    let shadows = named.iter().filter(|policy| policy.summary.mode == Mode::Shadow);
+    let shadows = shadows.map(|policy| policy.policy.id().clone()).collect();
+    Index::new(policies, &shadows, Arc::new(entities)).map_err(|error| wrong(error.to_string()))
 }
