@@ -42,11 +42,12 @@ impl Types {
 }
 
 impl Policies {
-    /// What the policies that count say, and what would be said if the shadows counted, too.
+    /// What the policies that count say, and what would be said if the shadows that last counted, too.
     pub fn answer(&self, question: Question<'_>) -> (Answer, Option<Answer>) {
         match self.request(question) {
             Ok(request) => {
-                let shadow = self.with_shadows.as_ref().map(|set| self.ask(&request, set, question.conceals));
+                let shadows = question.shadows_at_ms.and_then(|at_ms| self.shadows_at(at_ms));
+                let shadow = shadows.map(|set| self.ask(&request, set, question.conceals));
                 (self.ask(&request, &self.enforced, question.conceals), shadow)
             }
             Err(error) => {
@@ -55,6 +56,11 @@ impl Policies {
                 (Answer::Error { policies: Vec::new(), errors: vec![error] }, None)
             }
         }
+    }
+
+    /// All policies that are asked where shadows count.
+    fn shadows_at(&self, at_ms: u64) -> Option<&PolicySet> {
+        self.with_shadows.iter().find(|(until_ms, _)| at_ms < *until_ms).map(|(_, set)| set)
     }
 
     fn ask(&self, request: &Request, set: &PolicySet, conceals: bool) -> Answer {
@@ -110,7 +116,7 @@ fn told(error: &AuthorizationError, conceals: bool) -> String {
 }
 
 fn context(question: Question<'_>) -> Result<Context, String> {
-    let Question { caller, matched, path, host, asks, values, conceals: _ } = question;
+    let Question { caller, matched, path, host, asks, values, .. } = question;
     let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
     let request =
         [("method", text(matched.operation.method.as_str())), ("host", text(host)), ("path", text(path))];

@@ -35,7 +35,7 @@ use palisade_core::contract::{Contract, Matched};
 use palisade_core::routes::OperationIndex;
 use policies::{Named, PolicyFile};
 use schema::{SchemaText, Writer};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use types::Types;
 
 /// The names of our own entity types, and of the one entity that everybody without a credential is.
@@ -58,8 +58,8 @@ pub struct Policies {
     schema_text: String,
     /// The policies that count.
     enforced: PolicySet,
-    /// All policies, where some of them are shadows.
-    with_shadows: Option<PolicySet>,
+    /// The policies that count with the shadows that last until then, by the moment from which some of them do not.
+    with_shadows: Vec<(u64, PolicySet)>,
     all: Vec<PolicySummary>,
     entities: Entities,
     /// The action of each operation, by its index in the contract.
@@ -82,6 +82,8 @@ pub struct Question<'a> {
     pub values: &'a [Option<Value>],
     /// Whether errors may not quote values.
     pub conceals: bool,
+    /// Which shadows are asked as well: those that last at that time. `None`: none of them.
+    pub shadows_at_ms: Option<u64>,
 }
 
 /// Cedar's conclusion, with the policies that made it.
@@ -248,14 +250,20 @@ fn read_schema(whole: &SchemaText, fragments: &[Fragment<'_>]) -> Result<Schema,
     })
 }
 
-/// The policies that count, and all of them where that is not the same. Nothing but the mode distinguishes a shadow: it
-/// is validated like any other.
-fn policy_sets(named: &[Named<'_>]) -> Result<(PolicySet, Option<PolicySet>), Problems> {
-    let set = |shadows: bool| {
-        let counted = named.iter().filter(|policy| shadows || policy.summary.mode == Mode::Enforced);
+/// The policies that count, and, for each day on which a shadow ends, those with all shadows that last until that day or
+/// longer. Nothing but the mode distinguishes a shadow: it is validated like any other.
+fn policy_sets(named: &[Named<'_>]) -> Result<(PolicySet, Vec<(u64, PolicySet)>), Problems> {
+    // Those that count have no end among the shadows.
+    let end = |policy: &Named<'_>| (policy.summary.mode == Mode::Shadow).then(|| policy.summary.ends_ms());
+    let set = |from_ms: Option<u64>| {
+        let counted = named.iter().filter(|policy| match end(policy) {
+            None => true,
+            Some(end_ms) => from_ms.is_some_and(|from_ms| end_ms >= from_ms),
+        });
         PolicySet::from_policies(counted.map(|policy| policy.policy.clone()))
             .map_err(|error| Problems::from(Problem::new(Place::file("*.cedar"), error.to_string())))
     };
-    let some = named.iter().any(|policy| policy.summary.mode == Mode::Shadow);
-    Ok((set(false)?, if some { Some(set(true)?) } else { None }))
+    let days: BTreeSet<u64> = named.iter().filter_map(end).collect();
+    let with_shadows = days.into_iter().map(|day_ms| Ok::<_, Problems>((day_ms, set(Some(day_ms))?)));
+    Ok((set(None)?, with_shadows.collect::<Result<_, _>>()?))
 }

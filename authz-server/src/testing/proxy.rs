@@ -129,6 +129,7 @@ impl Proxy {
             previous: Vec::new(),
             // Nothing that is recorded here is kept.
             digests: Digests::new(&SECRET),
+            candidate: None,
         };
         Ok(Proxy { engine, decider, keys, certificates })
     }
