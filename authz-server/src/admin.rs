@@ -136,6 +136,7 @@ async fn bundle(State(shared): State<Shared>, Query(query): Query<BundleQuery>) 
         "digest": decider.bundle.digest.to_string(),
         "epoch": {"server": decider.epoch.server, "counter": decider.epoch.counter},
         "in_force_since_ms": told.since_ms,
+        "candidate": decider.candidate.as_ref().map(|candidate| candidate.digest().to_string()),
         "previous": previous,
         "previous_accepted_s": decider.bundle.palisade.handoff.previous_bundle_accepted_s.value,
         "services": decider.bundle.services.iter().map(|service| &service.name).collect::<Vec<_>>(),

@@ -6,6 +6,7 @@ use crate::check::{Concluded, Decision};
 use crate::ledger::{Ledger, LedgerMetrics};
 use crate::reload::ReloadMetrics;
 use crate::reports::ReportMetrics;
+use crate::serve::CandidateMetrics;
 use crate::spikes::Kind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -58,6 +59,7 @@ pub struct Metrics {
     workloads: Mutex<BTreeSet<String>>,
     pub reloads: ReloadMetrics,
     pub reports: ReportMetrics,
+    candidate: CandidateMetrics,
 }
 
 impl Default for Metrics {
@@ -124,6 +126,7 @@ impl Default for Metrics {
         );
         let reloads = ReloadMetrics::register(&mut registry);
         let reports = ReportMetrics::register(&mut registry);
+        let candidate = CandidateMetrics::register(&mut registry);
         Metrics {
             registry,
             decisions,
@@ -140,6 +143,7 @@ impl Default for Metrics {
             workloads: Mutex::default(),
             reloads,
             reports,
+            candidate,
         }
     }
 }
@@ -166,6 +170,7 @@ impl Metrics {
         };
         self.decisions.get_or_create(&labels).inc();
         self.latency_seconds.observe(seconds);
+        self.candidate.compared(concluded.comparison);
         let state = concluded.handoff;
         if state == crate::check::HandoffState::PreviousBundle {
             self.bundle_skew.inc();

@@ -134,6 +134,7 @@ fn call(number: u64) -> [Entry; 2] {
         handoff: "current".to_owned(),
         latency_us: 60 + draw(200),
         shadow: None,
+        candidate: None,
         verdict: None,
         attempt: None,
         request_digest: None,

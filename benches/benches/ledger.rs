@@ -294,6 +294,7 @@ fn entry() -> Entry {
         handoff: "current".to_owned(),
         latency_us: 83,
         shadow: None,
+        candidate: None,
         verdict: Some(Passed { body_judged: true, grpc: false, upgrade: false }),
         attempt: Some(1),
         request_digest: Some("cd".repeat(16)),

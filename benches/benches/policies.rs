@@ -64,7 +64,7 @@ fn main() {
     }
     for world in &worlds {
         let answers =
-            world.requests.iter().map(|asked| world.index.answer(&asked.declared, Caller::Declared));
+            world.requests.iter().map(|asked| world.index.answer(&asked.declared, Caller::Declared, Some(0)));
         let candidates: usize = answers.map(|answer| answer.unwrap().candidates).sum();
         let mean = candidates as f64 / world.requests.len() as f64;
         println!(
@@ -124,7 +124,7 @@ const ARMS: [(&str, Arm); 9] = [
 ];
 
 fn decision(index: &Index, request: &Request, caller: Caller<'_>) -> Decision {
-    index.answer(black_box(request), caller).map_or(Decision::Deny, |answer| answer.counted.decision)
+    index.answer(black_box(request), caller, Some(0)).map_or(Decision::Deny, |answer| answer.counted.decision)
 }
 
 /// All requests in turn, again and again, for the time of a slice.
@@ -145,7 +145,7 @@ fn rotate(world: &World, mut decide: impl FnMut(&Asked) -> Decision) -> Option<f
 
 /// Each request once, by an index that has answered nothing yet.
 fn cold(world: &World, decide: impl Fn(&Index, &Asked) -> Decision) -> Option<f64> {
-    let index = Index::new(world.policies.clone(), &HashSet::new(), Arc::clone(&world.entities)).unwrap();
+    let index = Index::new(world.policies.clone(), &HashMap::new(), Arc::clone(&world.entities)).unwrap();
     let began = Instant::now();
     let allowed = world.requests.iter().all(|asked| decide(&index, asked) == Decision::Allow);
     let us = began.elapsed().as_secs_f64() * 1e6 / world.requests.len() as f64;
@@ -234,7 +234,7 @@ impl World {
         let teams = (size - 1) / (MATCHING - 1);
         let policies = policies(size, teams);
         let began = Instant::now();
-        let index = Index::new(policies.clone(), &HashSet::new(), Arc::clone(entities)).unwrap();
+        let index = Index::new(policies.clone(), &HashMap::new(), Arc::clone(entities)).unwrap();
         let made_ms = began.elapsed().as_secs_f64() * 1e3;
         let requests: Vec<Asked> = (0..teams.min(REQUESTS_MAX)).map(asked).collect();
         let mut prebuilt = HashMap::new();

@@ -81,6 +81,9 @@ pub struct Decision {
     /// What would have been decided if the shadow policies counted; only where that is something else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadow>,
+    /// What the candidate bundle made of the call; only where there was one and it came to a conclusion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<Candidate>,
     /// What the filter concluded, as its handoff vouches for it; absent where no handoff did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Passed>,
@@ -185,6 +188,31 @@ pub struct Shadow {
     pub errors: Vec<String>,
 }
 
+/// The conclusion of a candidate bundle, which was evaluated beside the one in force.
+///
+/// It stands in each decision that was compared, so that how many were is told by the entries themselves, whatever
+/// became of the server between them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Of the candidate, in hexadecimal.
+    pub bundle_digest: Arc<str>,
+    /// Absent where it came to the same decision for the same reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub otherwise: Option<Otherwise>,
+}
+
+/// A decision of a candidate bundle that is not the one that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Otherwise {
+    pub decision: Conclusion,
+    /// The stable code that the caller would have been told.
+    pub reason: String,
+    /// The ids of the candidate's policies that would have determined it.
+    pub policies: Vec<String>,
+    /// What went wrong while they were evaluated.
+    pub errors: Vec<String>,
+}
+
 /// How the principal was proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -266,6 +294,9 @@ pub enum AdminEvent {
     /// Handoff secrets or API keys were replaced; which, the detail says.
     CredentialsLoaded,
     CredentialsRefused,
+    /// A candidate bundle is evaluated beside the one in force from now on; which, the detail says.
+    CandidateLoaded,
+    CandidateRefused,
     KeyCreated,
     /// Opening the ledger cut off an unfinished write.
     LedgerRecovered,

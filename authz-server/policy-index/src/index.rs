@@ -14,7 +14,7 @@ use cedar_policy::{
     Authorizer, Effect, Entities, EntityUid, EvalResult, EvaluationError, Expression, Policy, PolicyId,
     PolicySet, Request, eval_expression,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -45,6 +45,8 @@ pub struct Index {
     all: PolicySet,
     /// The policies that count, where some do not.
     counted: Option<PolicySet>,
+    /// From then on no shadow is asked.
+    shadows_until_ms: u64,
     entities: Arc<Entities>,
     principals: Side,
     actions: Side,
@@ -59,7 +61,8 @@ pub struct Index {
 struct Indexed {
     id: PolicyId,
     effect: Effect,
-    shadow: bool,
+    /// A shadow ends at that moment.
+    shadow_until_ms: Option<u64>,
     /// None: it is satisfied wherever its scope matches.
     condition: Option<Expression>,
 }
@@ -73,10 +76,10 @@ struct OnlyCedar;
 pub struct IndexError(String);
 
 impl Index {
-    /// `shadows` names the policies that do not count.
+    /// `shadows` names the policies that do not count, each with the moment from which it is not asked any more.
     pub fn new(
         policies: PolicySet,
-        shadows: &HashSet<PolicyId>,
+        shadows: &HashMap<PolicyId, u64>,
         entities: Arc<Entities>,
     ) -> Result<Index, IndexError> {
         let mut indexed = Vec::new();
@@ -102,11 +105,13 @@ impl Index {
             side.learn(&entities);
         }
         let slices = Slices::new(Arc::clone(&entities), &reach).map_err(IndexError::because)?;
-        let counted = counted(&policies, shadows)?;
+        let counted = if shadows.is_empty() { None } else { Some(without(&policies, shadows.keys())?) };
+        let shadows_until_ms = shadows.values().copied().max().unwrap_or(0);
         Ok(Index {
             policies: indexed,
             all: policies,
             counted,
+            shadows_until_ms,
             entities,
             principals,
             actions,
@@ -126,13 +131,18 @@ impl Index {
         &self.entities
     }
 
-    /// What Cedar's authorizer would say.
-    pub fn answer(&self, request: &Request, caller: Caller<'_>) -> Result<Answer, CallerError> {
+    /// What Cedar's authorizer would say. `shadows_at_ms` says which shadows have not ended; `None` asks none of them.
+    pub fn answer(
+        &self,
+        request: &Request,
+        caller: Caller<'_>,
+        shadows_at_ms: Option<u64>,
+    ) -> Result<Answer, CallerError> {
         let (Some(principal), Some(action), Some(resource)) =
             (request.principal(), request.action(), request.resource())
         else {
             // A request that leaves one open has no scope to look for.
-            return Ok(self.plain(request, &self.entities));
+            return Ok(self.plain(request, &self.entities, shadows_at_ms));
         };
         match caller {
             Caller::Declared => {
@@ -141,8 +151,8 @@ impl Index {
                     |into| self.actions.of(action, into),
                     |into| self.resources.of(resource, into),
                 );
-                let told = self.ask(request, &scopes, &self.entities);
-                Ok(told.unwrap_or_else(|OnlyCedar| self.plain(request, &self.entities)))
+                let told = self.ask(request, &scopes, &self.entities, shadows_at_ms);
+                Ok(told.unwrap_or_else(|OnlyCedar| self.plain(request, &self.entities, shadows_at_ms)))
             }
             Caller::Brought { person, named } => {
                 if person.uid() != principal {
@@ -165,10 +175,10 @@ impl Index {
                     |into| side(&self.actions, action, into),
                     |into| side(&self.resources, resource, into),
                 );
-                match self.ask(request, &scopes, &slice) {
+                match self.ask(request, &scopes, &slice, shadows_at_ms) {
                     Ok(answer) => Ok(answer),
                     // A slice holds what conditions read, not what scopes do.
-                    Err(OnlyCedar) => Ok(self.plain(request, &self.slices.whole(person)?)),
+                    Err(OnlyCedar) => Ok(self.plain(request, &self.slices.whole(person)?, shadows_at_ms)),
                 }
             }
         }
@@ -183,7 +193,13 @@ impl Index {
     }
 
     /// Asks the policies whose scopes match.
-    fn ask(&self, request: &Request, scopes: &Scopes, entities: &Entities) -> Result<Answer, OnlyCedar> {
+    fn ask(
+        &self,
+        request: &Request,
+        scopes: &Scopes,
+        entities: &Entities,
+        shadows_at_ms: Option<u64>,
+    ) -> Result<Answer, OnlyCedar> {
         let candidates = self.candidates(scopes);
         let mut counted = Said::default();
         let mut shadows = Said::default();
@@ -192,7 +208,11 @@ impl Index {
                 // Places come from this list.
                 return Err(OnlyCedar);
             };
-            let said = if policy.shadow { &mut shadows } else { &mut counted };
+            let said = match policy.shadow_until_ms {
+                None => &mut counted,
+                Some(until_ms) if lasts(until_ms, shadows_at_ms) => &mut shadows,
+                Some(_) => continue,
+            };
             match policy.condition.as_ref().map(|condition| eval_expression(request, entities, condition)) {
                 None | Some(Ok(EvalResult::Bool(true))) => said.satisfied(&policy.id, policy.effect),
                 Some(Ok(EvalResult::Bool(false))) => {}
@@ -202,7 +222,8 @@ impl Index {
                 Some(Err(error)) => said.failed(&policy.id, error),
             }
         }
-        let with_shadows = self.counted.is_some().then(|| counted.clone().and(shadows).conclude());
+        let with_shadows = lasts(self.shadows_until_ms, shadows_at_ms);
+        let with_shadows = with_shadows.then(|| counted.clone().and(shadows).conclude());
         Ok(Answer { counted: counted.conclude(), with_shadows, candidates: candidates.len() })
     }
 
@@ -229,42 +250,49 @@ impl Index {
     }
 
     /// Cedar's authorizer over all policies.
-    fn plain(&self, request: &Request, entities: &Entities) -> Answer {
+    fn plain(&self, request: &Request, entities: &Entities, shadows_at_ms: Option<u64>) -> Answer {
         let ask = |set| Conclusion::from(&Authorizer::new().is_authorized(request, set, entities));
-        let all = ask(&self.all);
-        let (counted, with_shadows) = match &self.counted {
-            Some(set) => (ask(set), Some(all)),
-            None => (all, None),
-        };
+        let counted = ask(self.counted.as_ref().unwrap_or(&self.all));
+        let with_shadows = lasts(self.shadows_until_ms, shadows_at_ms).then(|| {
+            let over = self.policies.iter().filter(|policy| {
+                policy.shadow_until_ms.is_some_and(|until_ms| !lasts(until_ms, shadows_at_ms))
+            });
+            // A shadow that cannot be taken away is asked for longer than it should; it never counts.
+            ask(without(&self.all, over.map(|policy| &policy.id)).as_ref().unwrap_or(&self.all))
+        });
         Answer { counted, with_shadows, candidates: self.policies.len() }
     }
 }
 
+/// Whether what ends at that moment is still asked.
+fn lasts(until_ms: u64, at_ms: Option<u64>) -> bool {
+    at_ms.is_some_and(|at_ms| at_ms < until_ms)
+}
+
 impl Indexed {
-    fn new(policy: &Policy, shadows: &HashSet<PolicyId>) -> Indexed {
+    fn new(policy: &Policy, shadows: &HashMap<PolicyId, u64>) -> Indexed {
         Indexed {
             id: policy.id().clone(),
             effect: policy.effect(),
-            shadow: shadows.contains(policy.id()),
+            shadow_until_ms: shadows.get(policy.id()).copied(),
             // Slots stand in scopes only, so a link's condition needs none of them.
             condition: policy.as_ref().non_scope_constraints().map(|condition| condition.clone().into()),
         }
     }
 }
 
-/// The policies without the shadows, where there are some.
-fn counted(policies: &PolicySet, shadows: &HashSet<PolicyId>) -> Result<Option<PolicySet>, IndexError> {
-    let shadows: Vec<&Policy> = policies.policies().filter(|policy| shadows.contains(policy.id())).collect();
-    if shadows.is_empty() {
-        return Ok(None);
-    }
-    let mut counted = policies.clone();
-    for policy in shadows {
-        let id = policy.id().clone();
-        if policy.is_static() { counted.remove_static(id) } else { counted.unlink(id) }
+/// The policies without these.
+fn without<'p>(
+    policies: &PolicySet,
+    taken: impl Iterator<Item = &'p PolicyId>,
+) -> Result<PolicySet, IndexError> {
+    let mut rest = policies.clone();
+    for id in taken {
+        let is_static = policies.policy(id).is_some_and(Policy::is_static);
+        if is_static { rest.remove_static(id.clone()) } else { rest.unlink(id.clone()) }
             .map_err(IndexError::because)?;
     }
-    Ok(Some(counted))
+    Ok(rest)
 }
 
 /// The scopes that match a request: those of its principal, its action and its resource, each sorted.

@@ -67,6 +67,10 @@ pub(super) struct Shape {
     pub(super) policies: Vec<String>,
     /// What the shadow policies would have made of it, where that is something else.
     pub(super) shadow: Option<Verdict>,
+    /// The digest of the candidate that was asked as well; empty where none was.
+    pub(super) candidate: String,
+    /// What that candidate would have made of it, where that is something else.
+    pub(super) otherwise: Option<Verdict>,
 }
 
 /// How much of Envoy's response code details counts as the reason of a call that nobody decided on.
@@ -78,6 +82,8 @@ impl Shape {
             Conclusion::Allow => Verdict::Allow,
             Conclusion::Deny => Verdict::Deny,
         };
+        let candidate = decision.candidate.as_ref();
+        let otherwise = candidate.and_then(|candidate| candidate.otherwise.as_ref());
         Shape {
             who: decision.principal.clone(),
             service: decision.service.clone(),
@@ -86,6 +92,8 @@ impl Shape {
             reason: decision.reason.clone(),
             policies: decision.policies.clone(),
             shadow: decision.shadow.as_ref().map(|shadow| verdict(shadow.decision)),
+            candidate: candidate.map(|candidate| candidate.bundle_digest.to_string()).unwrap_or_default(),
+            otherwise: otherwise.map(|otherwise| verdict(otherwise.decision)),
         }
     }
 
@@ -101,6 +109,8 @@ impl Shape {
             reason: refusal.reason.clone(),
             policies: Vec::new(),
             shadow: None,
+            candidate: String::new(),
+            otherwise: None,
         }
     }
 
@@ -115,7 +125,8 @@ impl Shape {
             }
         };
         let (who, service, operation) = Default::default();
-        Shape { who, service, operation, verdict, reason, policies: Vec::new(), shadow: None }
+        let (policies, candidate) = Default::default();
+        Shape { who, service, operation, verdict, reason, policies, shadow: None, candidate, otherwise: None }
     }
 
     pub(super) fn operation_in_full(&self) -> String {
@@ -271,6 +282,7 @@ fn of_decision(decision: &Decision) -> Value {
         "epoch": decision.epoch,
         "latency_us": decision.latency_us,
         "shadow": decision.shadow,
+        "candidate": decision.candidate,
         "verdict": decision.verdict,
         "attempt": decision.attempt,
         "request_digest": decision.request_digest,

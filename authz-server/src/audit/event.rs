@@ -19,6 +19,8 @@ pub(super) fn name(event: &AdminEvent) -> &'static str {
         AdminEvent::BundleRefused => "bundle_refused",
         AdminEvent::CredentialsLoaded => "credentials_loaded",
         AdminEvent::CredentialsRefused => "credentials_refused",
+        AdminEvent::CandidateLoaded => "candidate_loaded",
+        AdminEvent::CandidateRefused => "candidate_refused",
         AdminEvent::KeyCreated => "key_created",
         AdminEvent::LedgerRecovered => "ledger_recovered",
         AdminEvent::SegmentReplaced => "segment_replaced",
@@ -122,10 +124,12 @@ impl Event {
             | AdminEvent::Stop
             | AdminEvent::BundleLoaded
             | AdminEvent::CredentialsLoaded
+            | AdminEvent::CandidateLoaded
             | AdminEvent::KeyCreated
             | AdminEvent::EntriesDeleted { .. } => false,
             AdminEvent::BundleRefused
             | AdminEvent::CredentialsRefused
+            | AdminEvent::CandidateRefused
             | AdminEvent::LedgerRecovered
             | AdminEvent::SegmentReplaced
             | AdminEvent::ReportsLost { .. }
@@ -172,6 +176,8 @@ mod tests {
             AdminEvent::BundleRefused,
             AdminEvent::CredentialsLoaded,
             AdminEvent::CredentialsRefused,
+            AdminEvent::CandidateLoaded,
+            AdminEvent::CandidateRefused,
             AdminEvent::KeyCreated,
             AdminEvent::LedgerRecovered,
             AdminEvent::SegmentReplaced,

@@ -23,6 +23,8 @@ pub struct Filter {
     pub policy: Option<Pattern>,
     /// The shadow policies would have decided otherwise.
     pub shadow: bool,
+    /// The shadow policies or the candidate bundle would have decided otherwise.
+    pub differs: bool,
     /// From then on.
     pub since_ms: Option<u64>,
     /// Before then.
@@ -55,6 +57,7 @@ impl Filter {
             && self.decision.is_none_or(|verdict| shape.verdict == verdict)
             && names(&self.reason, &shape.reason)
             && (!self.shadow || shape.shadow.is_some())
+            && (!self.differs || shape.shadow.is_some() || shape.otherwise.is_some())
             && self
                 .policy
                 .as_ref()
@@ -68,8 +71,9 @@ impl Filter {
 
     /// Whether it asks for anything that many calls have in common.
     pub(super) fn has_shape(&self) -> bool {
-        let Filter { who, service, operation, decision, reason, policy, shadow, .. } = self;
+        let Filter { who, service, operation, decision, reason, policy, shadow, differs, .. } = self;
         *shadow
+            || *differs
             || decision.is_some()
             || [who, service, operation, reason, policy].into_iter().any(Option::is_some)
     }

@@ -3,7 +3,8 @@
 //! A question's way through here is `pattern` and `when` (what was typed) → `filter` → `index` (positions) → `read`
 //! (entries from the ledger, judged again) → `table` or JSON. `follow` shows calls as they are recorded, `event` what
 //! happened to the server, `background` keeps the index near the ledger's end while the server runs, `gaps` enters what
-//! the access log lost, `drift` puts together what filters counted, `trail` joins all of it, and `source` is the seam to
+//! the access log lost, `drift` puts together what filters counted, `differences` what shadows and candidates would have
+//! decided otherwise, `trail` joins all of it, and `source` is the seam to
 //! the ledger.
 //!
 //! INVARIANT: the ledger is the truth. The index says where to look, and never what is there.
@@ -11,6 +12,7 @@
 mod background;
 mod call;
 mod count_by;
+mod differences;
 mod drift;
 mod event;
 mod filter;
@@ -31,6 +33,7 @@ mod when;
 pub use background::Indexer;
 pub use call::{Call, Verdict};
 pub use count_by::CountBy;
+pub use differences::{Asked as DifferencesAsked, Compared, Differences};
 pub use drift::{Asked as DriftAsked, Drifts};
 pub use event::Event;
 pub use filter::{Filter, IdPart, Status};

@@ -64,6 +64,7 @@ pub fn policy_object(id: &str, policy: Option<&PolicySummary>) -> Value {
             Mode::Enforced => "enforced",
             Mode::Shadow => "shadow",
         },
+        "until": policy.until.as_ref().map(|(day, _)| day),
         "reason": policy.reason,
         "owner": policy.owner,
         "runbook": policy.runbook,

@@ -72,6 +72,8 @@ mod tests {
             reason: "policy_denied".to_owned(),
             policies: vec!["orders-are-kept".to_owned()],
             shadow: None,
+            candidate: String::new(),
+            otherwise: None,
         };
         let shapes = [shape("web", "getOrder"), shape("spiffe://shop.example/billing", "deleteOrder")];
         let check = |filter: Filter, expected: &[&str]| assert_eq!(unknown(&filter, &shapes), expected);

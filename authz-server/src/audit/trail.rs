@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::call::{Call, Shape};
 use super::count_by::{CountBy, keys_of};
+use super::differences::Compared;
 use super::event::{DRIFT, Event, JUDGED};
 use super::filter::{Filter, IdPart};
 use super::index::{Asked, By, Hit, Index, IndexError, Order};
@@ -293,6 +294,23 @@ impl Trail {
             }
         }
         Ok(by_key)
+    }
+
+    /// How many decisions of a time were made by policies, and how many were compared with each candidate. From the index
+    /// alone, and that from the entries: each says itself that it was compared.
+    pub fn compared(&mut self, filter: &Filter, note: &mut dyn FnMut(Note)) -> Result<Compared, AuditError> {
+        let (counts, shapes) = self.ask(note, |index, _| {
+            let counts = index.count(&index.ask(filter)?, By::Shape)?;
+            let shapes = index.shapes()?.into_iter().map(|known| (known.id, known.shape));
+            Ok((counts, shapes.collect::<BTreeMap<i64, Shape>>()))
+        })?;
+        let mut compared = Compared::default();
+        for (id, calls) in counts {
+            if let Some(shape) = id.and_then(|id| shapes.get(&id)) {
+                compared.add(shape, calls);
+            }
+        }
+        Ok(compared)
     }
 
     /// What happened to the server, the newest so many, the newest last.

@@ -3,13 +3,15 @@
 //! INVARIANT: every annotation means something; one that nobody reads would be believed by whoever wrote it.
 
 use super::policies::{ActionScope, Effect, EntityName, EntityScope, Mode, PolicySummary};
+use crate::audit::day_ms;
 use crate::bundle::{Lines, PolicySource, Problem, Problems};
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 use std::ops::Range;
 
 const ID: &str = "id";
 const MODE: &str = "mode";
-const KNOWN: [&str; 6] = [ID, "reason", "owner", "runbook", MODE, "advice"];
+const UNTIL: &str = "until";
+const KNOWN: [&str; 7] = [ID, "reason", "owner", "runbook", MODE, UNTIL, "advice"];
 
 /// The only mode that needs a word.
 const SHADOW: &str = "shadow";
@@ -52,6 +54,15 @@ pub(super) fn summary(
                     .suggest(value, [SHADOW])
                     .help("expected `@mode(\"shadow\")`; a policy that counts has no mode"),
             );
+        } else if name == UNTIL && policy.annotation(MODE).is_none() {
+            wrong(Problem::new(place(at), "`@until` without `@mode(\"shadow\")` ends nothing").help(
+                "a policy that counts does so until it is removed: leave `@until` away, or make it a shadow",
+            ));
+        } else if name == UNTIL && day_ms(value).is_none() {
+            let problem = Problem::new(place(word(value)), format!("`{value}` is no day"));
+            wrong(problem.help(
+                "expected a day such as `@until(\"2027-01-31\")`: the shadow ends when it begins in UTC",
+            ));
         } else if name == ID && value.chars().any(char::is_control) {
             wrong(Problem::new(place(at), "an `@id` is one line without control characters"));
         }
@@ -71,6 +82,7 @@ pub(super) fn summary(
             cedar_policy::Effect::Forbid => Effect::Forbid,
         },
         mode: if policy.annotation(MODE).is_some() { Mode::Shadow } else { Mode::Enforced },
+        until: text(UNTIL).and_then(|day| day_ms(&day).map(|ends_ms| (day, ends_ms))),
         reason: text("reason"),
         owner: text("owner"),
         runbook: text("runbook"),

@@ -59,12 +59,14 @@ impl Asked {
 }
 
 impl Policies {
-    /// What the policies that count say, and what would be said if the shadows counted, too.
+    /// What the policies that count say, and what would be said if the shadows that last counted, too.
     pub fn answer(&self, question: Question<'_>) -> (Answer, Option<Answer>) {
         let conceals = question.conceals;
         let answer = self.request(question).and_then(|request| {
             let caller = Caller::Declared;
-            self.index.answer(&request, caller).map_err(|error| super::entities::with_causes(&error))
+            self.index
+                .answer(&request, caller, question.shadows_at_ms)
+                .map_err(|error| super::entities::with_causes(&error))
         });
         match answer {
             Ok(answer) => {
@@ -139,7 +141,7 @@ fn told(failure: &Failure, conceals: bool) -> String {
 }
 
 fn context(question: Question<'_>) -> Result<Context, String> {
-    let Question { caller, matched, path, host, asks, values, conceals: _ } = question;
+    let Question { caller, matched, path, host, asks, values, .. } = question;
     let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
     let request =
         [("method", text(matched.operation.method.as_str())), ("host", text(host)), ("path", text(path))];

@@ -83,6 +83,8 @@ pub struct Question<'a> {
     pub values: &'a [Option<Value>],
     /// Whether errors may not quote values.
     pub conceals: bool,
+    /// Which shadows are asked as well: those that last at that time. `None`: none of them.
+    pub shadows_at_ms: Option<u64>,
 }
 
 /// Cedar's conclusion, with the policies that made it.
@@ -252,6 +254,6 @@ fn index(named: &[Named<'_>], entities: Entities) -> Result<Index, Problems> {
     let policies = PolicySet::from_policies(named.iter().map(|policy| policy.policy.clone()))
         .map_err(|error| wrong(error.to_string()))?;
     let shadows = named.iter().filter(|policy| policy.summary.mode == Mode::Shadow);
-    let shadows = shadows.map(|policy| policy.policy.id().clone()).collect();
+    let shadows = shadows.map(|policy| (policy.policy.id().clone(), policy.summary.ends_ms())).collect();
     Index::new(policies, &shadows, Arc::new(entities)).map_err(|error| wrong(error.to_string()))
 }

@@ -23,7 +23,7 @@ pub enum Effect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
     Enforced,
-    /// `@mode("shadow")`: evaluated and recorded, never part of the answer.
+    /// `@mode("shadow")`: evaluated and recorded until its day, never part of the answer.
     Shadow,
 }
 
@@ -63,6 +63,8 @@ pub struct PolicySummary {
     pub text: String,
     pub effect: Effect,
     pub mode: Mode,
+    /// The day in UTC from which a shadow is not asked any more: how it is written, and when it begins.
+    pub until: Option<(String, u64)>,
     pub reason: Option<String>,
     pub owner: Option<String>,
     pub runbook: Option<String>,
@@ -76,6 +78,11 @@ pub struct PolicySummary {
 }
 
 impl PolicySummary {
+    /// From when on a shadow is not asked any more. One without a day lasts.
+    pub fn ends_ms(&self) -> u64 {
+        self.until.as_ref().map_or(u64::MAX, |(_, ends_ms)| *ends_ms)
+    }
+
     /// Whether its scope may let it apply to an operation, whoever the caller is and whatever its conditions say. What a
     /// service is in, it does not know.
     pub fn covers(&self, matched: Matched<'_>) -> bool {

@@ -138,7 +138,12 @@ impl Bundle {
             return Judgement { errors, ..Judgement::denied(Judge::Filter, operation, reason) };
         }
         self.judge(
-            Request { head: &head, pairs: &pairs, body: asked.body.map_or(Body::None, Body::Whole) },
+            Request {
+                head: &head,
+                pairs: &pairs,
+                body: asked.body.map_or(Body::None, Body::Whole),
+                now_ms: WHILE_SHADOWS_HOLD_MS,
+            },
             matched,
             Ok(asked.caller.clone()),
         )
@@ -177,20 +182,25 @@ impl Bundle {
                 return Judgement { operation, ..Judgement::because(reason, detail) };
             }
         };
-        self.ask(&caller, matched, (head.authority.host(), head.target.path()), (asks, values))
+        let at = (head.authority.host(), head.target.path());
+        self.ask(&caller, matched, at, (asks, values), request.now_ms)
     }
 
-    /// What the policies say of one request. A decision that is made again is made by this, too.
+    /// What the policies say of one request, with the shadows of that time. A decision that is made again is made by
+    /// this, too.
     pub(crate) fn ask(
         &self,
         caller: &Established,
         matched: Matched<'_>,
         (host, path): (&str, &str),
         (asks, values): (&OperationContext, Vec<Option<Value>>),
+        at_ms: u64,
     ) -> Judgement {
         let operation = Some(matched.index);
         let conceals = self.recordings.operation(operation).conceals;
-        let question = Question { caller, matched, path, host, asks, values: &values, conceals };
+        let shadows_at_ms = Some(at_ms);
+        let question =
+            Question { caller, matched, path, host, asks, values: &values, conceals, shadows_at_ms };
         let (answer, shadow) = self.policies.answer(question);
         let shadow = shadow.map(|answer| {
             let (decision, policies, errors) = concluded(answer);
@@ -207,9 +217,10 @@ pub(super) struct Request<'a> {
     pub(super) head: &'a RequestHead<'a>,
     pub(super) pairs: &'a [(&'a [u8], &'a [u8])],
     pub(super) body: Body<'a>,
+    pub(super) now_ms: u64,
 }
 
-fn concluded(answer: Answer) -> (Decision, Vec<String>, Vec<String>) {
+pub(super) fn concluded(answer: Answer) -> (Decision, Vec<String>, Vec<String>) {
     match answer {
         Answer::Allow { policies } => (Decision::Allow, policies, Vec::new()),
         Answer::Deny { policies } => (Decision::Deny { reason: Reason::PolicyDenied }, policies, Vec::new()),

@@ -3,6 +3,7 @@
 //! INVARIANT: every way out that is not Cedar's clean allow is a denial with a reason, and every way out has a record.
 
 mod body;
+mod candidate;
 mod context;
 mod judge;
 mod record;
@@ -11,6 +12,7 @@ pub(crate) mod tests;
 mod trust;
 
 pub use body::Body;
+pub use candidate::{Candidate, Comparison};
 pub use judge::{Asked, Judge, Judgement, Shadow};
 pub(crate) use record::{shown, told};
 pub use trust::{HandoffState, Trust};
@@ -21,6 +23,7 @@ use crate::identity::{Accepted, ApiKeys, Credentials, Established, Sources};
 use crate::ledger;
 use crate::secrets::HandoffSecrets;
 use crate::state::{Epoch, PreviousBundle};
+use candidate::Decided;
 use judge::Request;
 use palisade_core::call_id::CallId;
 use palisade_core::contract::Matched;
@@ -31,7 +34,7 @@ use palisade_core::reason::Reason;
 use std::sync::Arc;
 
 /// What calls are decided by. Immutable; a change is a new one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Decider {
     pub bundle: Arc<Bundle>,
     pub secrets: HandoffSecrets,
@@ -41,6 +44,8 @@ pub struct Decider {
     pub previous: Vec<PreviousBundle>,
     /// What stands in entries instead of requests and masked values.
     pub digests: Digests,
+    /// What is asked beside the bundle, without any part in the answer.
+    pub candidate: Option<Arc<Candidate>>,
 }
 
 /// A call as the proxy asks about it.
@@ -72,6 +77,8 @@ pub struct Concluded {
     pub record: ledger::Decision,
     /// What the shadow policies would have made of it.
     pub shadow: Option<Shadow>,
+    /// How the candidate compares, where there is one and it is asked about such calls.
+    pub comparison: Option<Comparison>,
     /// When the record counts as stored.
     pub durability: ledger::Durability,
 }
@@ -100,22 +107,32 @@ impl Decider {
         let trust = self.trust(&head, matched.as_ref().ok().copied(), now_ms);
         record::describe_trust(&mut record, &trust);
         let call_id = trust.call_id().unwrap_or(fallback);
-        let caller = self.identify(call, now_ms);
+        let caller = self.identify(&self.bundle, call, now_ms);
         if let Ok(caller) = &caller {
             record::describe_caller(&mut record, caller);
         }
+        let mut comparison = None;
         let judgement = match &trust {
             Trust::Refused { reason, detail, .. } => Judgement::because(*reason, detail.clone()),
             Trust::Genuine { flags, .. } => {
                 let body = call.body.as_judged(flags.has(Flags::BODY_JUDGED));
-                self.bundle.judge(Request { head: &head, pairs: call.pairs, body }, matched, caller)
+                let known = self.candidate.as_ref().zip(matched.ok());
+                let known = known.map(|(candidate, matched)| (candidate, matched, caller.clone()));
+                let request = Request { head: &head, pairs: call.pairs, body, now_ms };
+                let judgement = self.bundle.judge(request, matched, caller);
+                if let Some((candidate, matched, caller)) = known {
+                    let decided = Decided { call, head: &head, matched, caller: &caller, body };
+                    (comparison, record.candidate) = candidate.compare(self, &decided, &judgement, now_ms);
+                }
+                judgement
             }
         };
-        record::conclude(judgement, call_id, trust.state(), record, (recording, &self.digests))
+        let how = (recording, &self.digests);
+        Concluded { comparison, ..record::conclude(judgement, call_id, trust.state(), record, how) }
     }
 
-    fn identify(&self, call: Call<'_>, now_ms: u64) -> Result<Established, String> {
-        let settings = self.bundle.palisade.identity.api_keys.as_ref();
+    fn identify(&self, bundle: &Bundle, call: Call<'_>, now_ms: u64) -> Result<Established, String> {
+        let settings = bundle.palisade.identity.api_keys.as_ref();
         let api_key = settings.and_then(|settings| header(call.pairs, settings.header.value.as_bytes()));
         let api_key = match api_key.map(std::str::from_utf8) {
             Some(Ok(key)) => Some(key),
@@ -124,7 +141,7 @@ impl Decider {
         };
         let credentials =
             Credentials { peer: call.peer, peer_certificate: call.peer_certificate, api_key, token: None };
-        let domains = self.bundle.palisade.trust_domains.iter().map(|domain| domain.value.clone());
+        let domains = bundle.palisade.trust_domains.iter().map(|domain| domain.value.clone());
         let sources =
             Sources { trust_domains: domains.collect(), api_keys: self.api_keys.clone(), tokens: None };
         sources.establish(credentials, &Accepted::ALL, now_ms).map_err(|error| error.to_string())

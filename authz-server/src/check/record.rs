@@ -55,6 +55,7 @@ impl Decider {
             handoff: String::new(),
             latency_us: 0,
             shadow: None,
+            candidate: None,
             verdict: None,
             attempt: None,
             request_digest: Some(self.digests.request(parts, body)),
@@ -142,7 +143,7 @@ pub(super) fn conclude(
         Decision::Allow => recording.durability,
         Decision::Deny { .. } => ledger::Durability::Durable,
     };
-    Concluded { decision, call_id, handoff, record, shadow, durability }
+    Concluded { decision, call_id, handoff, record, shadow, comparison: None, durability }
 }
 
 /// A decision as entries name it.

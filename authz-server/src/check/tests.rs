@@ -1,6 +1,7 @@
 //! One row per way in which a call is decided; each denial beside the allow that differs in one thing.
 
 pub(crate) mod calls;
+mod candidate;
 pub(crate) mod masked;
 
 use super::{Body, Call, Concluded, Decider, Decision, HandoffState};
@@ -44,6 +45,7 @@ fn decider() -> Decider {
             PreviousBundle { digest: BundleDigest([7; 32]), replaced_at_ms: NOW_MS - 2000 },
         ],
         digests: Digests::new(&[5; 32]),
+        candidate: None,
     }
 }
 

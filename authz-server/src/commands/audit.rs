@@ -290,6 +290,7 @@ fn filter(args: &Args, zone: &Zone) -> Result<Filter, String> {
         place: args.place.clone(),
         policy: whole(&args.policy),
         shadow: args.shadow,
+        differs: false,
         since_ms: time("since", &args.since)?,
         until_ms: time("until", &args.until)?,
         slow_us: args.slow,

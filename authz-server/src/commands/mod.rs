@@ -11,6 +11,7 @@ pub mod ledger;
 mod replay;
 pub mod schema;
 pub mod serve;
+pub mod shadow;
 pub mod test;
 pub mod why;
 
@@ -42,6 +43,9 @@ pub enum Cli {
     Audit(audit::Args),
     /// Show what broke the contract without being refused: rules in shadow, and responses
     Drift(drift::Args),
+    /// Show what a candidate bundle and shadow policies would have decided otherwise
+    #[command(subcommand)]
+    Shadow(shadow::Command),
     /// Look into a ledger, or check it
     #[command(subcommand)]
     Ledger(ledger::Command),
@@ -61,6 +65,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Cli::Why(args) => why::run(&args),
         Cli::Audit(args) => audit::run(&args),
         Cli::Drift(args) => drift::run(&args),
+        Cli::Shadow(command) => shadow::run(&command),
         Cli::Ledger(command) => ledger::run(&command),
         Cli::ExecTied(args) => dev::run_exec_tied(&args),
     }

@@ -18,6 +18,10 @@ pub struct Args {
     /// The bundle's directory
     #[arg(long, value_name = "DIR")]
     bundle: PathBuf,
+    /// A second bundle: evaluated beside the first, without any part in an answer; `palisade shadow report` tells where it
+    /// differs
+    #[arg(long, value_name = "DIR")]
+    candidate: Option<PathBuf>,
     /// Where Envoy finds the server: `ADDRESS:PORT`, or `unix:/PATH`
     #[arg(long, value_name = "ADDR")]
     listen: ListenAddress,
@@ -114,6 +118,7 @@ fn settings(args: Args) -> Result<Settings, String> {
     };
     Ok(Settings {
         bundle: args.bundle,
+        candidate: args.candidate,
         listen: args.listen,
         peers,
         admin: args.admin,

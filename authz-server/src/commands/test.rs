@@ -37,6 +37,9 @@ pub struct Args {
     /// Fail when any policy determined nothing or any operation has no test
     #[arg(long, conflicts_with = "coverage_min")]
     require_full_coverage: bool,
+    /// Print who may do what instead: every caller times every operation, as the requests of the tests come out
+    #[arg(long, conflicts_with_all = ["filter", "json", "junit", "coverage_min", "require_full_coverage"])]
+    matrix: bool,
     /// Run again whenever the bundle changes, until it is interrupted
     #[arg(long)]
     watch: bool,
@@ -71,6 +74,11 @@ fn run_once(args: &Args) -> ExitCode {
         Ok(proxy) => proxy,
         Err(error) => return nothing_ran(&error),
     };
+    if args.matrix {
+        let matrix = testing::Matrix::of(&proxy);
+        print(&matrix.to_string());
+        return if matrix.gaps().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let run = testing::run(&proxy, args.filter.as_deref());
     if run.count() == 0 {
         return match &args.filter {

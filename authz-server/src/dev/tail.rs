@@ -256,6 +256,7 @@ mod tests {
             handoff: "current".to_owned(),
             latency_us: 1294,
             shadow: None,
+            candidate: None,
             verdict: None,
             attempt: None,
             request_digest: None,

@@ -22,7 +22,7 @@ impl Changes {
     pub fn of(directory: &Path) -> io::Result<Changes> {
         let directory = std::path::absolute(directory)?;
         let mut watch = Watch::new()?;
-        let seen = scan(&directory, std::iter::empty(), &mut watch);
+        let seen = scan(std::iter::once(&directory), std::iter::empty(), &mut watch);
         Ok(Changes { directory, watch, seen })
     }
 
@@ -53,7 +53,7 @@ impl Changes {
     }
 
     fn scan(&mut self) -> Stamp {
-        scan(&self.directory, std::iter::empty(), &mut self.watch)
+        scan(std::iter::once(&self.directory), std::iter::empty(), &mut self.watch)
     }
 }
 

@@ -23,10 +23,11 @@ const DEPTH_MAX: usize = 16;
 /// How often a reading is begun anew because the files changed under it.
 const READINGS_MAX: usize = 5;
 
-/// Where a server's bundle, secrets and keys are.
+/// Where a server's bundle, secrets and keys are, and the bundle that is tried out beside it.
 #[derive(Debug, Clone)]
 pub struct Inputs {
     pub bundle: PathBuf,
+    pub candidate: Option<PathBuf>,
     pub handoff_secrets: PathBuf,
     pub api_keys: Option<PathBuf>,
 }
@@ -79,6 +80,7 @@ impl Inputs {
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         Inputs {
             bundle: absolute(self.bundle),
+            candidate: self.candidate.map(absolute),
             handoff_secrets: absolute(self.handoff_secrets),
             api_keys: self.api_keys.map(absolute),
         }
@@ -87,17 +89,17 @@ impl Inputs {
     /// Looks at everything without reading it, and watches what it looks at.
     pub(super) fn scan(&self, watch: &mut Watch) -> Stamp {
         let files = [Some(&self.handoff_secrets), self.api_keys.as_ref()];
-        scan(&self.bundle, files.into_iter().flatten(), watch)
+        let bundles = std::iter::once(&self.bundle).chain(&self.candidate);
+        scan(bundles, files.into_iter().flatten(), watch)
     }
 
     pub(super) fn read_bundle(&self, last: Option<Content>) -> Reading<(Bundle, Snapshot)> {
-        for _ in 0..READINGS_MAX {
-            match read_bundle(&self.bundle, last) {
-                Reading::Unsettled => {}
-                settled => return settled,
-            }
-        }
-        Reading::Unsettled
+        read_settled(Source::Bundle, &self.bundle, last)
+    }
+
+    /// `None` where the server was not given a candidate.
+    pub(super) fn read_candidate(&self, last: Option<Content>) -> Option<Reading<(Bundle, Snapshot)>> {
+        self.candidate.as_ref().map(|directory| read_settled(Source::Candidate, directory, last))
     }
 
     pub(super) fn read_secrets(&self, last: Option<Content>) -> Reading<HandoffSecrets> {
@@ -112,8 +114,18 @@ impl Inputs {
     }
 }
 
+fn read_settled(source: Source, directory: &Path, last: Option<Content>) -> Reading<(Bundle, Snapshot)> {
+    for _ in 0..READINGS_MAX {
+        match read_bundle(source, directory, last) {
+            Reading::Unsettled => {}
+            settled => return settled,
+        }
+    }
+    Reading::Unsettled
+}
+
 /// One reading. Everything is read twice, before and after it was understood, and must be the same.
-fn read_bundle(directory: &Path, last: Option<Content>) -> Reading<(Bundle, Snapshot)> {
+fn read_bundle(source: Source, directory: &Path, last: Option<Content>) -> Reading<(Bundle, Snapshot)> {
     let before = Snapshot::read(directory);
     let content = content_of(&before);
     if Some(content) == last {
@@ -131,7 +143,7 @@ fn read_bundle(directory: &Path, last: Option<Content>) -> Reading<(Bundle, Snap
             Reading::Good((bundle, snapshot), content)
         }
         (Ok(_), _) => Reading::Unsettled,
-        (Err(problems), _) => Reading::Bad(Fault::of_problems(&problems), content),
+        (Err(problems), _) => Reading::Bad(Fault::of_problems(source, &problems), content),
     }
 }
 
@@ -177,11 +189,18 @@ fn read_file<T>(
     Reading::Unsettled
 }
 
-/// Looks at a bundle and at single files beside it.
-pub(super) fn scan<'p>(bundle: &Path, files: impl Iterator<Item = &'p PathBuf>, watch: &mut Watch) -> Stamp {
+/// Looks at bundles and at single files beside them.
+pub(super) fn scan<'p>(
+    bundles: impl Iterator<Item = &'p PathBuf>,
+    files: impl Iterator<Item = &'p PathBuf>,
+    watch: &mut Watch,
+) -> Stamp {
     let mut scan = Scan { hash: Sha256::new(), watch, entries: 0 };
-    scan.root(bundle);
-    scan.tree(bundle, 0);
+    for bundle in bundles {
+        scan.root(bundle);
+        scan.tree(bundle, 0);
+        scan.entries = 0;
+    }
     for file in files {
         scan.root(file);
         scan.file(file);

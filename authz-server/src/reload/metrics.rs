@@ -39,6 +39,9 @@ pub struct ReloadMetrics {
     load_seconds: Histogram,
     credentials_loads: Family<LoadLabels, Counter>,
     credentials_last_good: Family<SourceLabels, Gauge>,
+    candidate_loads: Family<ResultLabels, Counter>,
+    candidate_last_good: Family<SourceLabels, Gauge>,
+    candidate: Family<BundleLabels, Gauge>,
 }
 
 impl ReloadMetrics {
@@ -52,6 +55,9 @@ impl ReloadMetrics {
             load_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             credentials_loads: Family::default(),
             credentials_last_good: Family::default(),
+            candidate_loads: Family::default(),
+            candidate_last_good: Family::default(),
+            candidate: Family::default(),
         };
         registry.register(
             "bundle_load",
@@ -84,6 +90,21 @@ impl ReloadMetrics {
             "1 while what is in force is what the file holds, by source",
             metrics.credentials_last_good.clone(),
         );
+        registry.register(
+            "candidate_load",
+            "Attempts to load the candidate bundle, by result",
+            metrics.candidate_loads.clone(),
+        );
+        registry.register(
+            "candidate_last_load_successful",
+            "1 while the candidate that is evaluated is what its directory holds; absent without a candidate",
+            metrics.candidate_last_good.clone(),
+        );
+        registry.register(
+            "candidate_info",
+            "1 for the digest of the candidate that is evaluated beside the bundle in force",
+            metrics.candidate.clone(),
+        );
         // All results are there from the start, so that the first refusal is a change that an alert can see.
         for outcome in Outcome::ALL {
             drop(metrics.bundle_loads.get_or_create(&ResultLabels { result: outcome.name() }));
@@ -100,6 +121,11 @@ impl ReloadMetrics {
                     self.bundle_last_good.set(good);
                     self.bundle_loads.get_or_create(&ResultLabels { result }).inc();
                 }
+                Source::Candidate => {
+                    let source = source.name();
+                    self.candidate_last_good.get_or_create(&SourceLabels { source }).set(good);
+                    self.candidate_loads.get_or_create(&ResultLabels { result }).inc();
+                }
                 Source::HandoffSecrets | Source::ApiKeys => {
                     let source = source.name();
                     self.credentials_last_good.get_or_create(&SourceLabels { source }).set(good);
@@ -109,6 +135,13 @@ impl ReloadMetrics {
         }
         #[expect(clippy::cast_precision_loss, reason = "a load does not take 2^52 ms")]
         self.load_seconds.observe(attempt.took_ms as f64 / 1000.0);
+    }
+
+    pub(crate) fn evaluated(&self, candidate: Option<BundleDigest>) {
+        self.candidate.clear();
+        if let Some(digest) = candidate {
+            self.candidate.get_or_create(&BundleLabels { digest: digest.to_string() }).set(1);
+        }
     }
 
     pub(crate) fn in_force(&self, digest: BundleDigest, since_ms: u64) {

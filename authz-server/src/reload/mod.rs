@@ -9,6 +9,7 @@
 //! INVARIANT: what is swapped in was read whole, checked whole, and stored; a decision sees one `Decider` or another.
 
 mod changes;
+mod expiry;
 mod inputs;
 mod metrics;
 mod orders;
@@ -27,8 +28,9 @@ pub use status::{Status, Told};
 
 pub(crate) use sources::{Sources, begin};
 
-use crate::serve::service::Service;
+use crate::serve::service::{Service, now_ms};
 use crate::state::State;
+use expiry::Expiries;
 use inputs::Stamp;
 use orders::Inbox;
 use std::sync::Arc;
@@ -112,6 +114,7 @@ impl Prepared {
             scan_took: Duration::ZERO,
             load_took: Duration::ZERO,
             fruitless: None,
+            expiries: Expiries::default(),
         };
         thread::Builder::new().name("reload".to_owned()).stack_size(STACK_BYTES).spawn(move || {
             // Dropped last, also in a panic.
@@ -138,6 +141,8 @@ struct Reloader {
     load_took: Duration,
     /// When a look on behalf of calls found nothing.
     fruitless: Option<Instant>,
+    /// The shadows that have ended, as far as that was said.
+    expiries: Expiries,
 }
 
 impl Reloader {
@@ -145,6 +150,7 @@ impl Reloader {
         // Something may have changed while the server started.
         let mut due = true;
         loop {
+            self.expiries.tell(&self.service.decider().bundle, now_ms());
             // Whoever asked while we were at it has woken us then, and not now.
             let is_wanted = due || self.inbox.is_asked() || self.inbox.is_ordered();
             let woken = self.watch.wait(true, if is_wanted { Duration::ZERO } else { self.pause() });

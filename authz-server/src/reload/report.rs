@@ -14,16 +14,19 @@ pub enum Source {
     Bundle,
     HandoffSecrets,
     ApiKeys,
+    /// The bundle that is tried out beside the one in force.
+    Candidate,
 }
 
 impl Source {
-    pub const ALL: [Source; 3] = [Source::Bundle, Source::HandoffSecrets, Source::ApiKeys];
+    pub const ALL: [Source; 4] = [Source::Bundle, Source::HandoffSecrets, Source::ApiKeys, Source::Candidate];
 
     pub const fn name(self) -> &'static str {
         match self {
             Source::Bundle => "bundle",
             Source::HandoffSecrets => "handoff_secrets",
             Source::ApiKeys => "api_keys",
+            Source::Candidate => "candidate",
         }
     }
 }
@@ -101,14 +104,14 @@ impl Fault {
         Fault { source, place: None, message: error.to_string(), help: None }
     }
 
-    pub fn of_problems(problems: &Problems) -> Vec<Fault> {
+    pub fn of_problems(source: Source, problems: &Problems) -> Vec<Fault> {
         let mut problems: Vec<_> = problems.iter().collect();
         problems.sort();
         problems.dedup();
         problems
             .into_iter()
             .map(|problem| Fault {
-                source: Source::Bundle,
+                source,
                 place: Some(problem.place.to_string()),
                 message: problem.message.clone(),
                 help: advice(&problem.to_string(), &format!("{}: {}", problem.place, problem.message)),
@@ -156,6 +159,8 @@ pub struct Attempt {
     /// What was in force when it was over.
     pub digest: BundleDigest,
     pub epoch: Epoch,
+    /// The candidate that is evaluated now, if any is.
+    pub candidate: Option<BundleDigest>,
 }
 
 impl Attempt {
@@ -201,6 +206,7 @@ impl Attempt {
             "problems_not_told": self.faults.len().saturating_sub(FAULTS_TOLD_MAX),
             "digest": self.digest.to_string(),
             "epoch": {"server": self.epoch.server, "counter": self.epoch.counter},
+            "candidate": self.candidate.map(|digest| digest.to_string()),
         })
     }
 }
@@ -219,6 +225,7 @@ mod tests {
             faults: (0..faults).map(|index| Fault::new(Source::Bundle, index)).collect(),
             digest: BundleDigest([1; 32]),
             epoch: Epoch { server: "s".to_owned(), counter: 3 },
+            candidate: None,
         }
     }
 
@@ -243,7 +250,7 @@ mod tests {
     fn advice_is_told_beside_what_is_wrong() {
         let place = crate::bundle::Place::of_offset("a.yaml", "\nowmer: a", 1);
         let problem = crate::bundle::Problem::new(place, "unknown key").help("remove it");
-        let faults = Fault::of_problems(&problem.into());
+        let faults = Fault::of_problems(Source::Bundle, &problem.into());
         let told = (faults[0].to_string(), faults[0].help.as_deref());
         assert_eq!(told, ("a.yaml:2:1: unknown key".to_owned(), Some("remove it")));
         let text = "f: m\n    did you mean `x`?\n    help: y";

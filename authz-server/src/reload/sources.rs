@@ -15,7 +15,8 @@ use palisade_core::contract::BundleDigest;
 #[derive(Debug, Clone)]
 pub(super) struct Known {
     pub(super) source: Source,
-    in_force: Content,
+    /// `None`: nothing is.
+    in_force: Option<Content>,
     /// `None`: try again, whatever is there.
     tried: Option<Content>,
     pub(super) outcome: Outcome,
@@ -26,11 +27,16 @@ impl Known {
     fn begin(source: Source, content: Content) -> Known {
         Known {
             source,
-            in_force: content,
+            in_force: Some(content),
             tried: Some(content),
             outcome: Outcome::Loaded,
             faults: Vec::new(),
         }
+    }
+
+    /// One of which nothing is in force yet.
+    fn nothing(source: Source) -> Known {
+        Known { source, in_force: None, tried: None, outcome: Outcome::Unchanged, faults: Vec::new() }
     }
 
     /// Takes note of a reading, and hands on what is new and good.
@@ -43,7 +49,7 @@ impl Known {
                 None
             }
             Reading::Good(value, content) => {
-                let is_new = content != self.in_force;
+                let is_new = Some(content) != self.in_force;
                 self.tried = Some(content);
                 self.outcome = if is_new { Outcome::Loaded } else { Outcome::Unchanged };
                 self.faults.clear();
@@ -71,8 +77,8 @@ impl Known {
 
     /// What was just read is in force now.
     pub(super) fn taken(&mut self) {
-        if let Some(content) = self.tried {
-            self.in_force = content;
+        if self.tried.is_some() {
+            self.in_force = self.tried;
         }
     }
 }
@@ -98,9 +104,12 @@ pub(super) struct Fresh {
     pub(super) bundle: Option<(Bundle, Snapshot)>,
     pub(super) secrets: Option<HandoffSecrets>,
     pub(super) api_keys: Option<ApiKeys>,
+    /// Taken apart from the others: whatever becomes of it, they are.
+    pub(super) candidate: Option<(Bundle, Snapshot)>,
 }
 
 impl Fresh {
+    /// All but the candidate.
     pub(super) fn sources(&self) -> Vec<Source> {
         let found = [
             (Source::Bundle, self.bundle.is_some()),
@@ -127,6 +136,10 @@ impl Sources {
                     let reading = self.inputs.read_api_keys(known.tried);
                     fresh.api_keys = reading.and_then(|reading| known.note(reading));
                 }
+                Source::Candidate => {
+                    let reading = self.inputs.read_candidate(known.tried);
+                    fresh.candidate = reading.and_then(|reading| known.note(reading));
+                }
             }
         }
         fresh
@@ -145,7 +158,7 @@ impl Sources {
         &self,
         trigger: Trigger,
         Times { noticed_at_ms, at_ms, took_ms }: Times,
-        digest: BundleDigest,
+        (digest, candidate): (BundleDigest, Option<BundleDigest>),
         epoch: Epoch,
     ) -> Attempt {
         Attempt {
@@ -157,6 +170,7 @@ impl Sources {
             faults: self.known.iter().flat_map(|known| known.faults.iter().cloned()).collect(),
             digest,
             epoch,
+            candidate,
         }
     }
 }
@@ -169,17 +183,34 @@ pub(crate) struct Begun {
     pub(crate) snapshot: Snapshot,
     pub(crate) secrets: HandoffSecrets,
     pub(crate) api_keys: Option<ApiKeys>,
+    /// One that is not good is told of, and keeps no server from starting.
+    pub(crate) candidate: Option<(Bundle, Snapshot)>,
 }
 
 impl Begun {
+    /// Keeps the candidate's files like those of a bundle in force. What cannot be kept is not evaluated.
+    pub(crate) fn keep_candidate(&mut self, state: &State) {
+        let Some((_, snapshot)) = &self.candidate else { return };
+        let kept = state.keep(snapshot);
+        let Some(known) = self.sources.known_mut(Source::Candidate) else { return };
+        match kept {
+            Ok(()) => known.taken(),
+            Err(error) => {
+                known.failed(Outcome::NotTaken, error.to_string());
+                self.candidate = None;
+            }
+        }
+    }
+
     /// How the start is told of.
     pub(crate) fn attempt(&self, at_ms: u64, state: &State) -> Attempt {
         let times = Times { noticed_at_ms: at_ms, at_ms, took_ms: 0 };
-        self.sources.attempt(Trigger::Start, times, self.bundle.digest, state.epoch.clone())
+        let candidate = self.candidate.as_ref().map(|(bundle, _)| bundle.digest);
+        self.sources.attempt(Trigger::Start, times, (self.bundle.digest, candidate), state.epoch.clone())
     }
 }
 
-/// Reads everything for the first time, by the same rules as later; here a fault is an error.
+/// Reads everything for the first time, by the same rules as later; here a fault is an error, but for the candidate's.
 pub(crate) fn begin(inputs: Inputs) -> Result<Begun, String> {
     let inputs = inputs.absolute();
     let ((bundle, snapshot), content) = first(inputs.read_bundle(None))?;
@@ -189,7 +220,11 @@ pub(crate) fn begin(inputs: Inputs) -> Result<Begun, String> {
         vec![Known::begin(Source::Bundle, content), Known::begin(Source::HandoffSecrets, secrets_content)];
     known.extend(api_keys.as_ref().map(|(_, content)| Known::begin(Source::ApiKeys, *content)));
     let api_keys = api_keys.map(|(keys, _)| keys);
-    Ok(Begun { sources: Sources { inputs, known }, bundle, snapshot, secrets, api_keys })
+    let candidate = inputs.read_candidate(None).and_then(|reading| {
+        known.push(Known::nothing(Source::Candidate));
+        known.last_mut()?.note(reading)
+    });
+    Ok(Begun { sources: Sources { inputs, known }, bundle, snapshot, secrets, api_keys, candidate })
 }
 
 fn first<T>(reading: Reading<T>) -> Result<(T, Content), String> {

@@ -2,8 +2,9 @@
 
 use super::Reloader;
 use super::report::{Attempt, Outcome, Source, Trigger};
-use super::sources::{Fresh, Known, Times, lines};
-use crate::check::Decider;
+use super::sources::{Begun, Fresh, Known, Times, lines};
+use crate::bundle::{Bundle, Snapshot};
+use crate::check::{Candidate, Decider};
 use crate::ledger::{Admin, AdminEvent, Entry};
 use crate::serve::service::now_ms;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ impl Reloader {
     /// Reads everything, swaps in what is new and good, and tells if there is anything to tell.
     pub(super) fn load(&mut self, trigger: Trigger, noticed: Instant) -> Arc<Attempt> {
         let began = Instant::now();
-        let fresh = self.sources.read();
+        let mut fresh = self.sources.read();
+        let candidate = fresh.candidate.take();
         let sources = fresh.sources();
         let taken = if sources.is_empty() { Ok(()) } else { self.take(fresh) };
         for source in sources {
@@ -24,6 +26,15 @@ impl Reloader {
             match &taken {
                 Ok(()) => known.taken(),
                 Err(why) => known.failed(Outcome::NotTaken, why.clone()),
+            }
+        }
+        if let Some((bundle, snapshot)) = candidate {
+            let taken = self.take_candidate(bundle, &snapshot);
+            if let Some(known) = self.sources.known_mut(Source::Candidate) {
+                match taken {
+                    Ok(()) => known.taken(),
+                    Err(why) => known.failed(Outcome::NotTaken, why),
+                }
             }
         }
         self.load_took = began.elapsed();
@@ -66,11 +77,32 @@ impl Reloader {
             epoch: self.state.epoch.clone(),
             previous: self.state.previous.clone(),
             digests: before.digests.clone(),
+            candidate: before
+                .candidate
+                .as_ref()
+                .map(|candidate| Arc::new(Candidate::beside(&bundle, candidate.bundle.clone()))),
             bundle,
         });
         if is_new {
             self.service.metrics().reloads.in_force(self.service.decider().bundle.digest, now_ms);
         }
+        Ok(())
+    }
+
+    /// Evaluates it from now on. What decisions are made by does not change, and so the epoch does not.
+    fn take_candidate(&mut self, bundle: Bundle, snapshot: &Snapshot) -> Result<(), String> {
+        self.state.keep(snapshot).map_err(|error| error.to_string())?;
+        let before = self.service.decider();
+        let detail = match &before.candidate {
+            Some(last) => format!("candidate {} replaces {}", bundle.digest, last.digest()),
+            None => format!("candidate {}", bundle.digest),
+        };
+        self.record(AdminEvent::CandidateLoaded, detail)
+            .map_err(|error| format!("the ledger could not store it: {error}"))?;
+        let digest = bundle.digest;
+        let candidate = Candidate::beside(&before.bundle, bundle.into());
+        self.service.swap(Decider { candidate: Some(candidate.into()), ..Decider::clone(&before) });
+        self.service.metrics().reloads.evaluated(Some(digest));
         Ok(())
     }
 
@@ -86,13 +118,15 @@ impl Reloader {
         let at_ms = now_ms();
         let noticed_at_ms = at_ms.saturating_sub(since(noticed));
         let times = Times { noticed_at_ms, at_ms, took_ms: since(began) };
-        let attempt = self.sources.attempt(trigger, times, decider.bundle.digest, decider.epoch.clone());
+        let candidate = decider.candidate.as_ref().map(|candidate| candidate.digest());
+        let digests = (decider.bundle.digest, candidate);
+        let attempt = self.sources.attempt(trigger, times, digests, decider.epoch.clone());
         let attempt = Arc::new(attempt);
         let last = self.service.reloads().told().last;
         let is_ordered = trigger != Trigger::Change;
         let sources = self.sources.known.iter().map(|known| known.source);
         let news: Vec<_> = sources.filter(|source| is_ordered || !attempt.agrees(&last, *source)).collect();
-        if news.is_empty() && attempt.epoch == last.epoch {
+        if news.is_empty() && attempt.epoch == last.epoch && attempt.candidate == last.candidate {
             return attempt;
         }
         self.service.metrics().reloads.attempted(&attempt);
@@ -100,28 +134,44 @@ impl Reloader {
             // What was wrong with one source before is not said again because another has changed.
             if known.outcome.is_good() || news.contains(&known.source) {
                 log(known, &attempt);
-                self.record_refusal(known);
+                if let Some((event, detail)) = refusal(known)
+                    && let Err(error) = self.record(event, detail)
+                {
+                    tracing::error!(%error, "a refusal could not be recorded");
+                }
             }
         }
         self.service.reloads().tell(&attempt);
         attempt
     }
+}
 
-    fn record_refusal(&self, known: &Known) {
-        if !matches!(known.outcome, Outcome::Refused | Outcome::NotTaken) {
-            return;
-        }
-        let event = match known.source {
-            Source::Bundle => AdminEvent::BundleRefused,
-            Source::HandoffSecrets | Source::ApiKeys => AdminEvent::CredentialsRefused,
-        };
-        let mut detail = format!("{}: {}", known.source.name(), lines(&known.faults));
-        if detail.len() > RECORDED_BYTES_MAX {
-            detail.truncate(detail.floor_char_boundary(RECORDED_BYTES_MAX));
-            detail.push_str("\n… and more");
-        }
-        if let Err(error) = self.record(event, detail) {
-            tracing::error!(%error, "a refusal could not be recorded");
+/// What the ledger is told of something that is not in force, if it is.
+fn refusal(known: &Known) -> Option<(AdminEvent, String)> {
+    if !matches!(known.outcome, Outcome::Refused | Outcome::NotTaken) {
+        return None;
+    }
+    let event = match known.source {
+        Source::Bundle => AdminEvent::BundleRefused,
+        Source::HandoffSecrets | Source::ApiKeys => AdminEvent::CredentialsRefused,
+        Source::Candidate => AdminEvent::CandidateRefused,
+    };
+    let mut detail = format!("{}: {}", known.source.name(), lines(&known.faults));
+    if detail.len() > RECORDED_BYTES_MAX {
+        detail.truncate(detail.floor_char_boundary(RECORDED_BYTES_MAX));
+        detail.push_str("\n… and more");
+    }
+    Some((event, detail))
+}
+
+impl Begun {
+    /// Says of the candidate what it says of all sources later: at the start everything else is good.
+    pub(crate) fn tell_candidate(&self, started: &Attempt) -> Option<(AdminEvent, String)> {
+        let known = self.sources.known.iter().find(|known| known.source == Source::Candidate)?;
+        log(known, started);
+        match &self.candidate {
+            Some((bundle, _)) => Some((AdminEvent::CandidateLoaded, format!("candidate {}", bundle.digest))),
+            None => refusal(known),
         }
     }
 }
@@ -144,10 +194,14 @@ fn details(fresh: &Fresh, before: &Decider) -> Vec<(AdminEvent, String)> {
 
 fn log(known: &Known, attempt: &Attempt) {
     let source = known.source.name();
+    let digest = match known.source {
+        Source::Candidate => attempt.candidate.unwrap_or(attempt.digest),
+        Source::Bundle | Source::HandoffSecrets | Source::ApiKeys => attempt.digest,
+    };
     match known.outcome {
         Outcome::Unchanged => tracing::debug!(source, "what is in force is what is there"),
         Outcome::Loaded => {
-            tracing::info!(source, bundle = %attempt.digest, epoch = %attempt.epoch, took_ms = attempt.took_ms, "loaded");
+            tracing::info!(source, bundle = %digest, epoch = %attempt.epoch, took_ms = attempt.took_ms, "loaded");
         }
         Outcome::Unsettled | Outcome::Refused | Outcome::NotTaken => {
             for fault in known.faults.iter().take(super::report::FAULTS_TOLD_MAX) {

@@ -83,7 +83,7 @@ pub(super) fn ask(
         fields.map(|(field, recorded)| value_of(field, recorded, asked)).collect::<Result<_, _>>()?;
     let caller = caller(decision, &bundle.palisade.trust_domains)?;
     let host = Authority::parse(decision.host.as_bytes()).map_err(|_| "its host is none".to_owned())?;
-    Ok(bundle.ask(&caller, matched, (host.host(), &decision.path), (asks, values)))
+    Ok(bundle.ask(&caller, matched, (host.host(), &decision.path), (asks, values), decision.at_ms))
 }
 
 fn caller(decision: &ledger::Decision, trust_domains: &[impl AsRef<str>]) -> Result<Established, String> {

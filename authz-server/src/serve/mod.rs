@@ -3,16 +3,18 @@
 //! INVARIANT: it is ready only when bundle, secrets, keys and the ledger's tail were verified; one miswired sidecar never
 //! makes it unready.
 
+mod candidate;
 mod listen;
 pub(crate) mod seldom;
 pub mod service;
 
+pub(crate) use candidate::CandidateMetrics;
 pub use listen::{ListenAddress, Peers, ServerTls};
 
 use crate::admin;
 use crate::audit::{Indexer, OutcomeWatch};
 use crate::bundle::CONTEXT_BODY_BYTES_MAX;
-use crate::check::Decider;
+use crate::check::{Candidate, Decider};
 use crate::envoy::{AccessLogServiceServer, CheckServer, Gateway};
 use crate::ledger::{Admin, AdminEvent, Entry, Ledger, Recovery};
 use crate::reload::{self, Inputs, Prepared, Sources, Status, Trigger};
@@ -71,6 +73,8 @@ const RELOAD_ENDS: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub bundle: PathBuf,
+    /// A bundle that is evaluated beside it and has no part in any answer.
+    pub candidate: Option<PathBuf>,
     pub listen: ListenAddress,
     pub peers: Peers,
     pub admin: SocketAddr,
@@ -114,7 +118,7 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     // Taken before anything else, because without it the signal would end us.
     let hangups = signal(SignalKind::hangup()).map_err(fail)?;
-    let Opened { service, recovery, state, sources, reloads } = open(&settings)?;
+    let Opened { service, recovery, state, sources, reloads, candidate } = open(&settings)?;
     let service = Arc::new(service);
     let incoming = listen::bind(&settings.listen, &settings.peers).await.map_err(fail)?;
     let (health_reporter, health) = tonic_health::server::health_reporter();
@@ -148,6 +152,9 @@ pub async fn serve(
         format!("epoch {}, bundle {}", service.decider().epoch, service.decider().bundle.digest),
     )
     .await?;
+    if let Some((event, detail)) = candidate {
+        record(&service, event, detail).await?;
+    }
     let gateway = Gateway::new(service.clone());
     let peers = settings.peers.clone();
     let guard = move |request| peers.admit(request);
@@ -217,15 +224,18 @@ struct Opened {
     state: State,
     sources: Sources,
     reloads: Prepared,
+    /// What the ledger is told of the candidate, if there is one.
+    candidate: Option<(AdminEvent, String)>,
 }
 
 fn open(settings: &Settings) -> Result<Opened, ServeError> {
     let inputs = Inputs {
         bundle: settings.bundle.clone(),
+        candidate: settings.candidate.clone(),
         handoff_secrets: settings.handoff_secrets.clone(),
         api_keys: settings.api_keys.clone(),
     };
-    let begun = reload::begin(inputs).map_err(fail)?;
+    let mut begun = reload::begin(inputs).map_err(fail)?;
     let (ledger, recovery) = Ledger::open(&settings.state.join(LEDGER_DIRECTORY)).map_err(fail)?;
     let started_ms = now_ms();
     let state = State::open(&settings.state, &begun.snapshot, started_ms).map_err(fail)?;
@@ -249,9 +259,13 @@ fn open(settings: &Settings) -> Result<Opened, ServeError> {
     getrandom::fill(&mut seed).map_err(|error| fail(format!("the system gives no randomness: {error}")))?;
     let reloads = reload::prepare().map_err(|error| fail(format!("files cannot be watched: {error}")))?;
     let metrics = Metrics::of(ledger.clone());
+    begun.keep_candidate(&state);
     let started = begun.attempt(started_ms, &state);
+    let candidate_told = begun.tell_candidate(&started);
     metrics.reloads.attempted(&started);
     metrics.reloads.in_force(begun.bundle.digest, started_ms);
+    metrics.reloads.evaluated(started.candidate);
+    let beside = begun.candidate.map(|(candidate, _)| Candidate::beside(&begun.bundle, candidate.into()));
     let decider = Decider {
         bundle: begun.bundle.into(),
         secrets: begun.secrets,
@@ -259,10 +273,11 @@ fn open(settings: &Settings) -> Result<Opened, ServeError> {
         epoch: state.epoch.clone(),
         previous: state.previous.clone(),
         digests: state.digests.clone(),
+        candidate: beside.map(Arc::new),
     };
     let link = (reloads.orders(), Status::begin(started));
     let service = Service::new(decider, link, ledger, Arc::new(metrics), seed);
-    Ok(Opened { service, recovery, state, sources: begun.sources, reloads })
+    Ok(Opened { service, recovery, state, sources: begun.sources, reloads, candidate: candidate_told })
 }
 
 /// SIGHUP is the customary way to have files read anew.
@@ -300,6 +315,7 @@ mod tests {
         let start = |bundle: &str| {
             open(&Settings {
                 bundle: Path::new(env!("CARGO_MANIFEST_DIR")).join(bundle),
+                candidate: None,
                 listen: ListenAddress::Tcp(any),
                 peers: Peers::Local,
                 admin: any,

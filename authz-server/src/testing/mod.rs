@@ -6,6 +6,7 @@
 mod coverage;
 mod json;
 mod junit;
+mod matrix;
 mod proxy;
 mod run;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod text;
 pub use coverage::{Coverage, Share};
 pub use json::json;
 pub use junit::junit;
+pub use matrix::{Access, Gaps, Matrix};
 pub use proxy::{Answer, Proxy, ProxyError};
 pub use run::{CaseRun, Difference, Failure, FileRun, Hint, Part, Run, run};
 pub use text::text;

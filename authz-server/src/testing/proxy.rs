@@ -129,6 +129,7 @@ impl Proxy {
             previous: Vec::new(),
             // Nothing that is recorded here is kept.
             digests: Digests::new(&SECRET),
+            candidate: None,
         };
         Ok(Proxy { engine, decider, keys, certificates })
     }
@@ -247,6 +248,12 @@ fn add(headers: &mut Vec<(String, String)>, name: &str, value: &str, joined: boo
     }
 }
 
+/// A workload of the bundle's own trust domain that it does not list. None: it trusts no domain.
+pub(super) fn stranger(bundle: &Bundle) -> Option<String> {
+    let domain = bundle.palisade.trust_domains.first()?;
+    Some(format!("spiffe://{}/ns/nowhere/sa/stranger", domain.value))
+}
+
 /// A genuine certificate for each workload that calls or carries a call.
 fn certificates(bundle: &Bundle) -> Result<BTreeMap<String, String>, ProxyError> {
     let fail = |error: rcgen::Error| ProxyError(error.to_string());
@@ -258,7 +265,7 @@ fn certificates(bundle: &Bundle) -> Result<BTreeMap<String, String>, ProxyError>
         Caller::Workload(id) => Some(id),
         Caller::Client { through, .. } => through.as_ref(),
     });
-    for id in called.chain(bundle.entities.workloads.keys()) {
+    for id in called.chain(bundle.entities.workloads.keys()).chain(&stranger(bundle)) {
         if certificates.contains_key(id) {
             continue;
         }

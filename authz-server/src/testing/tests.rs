@@ -1,6 +1,6 @@
 //! Reports of a bundle whose tests pass and fail in every way, kept word by word; and that nothing in them is chance.
 
-use super::{Coverage, Proxy, Report, Run, json, junit, run, text};
+use super::{Access, Coverage, Gaps, Matrix, Proxy, Report, Run, json, junit, run, text};
 use crate::bundle::Bundle;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -180,4 +180,34 @@ fn many_cases_keep_their_order_and_their_answers() {
     assert_eq!(shown(&one), shown(&two));
     let cases = proxy.bundle().cases.iter().flat_map(|file| &file.cases);
     assert!(one.cases().map(|ran| ran.case).eq(cases), "in the order of the bundle");
+}
+
+/// Who may do what in both bundles, kept cell by cell. What nobody can say anything of fails.
+#[test]
+fn every_caller_and_every_operation_has_its_cell() {
+    for (name, directory) in [("demo", "policies"), ("second", "tests/bundles/second")] {
+        let proxy = Proxy::new(Bundle::load(&workspace().join(directory)).unwrap()).unwrap();
+        let matrix = Matrix::of(&proxy);
+        check(&format!("matrix-{name}.txt"), &matrix.to_string());
+        assert_eq!(*matrix.gaps(), Gaps::default(), "{name}: write a test whose request meets it");
+        let declared = proxy.bundle().entities.clients.keys().chain(proxy.bundle().entities.workloads.keys());
+        for caller in declared {
+            for (matched, _) in proxy.bundle().operations() {
+                let operation = format!("{}.{}", matched.service.name, matched.operation.name);
+                assert!(matrix.access(caller, &operation).is_some(), "{name}: {caller} and {operation}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_matrix_cannot_tell_is_a_gap() {
+    let scene = Scene::with(&[("a-passing.yaml", PASSING)]);
+    let proxy = scene.proxy();
+    let matrix = Matrix::of(&proxy);
+    let Gaps { operations, policies } = matrix.gaps();
+    assert!(operations.iter().any(|name| name == "loans.endLoan"), "{operations:?}");
+    assert!(policies.iter().any(|id| id == "never-asked"), "{policies:?}");
+    assert!(!policies.iter().any(|id| id == "reading-rooms-close"), "a shadow has its cell: {policies:?}");
+    assert_eq!(matrix.access("anonymous", "catalog.readBook"), Some(Access::Denied));
 }

@@ -26,6 +26,7 @@ pub(crate) fn decision(decision_id: &str) -> Entry {
         handoff: "current".to_owned(),
         latency_us: 412,
         shadow: None,
+        candidate: None,
         verdict: None,
         attempt: None,
         request_digest: None,

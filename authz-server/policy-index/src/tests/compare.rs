@@ -38,13 +38,14 @@ impl Both {
             };
             removed.unwrap();
         }
-        let index = Index::new(policies.clone(), shadows, Arc::clone(entities)).unwrap();
+        let lasting = shadows.iter().map(|id| (id.clone(), u64::MAX)).collect();
+        let index = Index::new(policies.clone(), &lasting, Arc::clone(entities)).unwrap();
         Both { index, counted, all: policies }
     }
 
     /// A caller that the store has, or nobody has.
     pub(super) fn declared(&self, request: &Request, figures: &mut Figures) -> Result<(), String> {
-        let answer = self.index.answer(request, Caller::Declared).unwrap();
+        let answer = self.index.answer(request, Caller::Declared, Some(0)).unwrap();
         self.compare(request, &answer, self.index.entities(), figures)
     }
 
@@ -57,7 +58,7 @@ impl Both {
         figures: &mut Figures,
     ) -> Result<(), String> {
         figures.brought += 1;
-        let answer = self.index.answer(request, Caller::Brought { person, named }).unwrap();
+        let answer = self.index.answer(request, Caller::Brought { person, named }, Some(0)).unwrap();
         self.compare(request, &answer, whole, figures)
     }
 

@@ -244,17 +244,19 @@ impl Feed {
             self.shapes.clear();
         }
         let policies = policies_text(&shape.policies);
-        let Shape { who, service, operation, verdict, reason, shadow, .. } = &shape;
-        let shadow = shadow.map_or(0, Verdict::code);
-        let columns = params![who, service, operation, verdict.code(), reason, policies, shadow];
+        let Shape { who, service, operation, verdict, reason, shadow, candidate, otherwise, .. } = &shape;
+        let (shadow, otherwise) = (shadow.map_or(0, Verdict::code), otherwise.map_or(0, Verdict::code));
+        let verdict = verdict.code();
+        let columns =
+            params![who, service, operation, verdict, reason, policies, shadow, candidate, otherwise];
         let mut insert = batch.transaction.prepare_cached(
-            "INSERT INTO shape (who, service, operation, verdict, reason, policies, shadow) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+            "INSERT INTO shape (who, service, operation, verdict, reason, policies, shadow, candidate, otherwise) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
         )?;
         insert.execute(columns)?;
         let mut select = batch.transaction.prepare_cached(
             "SELECT id FROM shape WHERE who = ?1 AND service = ?2 AND operation = ?3 AND verdict = ?4 AND reason = ?5 \
-             AND policies = ?6 AND shadow = ?7",
+             AND policies = ?6 AND shadow = ?7 AND candidate = ?8 AND otherwise = ?9",
         )?;
         let id = select.query_row(columns, |row| row.get(0))?;
         self.shapes.insert(shape, id);

@@ -110,14 +110,15 @@ impl Index {
     /// Every shape that calls have.
     pub(in crate::audit) fn shapes(&self) -> Result<Vec<KnownShape>, IndexError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT id, calls, who, service, operation, verdict, reason, policies, shadow FROM shape \
+            "SELECT id, calls, who, service, operation, verdict, reason, policies, shadow, candidate, otherwise \
+             FROM shape \
              WHERE calls > 0",
         )?;
         let mut rows = statement.query([])?;
         let mut shapes = Vec::new();
         while let Some(row) = rows.next()? {
             let policies: String = row.get(7)?;
-            let shadow: i64 = row.get(8)?;
+            let (shadow, otherwise): (i64, i64) = (row.get(8)?, row.get(10)?);
             let shape = Shape {
                 who: row.get(2)?,
                 service: row.get(3)?,
@@ -127,6 +128,8 @@ impl Index {
                 policies: serde_json::from_str(&policies)
                     .map_err(|error| IndexError::Damaged(format!("policies of a shape: {error}")))?,
                 shadow: (shadow != 0).then(|| verdict(shadow)).transpose()?,
+                candidate: row.get(9)?,
+                otherwise: (otherwise != 0).then(|| verdict(otherwise)).transpose()?,
             };
             shapes.push(KnownShape { id: row.get(0)?, calls: unsigned(row.get(1)?)?, shape });
         }

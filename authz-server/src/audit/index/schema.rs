@@ -3,7 +3,7 @@
 //! | Table | Holds |
 //! |---|---|
 //! | `state` | one row: how many entries are in, the leaf hash of the last one, the boot that may have unsynced pages |
-//! | `shape` | each combination of caller, operation, verdict, reason, policies and shadow verdict, once |
+//! | `shape` | each combination of caller, operation, verdict, reason, policies, and what shadows and candidate made of it |
 //! | `call` | a call's time and shape, by the position of its entry in the ledger |
 //! | `call_id` | the call that an id names |
 //! | `outcome` | how a call ended: the outcome's position, status and duration, by the call's position |
@@ -23,7 +23,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 const APPLICATION: i32 = 0x5041_4c49;
 
 /// Of this layout and of what it means.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 
 /// How many entries share one anchor. Whoever reads an entry reads half as many others, on average.
 pub(super) const BLOCK: u64 = 128;
@@ -35,8 +35,8 @@ CREATE TABLE state (
 CREATE TABLE shape (
     id INTEGER PRIMARY KEY, who TEXT NOT NULL, service TEXT NOT NULL, operation TEXT NOT NULL,
     verdict INTEGER NOT NULL, reason TEXT NOT NULL, policies TEXT NOT NULL, shadow INTEGER NOT NULL,
-    calls INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (who, service, operation, verdict, reason, policies, shadow)
+    candidate TEXT NOT NULL, otherwise INTEGER NOT NULL, calls INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (who, service, operation, verdict, reason, policies, shadow, candidate, otherwise)
 ) STRICT;
 CREATE TABLE call (position INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, shape INTEGER NOT NULL) STRICT;
 CREATE INDEX call_by_shape ON call (shape);

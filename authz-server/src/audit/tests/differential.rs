@@ -167,6 +167,7 @@ impl Question {
             place: self.place.map(str::to_owned),
             policy: whole(&self.policy),
             shadow: self.shadow,
+            differs: false,
             since_ms: self.since_ms,
             until_ms: self.until_ms,
             slow_us: self.slow_us,

@@ -50,6 +50,7 @@ pub(crate) fn decision(id: &str, at_ms: u64) -> Decision {
         handoff: "current".to_owned(),
         latency_us: 83,
         shadow: None,
+        candidate: None,
         verdict: None,
         attempt: None,
         request_digest: None,

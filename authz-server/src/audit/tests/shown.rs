@@ -120,8 +120,8 @@ fn json_has_the_names_that_are_promised() {
         call.object().as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>().join(" ")
     };
     let common = "id at at_ms position decision reason who service operation method host path policies";
-    let decided = "proof workload class request_id errors handoff bundle epoch latency_us shadow verdict attempt \
-                   request_digest asked";
+    let decided = "proof workload class request_id errors handoff bundle epoch latency_us shadow candidate verdict \
+                   attempt request_digest asked";
     assert_eq!(names(&calls[0]), format!("{common} {decided} outcome"));
     assert_eq!(names(&calls[2]), format!("{common} outcome"));
     assert_eq!(calls[0].object()["at"], "2026-11-21T10:00:00.000Z");

@@ -46,8 +46,15 @@ fn policy(found: &mut Found, id: &str, old: &PolicySummary, new: &PolicySummary)
         said.danger(lifted.then_some("what it forbade is now for the permits to decide"));
     }
     let annotations = |policy: &PolicySummary| {
-        let PolicySummary { reason, owner, runbook, advice, .. } = policy.clone();
-        [("@reason", reason), ("@owner", owner), ("@runbook", runbook), ("@advice", advice)]
+        let PolicySummary { reason, owner, runbook, advice, until, .. } = policy.clone();
+        let until = until.map(|(day, _)| day);
+        [
+            ("@reason", reason),
+            ("@owner", owner),
+            ("@runbook", runbook),
+            ("@advice", advice),
+            ("@until", until),
+        ]
     };
     for ((name, old), (_, new)) in annotations(old).into_iter().zip(annotations(new)) {
         found.part(Area::Policies, id, name, old.unwrap_or_default(), new.unwrap_or_default());

@@ -10,6 +10,7 @@ mod ledger;
 mod places;
 mod policies;
 mod reach;
+mod shadows;
 
 pub use allowed::{Allowance, LintSettings};
 
@@ -18,6 +19,7 @@ use super::landscape::Landscape;
 use super::parsed::Parsed;
 use super::problem::{Place, Problem, Problems};
 use super::record::choice;
+use crate::serve::service::now_ms;
 use places::Places;
 
 choice! {
@@ -71,6 +73,14 @@ choice! {
         HeaderIgnored = "header-ignored",
         /// Paths that differ in upper and lower case only are one path to some services.
         PathCase = "path-case",
+        /// A shadow that nobody ends is a rule that everybody takes for one, and that never holds.
+        ShadowWithoutEnd = "shadow-without-end",
+        /// Past its day a shadow policy is asked no more, and a rule that was in shadow is enforced: the words are left over.
+        ShadowExpired = "shadow-expired",
+        /// A rule in shadow for a part that the operation does not have watches nothing.
+        ShadowOfNothing = "shadow-of-nothing",
+        /// What no response may carry is looked for where responses are looked at.
+        NeverNotLookedFor = "never-not-looked-for",
         /// What is allowed and found nowhere hides what is found there later.
         AllowedForNothing = "allowed-for-nothing",
     }
@@ -86,6 +96,7 @@ pub(super) fn look(bundle: &Bundle, documents: &Parsed<'_>, problems: &mut Probl
     callers::look(&landscape, &mut found);
     contracts::look(&landscape, &places, &mut found);
     ledger::look(&bundle.palisade.ledger, &places, &mut found);
+    shadows::look(&landscape, &places, now_ms(), &mut found);
     found.problems.extend(bundle.models.iter().flat_map(|model| model.habits.iter().cloned()));
     found.cedar(bundle.policies.warnings());
     problems.extend(allowed::without_allowed(found.problems, &bundle.palisade.lints, &places));

@@ -47,7 +47,7 @@ fn values(
     let matched = contract.find("s", head.method, head.target.segments()).unwrap();
     let mut asks = OperationContext::new(fields);
     asks.fields.sort_by(|one, other| (one.part, &one.keys).cmp(&(other.part, &other.keys)));
-    read(&asks, matched, Request { head: &head, pairs: &pairs, body })
+    read(&asks, matched, Request { head: &head, pairs: &pairs, body, now_ms: 0 })
 }
 
 fn one(field: ContextField, target: &str, headers: &[(&str, &str)]) -> Result<Option<Value>, Reason> {

@@ -120,6 +120,7 @@ impl Calls {
             epoch: Epoch { server: "test".to_owned(), counter: 1 },
             previous: vec![PreviousBundle { digest: BundleDigest([8; 32]), replaced_at_ms: NOW_MS - 1000 }],
             digests: Digests::new(&[5; 32]),
+            candidate: None,
         };
         let (numbers, mint) = (Numbers(seed), CallIdMint::new([7; 16]));
         Calls { decider, numbers, mint, words, edges, clients, workloads, secrets: Vec::new() }

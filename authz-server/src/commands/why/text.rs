@@ -7,7 +7,9 @@ use std::fmt::Write as _;
 use super::{drift, explained, further_reports, outcomes};
 use crate::audit::{Call, KeptBundle, Why, Zone, duration, visible};
 use crate::cedar::PolicySummary;
-use crate::ledger::{Asked, Conclusion, Decision, Drift, Outcome, Passed, Proof, Refusal, Verdict};
+use crate::ledger::{
+    Asked, Candidate, Conclusion, Decision, Drift, Otherwise, Outcome, Passed, Proof, Refusal, Verdict,
+};
 
 /// Lines with a name before them.
 #[derive(Default)]
@@ -227,6 +229,23 @@ fn add_policies(lines: &mut Lines, decision: &Decision, bundle: &Result<KeptBund
         lines.add("errors", &shadow.errors.join("; "));
         add_each_policy(lines, &shadow.policies, bundle);
     }
+    add_candidate(lines, decision.candidate.as_ref());
+}
+
+/// What a bundle that is tried out made of the same call.
+fn add_candidate(lines: &mut Lines, candidate: Option<&Candidate>) {
+    let Some(Candidate { bundle_digest, otherwise }) = candidate else { return };
+    lines.gap();
+    let Some(Otherwise { decision, reason, policies, errors }) = otherwise else {
+        return lines.add("candidate", &format!("{bundle_digest} came to the same decision"));
+    };
+    let verdict = match decision {
+        Conclusion::Allow => "allowed",
+        Conclusion::Deny => "denied",
+    };
+    let by = if policies.is_empty() { String::new() } else { format!(" by {}", policies.join(", ")) };
+    lines.add("candidate", &format!("{bundle_digest} would have {verdict} it ({reason}){by}"));
+    lines.add("errors", &errors.join("; "));
 }
 
 fn add_each_policy(lines: &mut Lines, policies: &[String], bundle: &Result<KeptBundle, String>) {

@@ -31,6 +31,7 @@ impl Place {
         fs::write(home.path().join("secret"), "01".repeat(32)).unwrap();
         let inputs = Inputs {
             bundle: home.path().join("bundle"),
+            candidate: None,
             handoff_secrets: home.path().join("secret"),
             api_keys: None,
         };
