@@ -14,6 +14,7 @@ mod bundle_tests;
 mod bundles;
 mod canary;
 mod cancelled;
+mod candidate;
 mod contract;
 mod core_in_wasm;
 mod corpora;
