@@ -23,10 +23,19 @@ impl Who {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Edit {
-    Join { who: Who, parent: EntityUid },
-    Leave { who: Who, parent: EntityUid },
+    Join {
+        who: Who,
+        parent: EntityUid,
+    },
+    Leave {
+        who: Who,
+        parent: EntityUid,
+    },
     /// A value, or none there.
-    Put { path: Path, value: Option<Json> },
+    Put {
+        path: Path,
+        value: Option<Json>,
+    },
     Caller(EntityUid),
     Action(EntityUid),
 }

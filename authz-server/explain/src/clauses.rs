@@ -117,8 +117,7 @@ pub(crate) fn examine(world: &World<'_>, policy: &Policy) -> Option<Anatomy> {
 
 fn parts(policy: &Json) -> Option<Vec<(Part, Json)>> {
     let mut parts = Vec::new();
-    let scope =
-        [(Part::Principal, "principal"), (Part::Action, "action"), (Part::Resource, "resource")];
+    let scope = [(Part::Principal, "principal"), (Part::Action, "action"), (Part::Resource, "resource")];
     for (part, variable) in scope {
         if let Some(expression) = of_scope(variable, policy.get(variable)?).ok()? {
             parts.push((part, expression));

@@ -20,7 +20,7 @@ pub const NEAR_MISSES_MAX: usize = 3;
 pub const FURTHER_CHANGES_MAX: usize = 2;
 
 /// How many permits changes are looked for, and how many policies that determined the answer are shown.
-const CHANGED_MAX: usize = 8;
+const CHANGED_MAX: usize = 6;
 const DETERMINING_MAX: usize = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -115,7 +115,8 @@ pub fn explain(question: Question<'_>) -> Option<Explanation> {
         further_permits: 0,
     };
     let mut ways: Vec<Vec<Change>> = Vec::new();
-    for policy in ids.iter().take(DETERMINING_MAX).filter_map(|id| world.policies.policy(&PolicyId::new(id))) {
+    for policy in ids.iter().take(DETERMINING_MAX).filter_map(|id| world.policies.policy(&PolicyId::new(id)))
+    {
         let Some(anatomy) = examine(&world, policy) else { continue };
         let mut explained = Explained::of(policy, &anatomy);
         match verdict {
@@ -271,7 +272,9 @@ fn ways_in(
         if taken || found.len() >= FURTHER_CHANGES_MAX {
             continue;
         }
-        let Some(conclusion) = tried(world, &change, |world| world.applies(id) == Some(true)) else { continue };
+        let Some(conclusion) = tried(world, &change, |world| world.applies(id) == Some(true)) else {
+            continue;
+        };
         let suggestion = suggested(world, &change, &conclusion);
         if suggestion.allowed {
             found.push((change, suggestion));
@@ -378,7 +381,9 @@ fn without(world: &World<'_>, erring: &[String]) -> Option<String> {
     };
     Some(match world.conclude(&sound) {
         Conclusion::Allowed(ids) => format!("without it the answer would be: allowed, by {}", named(&ids)),
-        Conclusion::Forbidden(ids) => format!("without it the answer would be: denied, by forbid {}", named(&ids)),
+        Conclusion::Forbidden(ids) => {
+            format!("without it the answer would be: denied, by forbid {}", named(&ids))
+        }
         Conclusion::NotPermitted => "without it the answer would be: denied, no policy permits it".to_owned(),
         Conclusion::Erred(_) => return None,
     })

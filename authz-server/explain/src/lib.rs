@@ -17,7 +17,6 @@ mod shown;
 mod text;
 mod world;
 
-
 pub use clauses::{Clause, Outcome, Part, Piece, ShownValue};
 pub use explain::{
     Explained, Explanation, FURTHER_CHANGES_MAX, Mend, NEAR_MISSES_MAX, Suggestion, Verdict, explain,

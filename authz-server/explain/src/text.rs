@@ -31,7 +31,11 @@ impl Display for Explanation {
         if let Some(otherwise) = &self.otherwise {
             writeln!(f, "  → {otherwise}")?;
         }
-        suggestions(f, &self.suggestions, if self.policies.len() > 1 { "these would not apply" } else { "this would not apply" })?;
+        suggestions(
+            f,
+            &self.suggestions,
+            if self.policies.len() > 1 { "these would not apply" } else { "this would not apply" },
+        )?;
         if self.verdict == Verdict::Forbidden && !self.near_misses.is_empty() {
             writeln!(f, "\nbeside that, no policy permits it")?;
         }

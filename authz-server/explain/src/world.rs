@@ -2,13 +2,13 @@
 //!
 //! INVARIANT: a changed world conforms to the schema, or there is none: nothing is said of what could never be.
 
+use crate::Question;
 use crate::change::{Edit, Who};
 use crate::expression::Expr;
 use crate::path::{self, Path, Root};
-use crate::Question;
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, Effect, Entities, Entity, EntityTypeName, EntityUid, EvalResult, EvaluationError, PolicyId,
-    PolicySet, Request, Schema, eval_expression,
+    AuthorizationError, Authorizer, Context, Decision, Effect, Entities, Entity, EntityTypeName, EntityUid,
+    EvalResult, EvaluationError, PolicyId, PolicySet, Request, Schema, eval_expression,
 };
 use serde_json::{Value as Json, json};
 use std::borrow::Cow;
@@ -190,9 +190,8 @@ impl<'a> World<'a> {
 
     /// `None`: it cannot be. `Some(None)`: nothing of it changes.
     fn changed(&self, who: Who, uid: &EntityUid, edits: &[Edit]) -> Option<Option<Entity>> {
-        let named = |uid: &EntityUid| {
-            json!({"type": uid.type_name().to_string(), "id": uid.id().unescaped()})
-        };
+        let named =
+            |uid: &EntityUid| json!({"type": uid.type_name().to_string(), "id": uid.id().unescaped()});
         let mut entity =
             self.entity(uid).unwrap_or_else(|| json!({"uid": named(uid), "attrs": {}, "parents": []}));
         let mut touched = false;
@@ -207,15 +206,17 @@ impl<'a> World<'a> {
                 Edit::Leave { who: leaving, parent } if *leaving == who => {
                     let parents = entity.get_mut("parents")?.as_array_mut()?;
                     let before = parents.len();
-                    parents.retain(|known| {
-                        EntityUid::from_json(known.clone()).ok().as_ref() != Some(parent)
-                    });
+                    parents.retain(|known| EntityUid::from_json(known.clone()).ok().as_ref() != Some(parent));
                     // What it is in by way of another is not left so simply.
                     if parents.len() == before {
                         return None;
                     }
                 }
-                Edit::Put { .. } | Edit::Join { .. } | Edit::Leave { .. } | Edit::Caller(_) | Edit::Action(_) => {
+                Edit::Put { .. }
+                | Edit::Join { .. }
+                | Edit::Leave { .. }
+                | Edit::Caller(_)
+                | Edit::Action(_) => {
                     continue;
                 }
             }

@@ -98,9 +98,9 @@ pub(super) fn of_type(world: &World<'_>, arguments: &Json, goal: bool) -> Vec<Ch
     }
     callers(world, |uid| {
         uid.type_name() == &kind
-            && parents.as_ref().is_none_or(|parents| {
-                parents.iter().any(|parent| world.entities.is_ancestor_of(parent, uid))
-            })
+            && parents
+                .as_ref()
+                .is_none_or(|parents| parents.iter().any(|parent| world.entities.is_ancestor_of(parent, uid)))
     })
 }
 
@@ -134,9 +134,8 @@ fn one_of(
 ) -> Vec<Change> {
     uids.truncate(max);
     let names: Vec<String> = uids.iter().map(shown::entity).collect();
-    let single = |uid: &EntityUid, name: &String| {
-        Change::one(kind, edit(uid.clone()), format!("{before} {name}"))
-    };
+    let single =
+        |uid: &EntityUid, name: &String| Change::one(kind, edit(uid.clone()), format!("{before} {name}"));
     let mut found: Vec<Change> = uids.iter().zip(&names).map(|(uid, name)| single(uid, name)).collect();
     if let [first, _, ..] = uids.as_slice() {
         let words = format!("{before} one of {}", names.join(", "));

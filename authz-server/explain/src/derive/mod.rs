@@ -30,9 +30,9 @@ pub(crate) fn changes(world: &World<'_>, expression: &Json, goal: bool) -> Vec<C
             operands(expression, name).into_iter().flat_map(|part| changes(world, part, goal)).collect()
         }
         ("!", _) => arguments.get("arg").map(|arg| changes(world, arg, !goal)).unwrap_or_default(),
-        ("if-then-else", _) => branch(world, arguments)
-            .map(|branch| changes(world, branch, goal))
-            .unwrap_or_default(),
+        ("if-then-else", _) => {
+            branch(world, arguments).map(|branch| changes(world, branch, goal)).unwrap_or_default()
+        }
         (".", _) => Path::of(expression).map(|path| values::flag(world, &path, goal)).unwrap_or_default(),
         ("is", _) => entities::of_type(world, arguments, goal),
         ("has", _) => values::presence(world, arguments, goal),

@@ -37,7 +37,8 @@ pub(super) fn contains_any(world: &World<'_>, set: &Json, others: &Json, goal: b
         return edited(world, &path, &values, &format!("any of {told}"), false).into_iter().collect();
     }
     let each = values.iter().take(MEMBERS_MAX);
-    each.filter_map(|value| edited(world, &path, &[value.clone()], &told(world, others, value), true)).collect()
+    each.filter_map(|value| edited(world, &path, &[value.clone()], &told(world, others, value), true))
+        .collect()
 }
 
 pub(super) fn contains_all(world: &World<'_>, set: &Json, others: &Json, goal: bool) -> Vec<Change> {
@@ -58,7 +59,8 @@ fn edited(world: &World<'_>, path: &Path, values: &[Json], told: &str, goal: boo
     if goal {
         set.extend(values.iter().cloned());
     }
-    let now = current(world, path).replace("(it is absent)", "(it has none)").replace("(it is [", "(it has [");
+    let now =
+        current(world, path).replace("(it is absent)", "(it has none)").replace("(it is [", "(it has [");
     let words = match (path.is_scopes(), goal) {
         (true, true) => format!("the credential had scope {told}{now}"),
         (true, false) => format!("the credential had not scope {told}"),
