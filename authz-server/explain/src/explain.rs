@@ -138,8 +138,12 @@ pub fn explain(question: Question<'_>) -> Option<Explanation> {
     }
     note_caller(&world, &mut explanation.notes);
     let permits: Vec<Policy> = world.policies.policies().cloned().collect();
-    let permitted = verdict == Verdict::PolicyError || any_permit(&world, &permits);
-    if !permitted {
+    let is_unpermitted = match verdict {
+        Verdict::NotPermitted => true,
+        Verdict::Forbidden => !any_permit(&world, &permits),
+        Verdict::Allowed | Verdict::PolicyError => false,
+    };
+    if is_unpermitted {
         near_misses(&world, &permits, &outs, &mut explanation);
     }
     Some(explanation)
@@ -213,11 +217,14 @@ fn near_misses(world: &World<'_>, policies: &[Policy], outs: &[Change], explanat
     let mut all: Vec<(Explained, Anatomy, &Policy)> = examined.collect();
     all.sort_by_cached_key(|(explained, ..)| (explained.distance(), explained.id.clone()));
     let mut found: Vec<((bool, usize, Option<_>, String), Explained)> = Vec::new();
+    let mut attainable: usize = 0;
     for (index, (mut explained, anatomy, policy)) in all.into_iter().enumerate() {
         let mut size = None;
-        if index < CHANGED_MAX {
+        // Each asks all policies again.
+        if index < CHANGED_MAX && attainable < NEAR_MISSES_MAX {
             (explained.suggestions, size) = ways_in(world, &anatomy, policy.id(), outs);
         }
+        attainable = attainable.saturating_add(usize::from(explained.is_attainable()));
         let key = (!explained.is_attainable(), explained.distance(), size, explained.id.clone());
         found.push((key, explained));
     }

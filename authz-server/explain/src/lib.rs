@@ -14,6 +14,8 @@ mod expression;
 mod path;
 mod rank;
 mod shown;
+#[cfg(test)]
+mod tests;
 mod text;
 mod world;
 

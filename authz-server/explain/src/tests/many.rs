@@ -1,8 +1,8 @@
 //! Ten thousand policies are explained by those few that matter.
 
-use crate::bank::named;
+use super::bank::named;
+use crate::{NEAR_MISSES_MAX, Question, explain};
 use cedar_policy::{Context, Entities, PolicySet, Request};
-use palisade_explain::{NEAR_MISSES_MAX, Question, explain};
 use serde_json::{Value as Json, json};
 use std::fmt::Write as _;
 use std::time::Instant;

@@ -2,9 +2,9 @@
 //!
 //! INVARIANT: nothing of the package under test is used to make the change; its words alone are.
 
-use crate::bank::{Asked, Bank, table};
+use super::bank::{Asked, Bank, table};
+use crate::{Explanation, Suggestion};
 use cedar_policy::{Authorizer, Decision, Entities, Entity, EntityUid};
-use palisade_explain::{Explanation, Suggestion};
 use serde_json::{Value as Json, json};
 
 const REQUESTS: usize = 400;

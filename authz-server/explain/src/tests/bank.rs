@@ -1,7 +1,7 @@
 //! A bank with its policies, callers and requests.
 
+use crate::{Explanation, Question, explain};
 use cedar_policy::{Context, Entities, EntityUid, PolicyId, PolicySet, Request, Schema};
-use palisade_explain::{Explanation, Question, explain};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use std::fs;
@@ -10,52 +10,52 @@ use std::path::{Path, PathBuf};
 /// A request, as the table has it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Asked {
-    pub(crate) name: String,
-    pub(crate) principal: String,
-    pub(crate) action: String,
-    pub(crate) resource: Option<String>,
-    pub(crate) query: Json,
-    pub(crate) header: Json,
-    pub(crate) body: Json,
-    pub(crate) context: Json,
-    pub(crate) hidden: Vec<Vec<String>>,
+pub(super) struct Asked {
+    pub(super) name: String,
+    pub(super) principal: String,
+    pub(super) action: String,
+    pub(super) resource: Option<String>,
+    pub(super) query: Json,
+    pub(super) header: Json,
+    pub(super) body: Json,
+    pub(super) context: Json,
+    pub(super) hidden: Vec<Vec<String>>,
 }
 
-pub(crate) struct Bank {
-    pub(crate) policies: PolicySet,
-    pub(crate) schema: Schema,
-    pub(crate) entities: Entities,
+pub(super) struct Bank {
+    pub(super) policies: PolicySet,
+    pub(super) schema: Schema,
+    pub(super) entities: Entities,
 }
 
-pub(crate) fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/denials")
+pub(super) fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests")
 }
 
 fn read(name: &str) -> String {
     fs::read_to_string(folder().join(name)).unwrap()
 }
 
-pub(crate) fn table() -> Vec<Asked> {
+pub(super) fn table() -> Vec<Asked> {
     serde_json::from_str(&read("denials.json")).unwrap()
 }
 
 /// Each policy under its own `@id`.
-pub(crate) fn named(text: &str) -> PolicySet {
+pub(super) fn named(text: &str) -> PolicySet {
     let set: PolicySet = text.parse().unwrap();
     let named = set.policies().map(|policy| policy.new_id(PolicyId::new(policy.annotation("id").unwrap())));
     PolicySet::from_policies(named).unwrap()
 }
 
 impl Bank {
-    pub(crate) fn new() -> Bank {
+    pub(super) fn new() -> Bank {
         let (schema, warnings) = Schema::from_cedarschema_str(&read("bank/schema.cedarschema")).unwrap();
         assert_eq!(warnings.count(), 0);
         let entities = Entities::from_json_str(&read("bank/entities.json"), Some(&schema)).unwrap();
         Bank { policies: named(&read("bank/policies.cedar")), schema, entities }
     }
 
-    pub(crate) fn context(&self, asked: &Asked) -> Json {
+    pub(super) fn context(&self, asked: &Asked) -> Json {
         let or_empty = |value: &Json| if value.is_null() { json!({}) } else { value.clone() };
         let mut body = json!({"amount_cents": 100});
         merge(&mut body, &asked.body);
@@ -68,7 +68,7 @@ impl Bank {
     }
 
     /// `None`: it does not conform to the schema.
-    pub(crate) fn request(&self, asked: &Asked, context: Json) -> Option<Request> {
+    pub(super) fn request(&self, asked: &Asked, context: Json) -> Option<Request> {
         let action: EntityUid = format!("Action::\"{}\"", asked.action).parse().unwrap();
         let service = asked.resource.as_deref().unwrap_or(asked.action.split_once('.').unwrap().0);
         let resource = format!("Service::\"{service}\"").parse().unwrap();
@@ -76,7 +76,7 @@ impl Bank {
         Request::new(asked.principal.parse().unwrap(), action, resource, context, Some(&self.schema)).ok()
     }
 
-    pub(crate) fn explain(&self, asked: &Asked) -> Explanation {
+    pub(super) fn explain(&self, asked: &Asked) -> Explanation {
         let request = self.request(asked, self.context(asked)).unwrap();
         let question = Question {
             policies: &self.policies,

@@ -7,8 +7,8 @@ mod bank;
 mod claims;
 mod many;
 
+use crate::Verdict;
 use bank::{Bank, folder, table};
-use palisade_explain::Verdict;
 use std::collections::BTreeSet;
 use std::fs;
 
