@@ -73,7 +73,7 @@ impl Policies {
         }
     }
 
-    fn request(&self, question: Question<'_>) -> Result<Request, String> {
+    pub(super) fn request(&self, question: Question<'_>) -> Result<Request, String> {
         let Question { caller, matched, .. } = question;
         let (kind, id) = match &caller.identity {
             Identity::Workload(id) => (&self.types.workload, id.as_str()),
@@ -89,7 +89,7 @@ impl Policies {
     }
 }
 
-const UNASKED: &str = "the policies could not be asked; why is not told where values are masked";
+pub(super) const UNASKED: &str = "the policies could not be asked; why is not told where values are masked";
 
 /// An error of a policy in words. Cedar quotes the numbers that overflowed, and perhaps more another day.
 fn told(error: &AuthorizationError, conceals: bool) -> String {

@@ -8,6 +8,7 @@
 mod annotations;
 mod entities;
 mod evaluate;
+mod explain;
 mod fragments;
 mod needs;
 mod places;
@@ -36,6 +37,7 @@ use palisade_core::routes::OperationIndex;
 use policies::{Named, PolicyFile};
 use schema::{SchemaText, Writer};
 use std::collections::HashMap;
+use std::sync::Arc;
 use types::Types;
 
 /// The names of our own entity types, and of the one entity that everybody without a credential is.
@@ -67,6 +69,8 @@ pub struct Policies {
     types: evaluate::Types,
     /// The places in an operation's context of masked values that policies ask for.
     masked_and_read: HashMap<OperationIndex, Vec<usize>>,
+    /// What forbids that count let callers know, by their ids.
+    advice: HashMap<String, Arc<str>>,
     warnings: Problems,
 }
 
@@ -176,6 +180,7 @@ impl Policies {
         let actions = schema::operations(contract).map(|matched| types.action(&schema::action_name(matched)));
         let masked_and_read = needs::masked_and_read(contract, contexts, &named);
         Ok(Policies {
+            advice: explain::advice(&named),
             actions: actions.collect(),
             schema,
             schema_text: whole.text,

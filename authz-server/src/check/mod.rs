@@ -4,6 +4,7 @@
 
 mod body;
 mod context;
+mod explained;
 mod judge;
 mod record;
 #[cfg(test)]
@@ -11,6 +12,7 @@ pub(crate) mod tests;
 mod trust;
 
 pub use body::Body;
+pub use explained::Told;
 pub use judge::{Asked, Judge, Judgement, Shadow};
 pub(crate) use record::{shown, told};
 pub use trust::{HandoffState, Trust};
@@ -74,6 +76,8 @@ pub struct Concluded {
     pub shadow: Option<Shadow>,
     /// When the record counts as stored.
     pub durability: ledger::Durability,
+    /// What the caller is told beside the reason: the `@advice` of the forbid that denies.
+    pub advice: Option<Arc<str>>,
 }
 
 impl Decider {
@@ -111,7 +115,20 @@ impl Decider {
                 self.bundle.judge(Request { head: &head, pairs: call.pairs, body }, matched, caller)
             }
         };
-        record::conclude(judgement, call_id, trust.state(), record, (recording, &self.digests))
+        let concluded =
+            record::conclude(judgement, call_id, trust.state(), record, (recording, &self.digests));
+        Concluded { advice: self.advice(&concluded), ..concluded }
+    }
+
+    /// A gRPC caller reads a status message, which is fixed, and no body.
+    fn advice(&self, concluded: &Concluded) -> Option<Arc<str>> {
+        let is_grpc = concluded.record.verdict.is_some_and(|passed| passed.grpc);
+        match concluded.decision {
+            Decision::Deny { reason: Reason::PolicyDenied } if !is_grpc => {
+                self.bundle.policies.advice(&concluded.record.policies)
+            }
+            Decision::Deny { .. } | Decision::Allow => None,
+        }
     }
 
     fn identify(&self, call: Call<'_>) -> Result<Established, String> {

@@ -134,7 +134,7 @@ pub(super) fn conclude(
         Decision::Allow => recording.durability,
         Decision::Deny { .. } => ledger::Durability::Durable,
     };
-    Concluded { decision, call_id, handoff, record, shadow, durability }
+    Concluded { decision, call_id, handoff, record, shadow, durability, advice: None }
 }
 
 /// A decision as entries name it.
