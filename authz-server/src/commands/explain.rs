@@ -199,3 +199,6 @@ fn object(bundle: &Bundle, told: &Told) -> Value {
         "explanation": explanation,
     })
 }
+
+#[cfg(test)]
+mod tests;
