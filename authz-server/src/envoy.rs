@@ -118,7 +118,7 @@ fn body(http: &Http) -> Body<'_> {
 }
 
 fn reply_to(answered: &Answered) -> CheckResponse {
-    let Answered { decision, call_id, epoch } = answered;
+    let Answered { decision, call_id, epoch, advice } = answered;
     let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
     let (word, code, http_response) = match decision {
         Decision::Allow => {
@@ -131,7 +131,10 @@ fn reply_to(answered: &Answered) -> CheckResponse {
             let denied = DeniedHttpResponse {
                 status: Some(HttpStatus { code: i32::from(reason.status()) }),
                 headers: vec![header("content-type", reply::CONTENT_TYPE)],
-                body: reply::body(*reason, *call_id),
+                body: match advice {
+                    Some(advice) => reply::body_with_advice(*reason, *call_id, advice),
+                    None => reply::body(*reason, *call_id),
+                },
             };
             ("deny", RPC_PERMISSION_DENIED, HttpResponse::DeniedResponse(denied))
         }

@@ -15,6 +15,7 @@ use crate::ledger;
 use bundles::Kept;
 use entry::Concluded;
 use palisade_core::reason::Reason;
+use palisade_explain::Explanation;
 use serde::Serialize;
 use std::fmt;
 
@@ -135,6 +136,35 @@ impl Replay {
             }
         }
     }
+}
+
+/// Why policies decided as they did, or why that cannot be told any more.
+pub fn explain(source: BundleSource, decision: &ledger::Decision) -> Result<Explanation, String> {
+    let asked = match &decision.asked {
+        Some(asked) => asked,
+        None if by_policies(&decision.reason) => {
+            return Err("the entry does not hold what was asked: the server was an older one".to_owned());
+        }
+        None => return Err("it was decided before policies were asked".to_owned()),
+    };
+    if !asked.not_replayable.is_empty() {
+        let names = asked.not_replayable.join(", ");
+        return Err(format!("policies read {names}, which is masked, so that the entry does not hold it"));
+    }
+    let mut bundles = KeptBundles::new(source);
+    let found = match bundles.find(&decision.bundle_digest) {
+        Kept::Loaded(loaded) => {
+            let again = Concluded::of(entry::ask(loaded, decision, asked)?);
+            let recorded = Concluded::recorded(decision);
+            if again != recorded {
+                return Err(format!("made again it comes out otherwise: {again}"));
+            }
+            return entry::explain(loaded, decision, asked);
+        }
+        Kept::Gone => "its bundle is not kept here: another server had it, or it became too old",
+        Kept::Damaged => "its bundle is no longer what it was",
+    };
+    Err(found.to_owned())
 }
 
 /// Whether a conclusion is one that policies come to.

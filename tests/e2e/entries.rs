@@ -65,6 +65,7 @@ fn a_buffered_read_does_not_wait_for_the_disk_and_its_denial_does() {
         let known = rig.decisions().len();
         let reply = get(&rig, "/orders?limit=101").expect_reply();
         assert_eq!(reply.reason().as_deref(), Some("policy_denied"));
+        assert_eq!(reply.json().unwrap()["advice"], "ask for at most 100 orders at once");
         let denied = &rig.decisions_when(known + 1)[known];
         assert_eq!((denied.class.as_str(), denied.reason.as_str()), ("read", "policy_denied"));
         let (written, synced, reply) = trace_of(denied);

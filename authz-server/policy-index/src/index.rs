@@ -127,6 +127,11 @@ impl Index {
         &self.all
     }
 
+    /// The policies that count.
+    pub fn counted(&self) -> &PolicySet {
+        self.counted.as_ref().unwrap_or(&self.all)
+    }
+
     pub fn entities(&self) -> &Arc<Entities> {
         &self.entities
     }
@@ -251,8 +256,9 @@ impl Index {
 
     /// Cedar's authorizer over all policies.
     fn plain(&self, request: &Request, entities: &Entities, shadows_at_ms: Option<u64>) -> Answer {
-        let ask = |set| Conclusion::from(&Authorizer::new().is_authorized(request, set, entities));
-        let counted = ask(self.counted.as_ref().unwrap_or(&self.all));
+        let ask =
+            |set: &PolicySet| Conclusion::from(&Authorizer::new().is_authorized(request, set, entities));
+        let counted = ask(self.counted());
         let with_shadows = lasts(self.shadows_until_ms, shadows_at_ms).then(|| {
             let over = self.policies.iter().filter(|policy| {
                 policy.shadow_until_ms.is_some_and(|until_ms| !lasts(until_ms, shadows_at_ms))

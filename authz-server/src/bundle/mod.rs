@@ -135,6 +135,17 @@ impl Bundle {
         bundle.ok_or(problems)
     }
 
+    /// Reads a request that somebody describes as the bundle's tests do. Problems are placed in a file of this name.
+    pub fn read_request(
+        &self,
+        name: &str,
+        text: String,
+    ) -> Result<(cases::Caller, cases::CaseRequest), Problems> {
+        let Bundle { palisade, contract, entities, policies, .. } = self;
+        let file = files::File { path: name.to_owned(), text, role: Role::Tests };
+        cases::read_one(&file, cases::Known { palisade, contract, entities, policies })
+    }
+
     /// Reads the files again, for those who carry them elsewhere, in the order of their paths. They must still be those
     /// that the bundle was made of.
     pub fn files(&self, directory: &Path) -> Result<Vec<BundleFile>, Problems> {

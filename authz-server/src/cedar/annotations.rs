@@ -9,9 +9,10 @@ use cedar_policy::{ActionConstraint, EntityUid, Policy, PrincipalConstraint, Res
 use std::ops::Range;
 
 const ID: &str = "id";
+const ADVICE: &str = "advice";
 const MODE: &str = "mode";
 const UNTIL: &str = "until";
-const KNOWN: [&str; 7] = [ID, "reason", "owner", "runbook", MODE, UNTIL, "advice"];
+const KNOWN: [&str; 7] = [ID, "reason", "owner", "runbook", MODE, UNTIL, ADVICE];
 
 /// The only mode that needs a word.
 const SHADOW: &str = "shadow";
@@ -63,6 +64,13 @@ pub(super) fn summary(
             wrong(problem.help(
                 "expected a day such as `@until(\"2027-01-31\")`: the shadow ends when it begins in UTC",
             ));
+        } else if name == ADVICE && policy.effect() == cedar_policy::Effect::Permit {
+            wrong(Problem::new(place(at), "`@advice` on a permit is told to nobody").help(
+                "write it on the forbid that denies; where no policy permits, callers are told no more",
+            ));
+        } else if name == ADVICE && !is_tellable(value) {
+            let help = "callers read it: one line of at most 300 characters, without control characters";
+            wrong(Problem::new(place(at), "`@advice` cannot be told to callers as it is").help(help));
         } else if name == ID && value.chars().any(char::is_control) {
             wrong(Problem::new(place(at), "an `@id` is one line without control characters"));
         }
@@ -86,12 +94,19 @@ pub(super) fn summary(
         reason: text("reason"),
         owner: text("owner"),
         runbook: text("runbook"),
-        advice: text("advice"),
+        advice: text(ADVICE),
         principal: principal(policy.principal_constraint()),
         action: action(policy.action_constraint()),
         resource: resource(policy.resource_constraint()),
         has_condition: policy.has_non_scope_constraint(),
     })
+}
+
+/// How long an advice may be.
+const ADVICE_CHARS_MAX: usize = 300;
+
+fn is_tellable(advice: &str) -> bool {
+    advice.chars().nth(ADVICE_CHARS_MAX).is_none() && !advice.chars().any(char::is_control)
 }
 
 pub(super) fn entity(uid: &EntityUid) -> EntityName {

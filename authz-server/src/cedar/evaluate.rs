@@ -87,7 +87,7 @@ impl Policies {
         (self.asked.requests.load(Ordering::Relaxed), self.asked.candidates.load(Ordering::Relaxed))
     }
 
-    fn request(&self, question: Question<'_>) -> Result<Request, String> {
+    pub(super) fn request(&self, question: Question<'_>) -> Result<Request, String> {
         let Question { caller, matched, .. } = question;
         let name;
         let (kind, id) = match &caller.identity {
@@ -108,7 +108,7 @@ impl Policies {
     }
 }
 
-const UNASKED: &str = "the policies could not be asked; why is not told where values are masked";
+pub(super) const UNASKED: &str = "the policies could not be asked; why is not told where values are masked";
 
 fn concluded(conclusion: Conclusion, conceals: bool) -> Answer {
     let policies = conclusion.determining.iter().map(ToString::to_string).collect();

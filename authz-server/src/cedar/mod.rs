@@ -8,6 +8,7 @@
 mod annotations;
 mod entities;
 mod evaluate;
+mod explain;
 mod fragments;
 mod needs;
 mod places;
@@ -68,6 +69,8 @@ pub struct Policies {
     types: evaluate::Types,
     /// The places in an operation's context of masked values that policies ask for.
     masked_and_read: HashMap<OperationIndex, Vec<usize>>,
+    /// What forbids that count let callers know, by their ids.
+    advice: HashMap<String, Arc<str>>,
     warnings: Problems,
 }
 
@@ -177,6 +180,7 @@ impl Policies {
         let actions = schema::operations(contract).map(|matched| types.action(&schema::action_name(matched)));
         let masked_and_read = needs::masked_and_read(contract, contexts, &named);
         Ok(Policies {
+            advice: explain::advice(&named),
             actions: actions.collect(),
             schema,
             schema_text: whole.text,

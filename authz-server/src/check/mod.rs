@@ -5,6 +5,7 @@
 mod body;
 mod candidate;
 mod context;
+mod explained;
 mod judge;
 mod record;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod trust;
 
 pub use body::Body;
 pub use candidate::{Candidate, Comparison};
+pub use explained::Told;
 pub use judge::{Asked, Judge, Judgement, Shadow};
 pub(crate) use record::{shown, told};
 pub use trust::{HandoffState, Trust};
@@ -81,6 +83,8 @@ pub struct Concluded {
     pub comparison: Option<Comparison>,
     /// When the record counts as stored.
     pub durability: ledger::Durability,
+    /// What the caller is told beside the reason: the `@advice` of the forbid that denies.
+    pub advice: Option<Arc<str>>,
 }
 
 impl Decider {
@@ -128,7 +132,19 @@ impl Decider {
             }
         };
         let how = (recording, &self.digests);
-        Concluded { comparison, ..record::conclude(judgement, call_id, trust.state(), record, how) }
+        let concluded = record::conclude(judgement, call_id, trust.state(), record, how);
+        Concluded { comparison, advice: self.advice(&concluded), ..concluded }
+    }
+
+    /// A gRPC caller reads a status message, which is fixed, and no body.
+    fn advice(&self, concluded: &Concluded) -> Option<Arc<str>> {
+        let is_grpc = concluded.record.verdict.is_some_and(|passed| passed.grpc);
+        match concluded.decision {
+            Decision::Deny { reason: Reason::PolicyDenied } if !is_grpc => {
+                self.bundle.policies.advice(&concluded.record.policies)
+            }
+            Decision::Deny { .. } | Decision::Allow => None,
+        }
     }
 
     fn identify(&self, bundle: &Bundle, call: Call<'_>, now_ms: u64) -> Result<Established, String> {

@@ -143,7 +143,7 @@ pub(super) fn conclude(
         Decision::Allow => recording.durability,
         Decision::Deny { .. } => ledger::Durability::Durable,
     };
-    Concluded { decision, call_id, handoff, record, shadow, comparison: None, durability }
+    Concluded { decision, call_id, handoff, record, shadow, comparison: None, durability, advice: None }
 }
 
 /// A decision as entries name it.

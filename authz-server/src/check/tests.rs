@@ -64,6 +64,7 @@ struct Asked {
     minted_at_ms: u64,
     handoff: Option<String>,
     send_handoff: bool,
+    flags: Flags,
 }
 
 impl Default for Asked {
@@ -81,6 +82,7 @@ impl Default for Asked {
             minted_at_ms: NOW_MS,
             handoff: None,
             send_handoff: true,
+            flags: Flags::default(),
         }
     }
 }
@@ -101,7 +103,7 @@ fn decide(decider: &Decider, asked: &Asked) -> Concluded {
     let handoff = Handoff {
         bundle: asked.bundle.unwrap_or(decider.bundle.digest),
         operation: asked.operation.map(OperationIndex).or(found.ok()).unwrap_or(OperationIndex(0)),
-        flags: Flags::default(),
+        flags: asked.flags,
         call_id: call_id(asked.minted_at_ms),
     };
     let text =
@@ -168,6 +170,20 @@ fn an_allow_carries_its_policy_and_a_whole_record() {
     assert_eq!((record.path.as_str(), record.query_present), ("/orders", true), "no query in the record");
     assert_eq!((record.request_id.as_deref(), record.epoch.counter), (Some("r-1"), 3));
     assert_eq!(record.decision_id, id.to_string());
+}
+
+#[test]
+fn a_denied_caller_reads_the_advice_of_the_forbid_that_denies_and_of_nothing_else() {
+    let decider = decider();
+    let advice = |asked: Asked| decide(&decider, &asked).advice;
+    let page = |path| Asked { path, ..Asked::default() };
+    assert_eq!(advice(page("/orders?limit=101")).as_deref(), Some("ask for at most 100 orders at once"));
+    assert_eq!(advice(page("/orders?limit=100")), None, "it is allowed, whatever a shadow says");
+    assert_eq!(advice(Asked { key: None, ..Asked::default() }), None, "no policy permits it");
+    let deletion = Asked { method: "DELETE", path: "/orders/7", ..Asked::default() };
+    assert_eq!(advice(deletion), None, "the forbid has none");
+    let grpc = Asked { flags: Flags::default().with(Flags::GRPC), ..page("/orders?limit=101") };
+    assert_eq!(advice(grpc), None, "a gRPC caller reads a status message, which is fixed");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod colours;
 pub mod dev;
 pub mod diff;
 pub mod drift;
+pub mod explain;
 pub mod ledger;
 mod replay;
 pub mod schema;
@@ -39,6 +40,8 @@ pub enum Cli {
     Build(build::Args),
     /// Show what became of a call, by the decision id that its caller was told
     Why(why::Args),
+    /// Say how a bundle decides a request that is described in a file, and what would change that
+    Explain(explain::Args),
     /// Find calls again: who called, what was asked for, what became of it
     Audit(audit::Args),
     /// Show what broke the contract without being refused: rules in shadow, and responses
@@ -63,6 +66,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Cli::Schema(args) => schema::run(&args),
         Cli::Build(args) => build::run(args),
         Cli::Why(args) => why::run(&args),
+        Cli::Explain(args) => explain::run(&args),
         Cli::Audit(args) => audit::run(&args),
         Cli::Drift(args) => drift::run(&args),
         Cli::Shadow(command) => shadow::run(&command),

@@ -7,11 +7,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use palisade_core::reason::Reason;
+use palisade_explain::Explanation;
 use serde_json::{Value, json};
 
 use super::audit::{Notes, state_directory, unusable};
 use crate::audit::{Call, Found, IdPart, KeptBundle, Table, Trail, Why, Zone, json_line, policy_object};
 use crate::ledger::{Drift, Entry, Outcome, Recorded, Refusal};
+use crate::replay::{self, BundleSource};
+use crate::state::Bundles;
 
 /// Exit status where no call has the id.
 const NOTHING: u8 = 1;
@@ -73,10 +76,14 @@ fn answer(args: &Args) -> Result<Answer, String> {
     match found {
         Found::One(why) => {
             let bundle = why.call.decision().map(|decision| KeptBundle::of(&state, &decision.entry));
+            let explanation = why
+                .call
+                .decision()
+                .map(|decision| replay::explain(BundleSource::Kept(Bundles::of(&state)), &decision.entry));
             let told = if args.json {
-                format!("{}\n", json_line(&object(&why, bundle.as_ref())))
+                format!("{}\n", json_line(&object(&why, bundle.as_ref(), explanation.as_ref())))
             } else {
-                text::text(&why, bundle.as_ref(), &zone)
+                text::text(&why, bundle.as_ref(), explanation.as_ref(), &zone)
             };
             Ok(Answer::Told(told))
         }
@@ -101,7 +108,11 @@ fn candidates(id: &IdPart, calls: &[Call], zone: Zone) -> String {
     )
 }
 
-fn object(why: &Why, bundle: Option<&Result<KeptBundle, String>>) -> Value {
+fn object(
+    why: &Why,
+    bundle: Option<&Result<KeptBundle, String>>,
+    explanation: Option<&Result<Explanation, String>>,
+) -> Value {
     let outcomes: Vec<&Outcome> = outcomes(why).map(|(_, outcome)| outcome).collect();
     let bundle_object = bundle.map(|bundle| match bundle {
         Ok(bundle) => json!({"kept": true, "path": bundle.path}),
@@ -119,6 +130,8 @@ fn object(why: &Why, bundle: Option<&Result<KeptBundle, String>>) -> Value {
         "explains": explains,
         "policies": policies,
         "bundle": bundle_object,
+        "explanation": explanation.and_then(|explanation| explanation.as_ref().ok()),
+        "unexplained": explanation.and_then(|explanation| explanation.as_ref().err()),
         "decision": why.call.decision().map(recorded),
         "refusal": why.call.refusal().map(recorded),
         "outcomes": outcomes,

@@ -3,12 +3,14 @@
 //! INVARIANT: a masked value that no policy reads is filled in by some value of its kind, and nothing else is made up.
 
 use super::bundles::Loaded;
-use crate::bundle::{ContextField, RecordedField, Slot, ValueKind};
+use crate::bundle::{ContextField, OperationContext, RecordedField, Slot, ValueKind};
 use crate::check::{Judgement, told};
 use crate::identity::{Established, SpiffeId};
 use crate::ledger::{self, Conclusion, Proof};
 use crate::value::Value;
 use palisade_core::authority::Authority;
+use palisade_core::contract::Matched;
+use palisade_explain::Explanation;
 use serde_json::Value as Json;
 use std::fmt;
 
@@ -63,12 +65,40 @@ impl fmt::Display for Concluded {
     }
 }
 
+/// What policies were asked.
+struct Again<'l> {
+    caller: Established,
+    matched: Matched<'l>,
+    host: String,
+    asks: &'l OperationContext,
+    values: Vec<Option<Value>>,
+}
+
 /// Asks the policies again.
 pub(super) fn ask(
     loaded: &Loaded,
     decision: &ledger::Decision,
     asked: &ledger::Asked,
 ) -> Result<Judgement, String> {
+    let Again { caller, matched, host, asks, values } = again(loaded, decision, asked)?;
+    Ok(loaded.bundle.ask(&caller, matched, (&host, &decision.path), (asks, values), decision.at_ms))
+}
+
+/// Why they answered as they did.
+pub(super) fn explain(
+    loaded: &Loaded,
+    decision: &ledger::Decision,
+    asked: &ledger::Asked,
+) -> Result<Explanation, String> {
+    let Again { caller, matched, host, values, .. } = again(loaded, decision, asked)?;
+    loaded.bundle.explain_values(&caller, matched, (&host, &decision.path), &values)
+}
+
+fn again<'l>(
+    loaded: &'l Loaded,
+    decision: &ledger::Decision,
+    asked: &ledger::Asked,
+) -> Result<Again<'l>, String> {
     let bundle = &loaded.bundle;
     let index = loaded.operation(&decision.service, &decision.operation);
     let matched = index.and_then(|index| bundle.contract.operation(index));
@@ -83,7 +113,7 @@ pub(super) fn ask(
         fields.map(|(field, recorded)| value_of(field, recorded, asked)).collect::<Result<_, _>>()?;
     let caller = caller(decision, &bundle.palisade.trust_domains)?;
     let host = Authority::parse(decision.host.as_bytes()).map_err(|_| "its host is none".to_owned())?;
-    Ok(bundle.ask(&caller, matched, (host.host(), &decision.path), (asks, values), decision.at_ms))
+    Ok(Again { caller, matched, host: host.host().to_owned(), asks, values })
 }
 
 fn caller(decision: &ledger::Decision, trust_domains: &[impl AsRef<str>]) -> Result<Established, String> {

@@ -1,6 +1,6 @@
 //! What a server decided is decided again from the entry alone; and a change of a policy is found.
 
-use super::{BundleSource, KeptBundles, Made, Replay};
+use super::{BundleSource, KeptBundles, Made, Replay, explain};
 use crate::bundle::Bundle;
 use crate::check::tests::calls::{Calls, copy, workspace};
 use crate::check::tests::masked::masked_demo;
@@ -138,4 +138,60 @@ fn a_kept_bundle_is_only_used_if_it_is_what_it_was() {
     assert_eq!(made(), (Made::BundleDamaged, 1));
     fs::remove_dir_all(&path).unwrap();
     assert_eq!(made(), (Made::BundleNotKept, 0));
+}
+
+#[test]
+fn a_recorded_decision_is_explained_from_its_entry_and_its_bundle() {
+    let masked = masked_demo();
+    let (mut explained, mut not_asked, mut hidden) = (0, 0, 0);
+    for (seed, folder) in (31..).zip([workspace().join("policies"), masked.path().to_owned()]) {
+        let (folder, bundle) = kept(&folder);
+        let mut calls = Calls::of(bundle, seed);
+        let source = || BundleSource::Folder(folder.path().to_owned());
+        for _ in 0..60 {
+            let decision = read_back(calls.next().record);
+            match (&decision.asked, explain(source(), &decision)) {
+                (Some(asked), Ok(explanation)) => {
+                    assert!(asked.not_replayable.is_empty());
+                    let told = serde_json::to_value(&explanation).unwrap();
+                    let verdict = match decision.reason.as_str() {
+                        "policy_allowed" => "allowed",
+                        "policy_error" => "policy_error",
+                        _ if decision.policies.is_empty() => "not_permitted",
+                        _ => "forbidden",
+                    };
+                    assert_eq!(told["verdict"], verdict, "{decision:?}");
+                    if verdict != "policy_error" {
+                        let ids = explanation.policies.iter().map(|policy| policy.id.clone());
+                        assert_eq!(ids.collect::<Vec<_>>(), decision.policies);
+                    }
+                    explained += 1;
+                }
+                (Some(asked), Err(why)) => {
+                    assert!(
+                        !asked.not_replayable.is_empty() && why.contains("masked"),
+                        "{why}: {decision:?}"
+                    );
+                    hidden += 1;
+                }
+                (None, Err(_)) => not_asked += 1,
+                (None, Ok(explanation)) => panic!("{explanation}"),
+            }
+        }
+    }
+    println!(
+        "{explained} explained, {not_asked} decided before policies were asked, {hidden} with masked values"
+    );
+    assert!(explained > 40 && hidden > 0);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (_, bundle) = kept(&workspace().join("policies"));
+    let mut calls = Calls::of(bundle, 5);
+    let decision = loop {
+        let record = calls.next().record;
+        if record.asked.as_ref().is_some_and(|asked| asked.not_replayable.is_empty()) {
+            break read_back(record);
+        }
+    };
+    let why = explain(BundleSource::Folder(elsewhere.path().to_owned()), &decision).unwrap_err();
+    assert!(why.contains("not kept here"), "{why}");
 }

@@ -51,6 +51,8 @@ pub struct Answered {
     pub decision: Decision,
     pub call_id: CallId,
     pub epoch: String,
+    /// What the caller is told beside the reason.
+    pub advice: Option<Arc<str>>,
 }
 
 impl Service {
@@ -160,9 +162,9 @@ impl Service {
         let stored = self.ledger.append_as(&entry, concluded.durability).await;
         self.metrics.decided(&concluded, arrived.elapsed().as_secs_f64());
         self.tell_spike(self.spikes.decided(&concluded.record));
-        let Concluded { decision, call_id, .. } = concluded;
+        let Concluded { decision, call_id, advice, .. } = concluded;
         match stored {
-            Ok(_accepted) => Answered { decision, call_id, epoch },
+            Ok(_accepted) => Answered { decision, call_id, epoch, advice },
             Err(error) => {
                 // The ledger says by itself when it fails and when it stores again; a line for each call would drown it.
                 if !error.is_told_by_the_ledger() {
@@ -223,7 +225,7 @@ impl Service {
 }
 
 fn refused(reason: Reason, call_id: CallId, epoch: String) -> Answered {
-    Answered { decision: Decision::Deny { reason }, call_id, epoch }
+    Answered { decision: Decision::Deny { reason }, call_id, epoch, advice: None }
 }
 
 /// The one clock of the server. Before 1970 it stands at 0, and every handoff is stale.

@@ -1,6 +1,7 @@
-//! The reply to a refused request: a reason code and the call id, and nothing else.
+//! The reply to a refused request: a reason code and the call id, and beside them only what a policy says may be told.
 //!
-//! INVARIANT: no byte of a reply comes from the request, from a policy or from an error text.
+//! INVARIANT: no byte of a reply comes from the request or from an error text; of a policy only its `@advice`, which is
+//! fixed text.
 
 use crate::call_id::CallId;
 use crate::reason::Reason;
@@ -15,9 +16,26 @@ pub fn body(reason: Reason, call_id: CallId) -> String {
     ["{\"reason\":\"", reason.code(), "\",\"decision_id\":\"", call_id, "\"}"].concat()
 }
 
+/// The same with the advice of the policy that forbade the request.
+pub fn body_with_advice(reason: Reason, call_id: CallId, advice: &str) -> String {
+    let mut body = body(reason, call_id);
+    body.pop();
+    body.push_str(",\"advice\":\"");
+    for letter in advice.chars() {
+        match letter {
+            '"' | '\\' => body.extend(['\\', letter]),
+            // None is in an advice that was checked.
+            letter if letter.is_control() => body.push(' '),
+            letter => body.push(letter),
+        }
+    }
+    body.push_str("\"}");
+    body
+}
+
 #[cfg(test)]
 mod tests {
-    use super::body;
+    use super::{body, body_with_advice};
     use crate::call_id::CallIdMint;
     use crate::reason::Reason;
     use crate::testing::universal_test;
@@ -28,6 +46,21 @@ mod tests {
             for reason in Reason::ALL {
                 let value: serde_json::Value = serde_json::from_str(&body(*reason, id)).unwrap();
                 assert_eq!(value, serde_json::json!({"reason": reason.code(), "decision_id": id.to_string()}));
+            }
+        }
+    }
+
+    universal_test! {
+        fn advice_is_a_third_field_whatever_it_says() {
+            let id = CallIdMint::new([1; 16]).mint(1);
+            for advice in ["ask for less", "say \"please\" \\ thank you", "größer: ≤ 100", "a\u{1b}b"] {
+                let told = body_with_advice(Reason::PolicyDenied, id, advice);
+                let value: serde_json::Value = serde_json::from_str(&told).unwrap();
+                let shown = advice.replace(char::is_control, " ");
+                let expected = serde_json::json!({
+                    "reason": "policy_denied", "decision_id": id.to_string(), "advice": shown,
+                });
+                assert_eq!(value, expected);
             }
         }
     }

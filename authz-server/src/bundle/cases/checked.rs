@@ -1,13 +1,14 @@
 //! Makes cases of what people wrote: tables written out, every name looked up.
 
-use super::format::{Body, CaseRules, CasesFile, RequestKeys};
-use super::{Case, CaseFile, CaseRequest};
+use super::format::{Body, CaseRules, CasesFile, RequestFile, RequestKeys};
+use super::{Caller, Case, CaseFile, CaseRequest};
 use crate::bundle::entities::EntityDeclarations;
 use crate::bundle::files::{File, Role};
 use crate::bundle::format::Palisade;
 use crate::bundle::parsed::Parsed;
 use crate::bundle::problem::{Problem, Problems};
 use crate::bundle::record::{Placed, Read as _, Reader};
+use crate::bundle::yaml;
 use crate::cedar::{Mode, Policies};
 use palisade_core::contract::{Contract, Service};
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,6 +72,26 @@ pub(in crate::bundle) fn check_all(
         all.push(CaseFile { path: file.path.clone(), cases });
     }
     all
+}
+
+/// Reads one request that stands in a file by itself.
+pub(in crate::bundle) fn read_one(file: &File, known: Known<'_>) -> Result<(Caller, CaseRequest), Problems> {
+    let root = yaml::parse(file).map_err(Problems::from)?;
+    let mut reader = Reader::new(file);
+    let written = RequestFile::read(&root, &mut reader);
+    let policies = BTreeMap::new();
+    let mut checking = Checking { reader, known, policies: &policies, left: 1 };
+    let name = Placed { value: file.path.clone(), at: root.at };
+    let read = written.as_ref().map(|RequestFile { service, caller, request }| {
+        let caller = checking.caller(&name, caller);
+        (caller, checking.request(&name, &request.0, service.as_ref()))
+    });
+    match read {
+        Some((Some(caller), Some(request))) if !checking.reader.problems.has_errors() => {
+            Ok((caller, request))
+        }
+        _ => Err(checking.reader.problems),
+    }
 }
 
 /// One file while it is looked through; `callers` and `expected` hold more of it.

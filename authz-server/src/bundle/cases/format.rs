@@ -100,6 +100,18 @@ choice! {
     }
 }
 
+record! {
+    /// A file for `palisade explain`: one request, as a case of a test describes it.
+    pub struct RequestFile {
+        /// The service that the request goes to, unless it names a service or a host itself.
+        optional service: Option<Placed<String>>,
+        /// Who calls.
+        required caller: CallerRules,
+        /// What is asked.
+        required request: RequestRules,
+    }
+}
+
 /// Who calls.
 #[derive(Debug, Clone)]
 pub enum CallerRules {

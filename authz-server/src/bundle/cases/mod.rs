@@ -9,7 +9,7 @@ mod checked;
 mod expected;
 pub mod format;
 
-pub(super) use checked::{Known, check_all, read_all};
+pub(super) use checked::{Known, check_all, read_all, read_one};
 
 use super::Place;
 use palisade_core::reason::Reason;

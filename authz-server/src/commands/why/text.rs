@@ -10,6 +10,8 @@ use crate::cedar::PolicySummary;
 use crate::ledger::{
     Asked, Candidate, Conclusion, Decision, Drift, Otherwise, Outcome, Passed, Proof, Refusal, Verdict,
 };
+use palisade_core::reason::Reason;
+use palisade_explain::Explanation;
 
 /// Lines with a name before them.
 #[derive(Default)]
@@ -28,7 +30,12 @@ impl Lines {
     }
 }
 
-pub(super) fn text(why: &Why, bundle: Option<&Result<KeptBundle, String>>, zone: &Zone) -> String {
+pub(super) fn text(
+    why: &Why,
+    bundle: Option<&Result<KeptBundle, String>>,
+    explanation: Option<&Result<Explanation, String>>,
+    zone: &Zone,
+) -> String {
     let mut lines = Lines::default();
     let call = &why.call;
     match call {
@@ -42,6 +49,9 @@ pub(super) fn text(why: &Why, bundle: Option<&Result<KeptBundle, String>>, zone:
     }
     if let Some(decision) = call.decision() {
         add_asked(&mut lines, &decision.entry);
+        if let Some(explanation) = explanation {
+            add_explanation(&mut lines, &decision.entry, explanation);
+        }
     }
     lines.gap();
     if call.outcome().is_none() {
@@ -184,6 +194,24 @@ fn add_asked(lines: &mut Lines, decision: &Decision) {
     if !not_replayable.is_empty() {
         let names = not_replayable.join(", ");
         lines.add("replay", &format!("not possible from this entry: policies read {names}, which is masked"));
+    }
+}
+
+/// Why policies denied. Why they allowed is told by the policies themselves.
+fn add_explanation(lines: &mut Lines, decision: &Decision, explanation: &Result<Explanation, String>) {
+    let by_policies = [Reason::PolicyDenied, Reason::PolicyError];
+    if by_policies.iter().all(|reason| reason.code() != decision.reason) {
+        return;
+    }
+    lines.gap();
+    match explanation {
+        Ok(explanation) => {
+            let mut name = "explained";
+            for line in explanation.to_string().lines() {
+                lines.add(std::mem::take(&mut name), line);
+            }
+        }
+        Err(why) => lines.add("explained", &format!("not possible: {why}")),
     }
 }
 
