@@ -9,8 +9,8 @@ use crate::bundle::{ContextField, ContextPart, OperationContext};
 use crate::identity::Identity;
 use crate::value::Value;
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, EntityTypeName, EntityUid, EvaluationError, PolicySet,
-    Request, RestrictedExpression,
+    AuthorizationError, Authorizer, Context, Decision, Entities, EntityTypeName, EntityUid, EvaluationError,
+    PolicySet, Request, RestrictedExpression,
 };
 use std::str::FromStr as _;
 
@@ -46,10 +46,18 @@ impl Types {
 impl Policies {
     /// What the policies that count say, and what would be said if the shadows counted, too.
     pub fn answer(&self, question: Question<'_>) -> (Answer, Option<Answer>) {
-        match self.request(question) {
-            Ok(request) => {
-                let shadow = self.with_shadows.as_ref().map(|set| self.ask(&request, set, question.conceals));
-                (self.ask(&request, &self.enforced, question.conceals), shadow)
+        let asked = self.request(question).and_then(|request| {
+            let person = match &question.caller.identity {
+                Identity::User(user) => Some(self.with_person(user)?),
+                Identity::Workload(_) | Identity::Client(_) | Identity::Anonymous => None,
+            };
+            Ok((request, person))
+        });
+        match asked {
+            Ok((request, person)) => {
+                let entities = person.as_ref().unwrap_or(&self.entities);
+                let ask = |set: &PolicySet| Self::ask(&request, set, entities, question.conceals);
+                (ask(&self.enforced), self.with_shadows.as_ref().map(ask))
             }
             Err(error) => {
                 // Cedar's own words may hold the whole context.
@@ -59,8 +67,8 @@ impl Policies {
         }
     }
 
-    fn ask(&self, request: &Request, set: &PolicySet, conceals: bool) -> Answer {
-        let response = Authorizer::new().is_authorized(request, set, &self.entities);
+    fn ask(request: &Request, set: &PolicySet, entities: &Entities, conceals: bool) -> Answer {
+        let response = Authorizer::new().is_authorized(request, set, entities);
         let mut policies: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
         policies.sort();
         let mut errors: Vec<String> =
@@ -124,6 +132,10 @@ fn context(question: Question<'_>) -> Result<Context, String> {
     let mut pairs =
         vec![("request".to_owned(), record(request.map(|(name, value)| (name.to_owned(), value)))?)];
     pairs.extend(caller.through.as_ref().map(|workload| ("workload".to_owned(), text(workload.as_str()))));
+    pairs.extend(caller.scopes.as_ref().map(|scopes| {
+        let scopes = scopes.iter().map(|scope| text(scope));
+        ("scopes".to_owned(), RestrictedExpression::new_set(scopes))
+    }));
     if !asks.fields.is_empty() {
         parts(asks, values, &mut pairs)?;
     }

@@ -10,6 +10,7 @@ mod entities;
 mod evaluate;
 mod fragments;
 mod needs;
+mod persons;
 mod places;
 mod policies;
 mod references;

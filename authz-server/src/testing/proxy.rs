@@ -155,15 +155,11 @@ impl Proxy {
         add(&mut joined, handoff::HEADER, &handoff, false);
         let passed: Vec<(&[u8], &[u8])> =
             joined.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-        let peer = match caller {
-            Caller::Workload(id) => Some(id),
-            Caller::Client { through, .. } => through.as_ref(),
-            Caller::Anonymous => None,
-        };
+        let peer = caller.peer();
         let certificate = peer.and_then(|peer| self.certificates.get(peer));
         let call = Call {
             pairs: &passed,
-            peer: peer.map_or("", String::as_str),
+            peer: peer.unwrap_or_default(),
             peer_certificate: certificate.map_or("", String::as_str),
             body: if request.body.is_empty() { Body::None } else { Body::Whole(&request.body) },
         };
@@ -253,20 +249,16 @@ fn certificates(bundle: &Bundle) -> Result<BTreeMap<String, String>, ProxyError>
     let key = KeyPair::generate().map_err(fail)?;
     let mut certificates = BTreeMap::new();
     let callers = bundle.cases.iter().flat_map(|file: &CaseFile| &file.cases).map(|case: &Case| &case.caller);
-    let called = callers.filter_map(|caller| match caller {
-        Caller::Anonymous => None,
-        Caller::Workload(id) => Some(id),
-        Caller::Client { through, .. } => through.as_ref(),
-    });
-    for id in called.chain(bundle.entities.workloads.keys()) {
+    let called = callers.filter_map(Caller::peer);
+    for id in called.chain(bundle.entities.workloads.keys().map(String::as_str)) {
         if certificates.contains_key(id) {
             continue;
         }
         let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(id.as_str().try_into().map_err(fail)?)];
+        params.subject_alt_names = vec![SanType::URI(id.try_into().map_err(fail)?)];
         let certificate = params.self_signed(&key).map_err(fail)?;
         let escaped = utf8_percent_encode(&certificate.pem(), NON_ALPHANUMERIC).to_string();
-        certificates.insert(id.clone(), escaped);
+        certificates.insert(id.to_owned(), escaped);
     }
     Ok(certificates)
 }

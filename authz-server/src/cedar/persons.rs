@@ -1,0 +1,42 @@
+//! Persons: what a token says of one, beside what the bundle does, as an entity.
+//!
+//! INVARIANT: groups and roles of both count. Where both tell an attribute, the token does: it is newer.
+
+use super::entities::{uid, with_causes};
+use super::{Policies, names};
+use crate::identity::{ClaimValue, User};
+use cedar_policy::{Entities, Entity, EntityTypeName, EntityUid, RestrictedExpression};
+use std::collections::{HashMap, HashSet};
+use std::str::FromStr as _;
+
+impl Policies {
+    /// All entities, with a person whom the token tells of. A group that nobody declares is a name without parents.
+    pub(super) fn with_person(&self, user: &User) -> Result<Entities, String> {
+        let kind = |name: &str| EntityTypeName::from_str(name).map_err(|error| error.to_string());
+        let (group, role) = (kind(names::GROUP)?, kind(names::ROLE)?);
+        let name = uid(&kind(names::USER)?, &user.name());
+        let groups = user.groups.iter().map(|name| uid(&group, name));
+        let mut parents: HashSet<EntityUid> =
+            groups.chain(user.roles.iter().map(|name| uid(&role, name))).collect();
+        let mut attributes: HashMap<String, RestrictedExpression> = HashMap::new();
+        if let Some(declared) = self.entities.get(&name) {
+            let (_, written, above) = declared.clone().into_inner();
+            attributes.extend(written);
+            parents.extend(above);
+        }
+        attributes.extend(user.attributes.iter().map(|(name, value)| (name.clone(), expression(value))));
+        let person = Entity::new(name, attributes, parents).map_err(|error| with_causes(&error))?;
+        let entities = self.entities.clone();
+        entities.upsert_entities([person], Some(&self.schema)).map_err(|error| with_causes(&error))
+    }
+}
+
+fn expression(value: &ClaimValue) -> RestrictedExpression {
+    let text = |text: &String| RestrictedExpression::new_string(text.clone());
+    match value {
+        ClaimValue::Text(value) => text(value),
+        ClaimValue::Long(number) => RestrictedExpression::new_long(*number),
+        ClaimValue::Bool(value) => RestrictedExpression::new_bool(*value),
+        ClaimValue::Texts(items) => RestrictedExpression::new_set(items.iter().map(text)),
+    }
+}
