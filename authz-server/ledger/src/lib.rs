@@ -37,8 +37,8 @@ mod writer;
 
 pub use checkpoint::{Checkpoint, VerifierKey};
 pub use entry::{
-    Admin, AdminEvent, Asked, Conclusion, Decision, Drift, Entry, EntryError, Epoch, HeaderName, Judged,
-    JudgedCount, Outcome, Passed, Proof, Refusal, Shadow, Side, Spike, UnrecordableHeader, Verdict,
+    Admin, AdminEvent, Asked, Conclusion, Credential, Decision, Drift, Entry, EntryError, Epoch, HeaderName,
+    Judged, JudgedCount, Outcome, Passed, Proof, Refusal, Shadow, Side, Spike, UnrecordableHeader, Verdict,
 };
 pub use error::{
     AppendError, ChainError, CheckpointError, Corruption, FileError, FormatError, KeyError, LedgerError,

@@ -45,6 +45,7 @@ pub use service::ServiceSettings;
 pub use snapshot::Snapshot;
 
 use crate::cedar::{CedarFiles, Policies, World};
+use crate::identity::Accepted;
 use files::{Files, Role};
 use format::Palisade;
 use palisade_core::canary;
@@ -120,6 +121,13 @@ impl Bundle {
     pub fn operations(&self) -> impl Iterator<Item = (Matched<'_>, &OperationContext)> {
         let all = (0..u32::MAX).map_while(|index| self.contract.operation(OperationIndex(index)));
         all.zip(&self.contexts).filter(|(matched, _)| *matched.service.name != *canary::SERVICE)
+    }
+
+    /// How callers of an operation may prove who they are.
+    pub(crate) fn accepted(&self, matched: Matched<'_>) -> Option<&Accepted> {
+        // Services are in the order of their names, and the canary's is none of them.
+        let place = self.services.binary_search_by(|service| (*service.name).cmp(&*matched.service.name));
+        place.ok().and_then(|place| self.services.get(place)).map(|service| &service.accepted)
     }
 
     pub fn size(&self) -> Size {
@@ -250,6 +258,9 @@ fn read_bundle(
         palisade: palisade.as_ref(),
     };
     let policies = problems.keep(Policies::load(world, cedar));
+    if let (Some(identity), Some(policies)) = (identity, &policies) {
+        callers::check_attributes(identity, policies.user_attributes(), documents, problems);
+    }
     let all_hold = entities_hold && services_hold && contracts_hold;
     let (Some(palisade), Some(policies), true) = (palisade, policies, all_hold) else {
         checked.notes.push("names in tests were not looked up: what they may name has errors");

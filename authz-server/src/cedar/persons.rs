@@ -3,11 +3,39 @@
 //! INVARIANT: groups and roles of both count. Where both tell an attribute, the token does: it is newer.
 
 use super::entities::{uid, with_causes};
+use super::types::{AttributeType, Types};
 use super::{Policies, names};
-use crate::identity::{ClaimValue, User};
+use crate::identity::{ClaimKind, ClaimValue, User};
 use cedar_policy::{Entities, Entity, EntityTypeName, EntityUid, RestrictedExpression};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::str::FromStr as _;
+
+/// What a fragment says of an attribute of persons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UserAttribute {
+    /// `None`: of a kind that no token can tell.
+    pub kind: Option<ClaimKind>,
+    pub required: bool,
+}
+
+pub(super) fn attributes(types: &Types) -> BTreeMap<String, UserAttribute> {
+    let kind = |kind: &AttributeType| match kind {
+        AttributeType::String => Some(ClaimKind::Text),
+        AttributeType::Long => Some(ClaimKind::Long),
+        AttributeType::Bool => Some(ClaimKind::Bool),
+        AttributeType::Set(element) if **element == AttributeType::String => Some(ClaimKind::Texts),
+        AttributeType::Set(_)
+        | AttributeType::Extension(_)
+        | AttributeType::Entity(_)
+        | AttributeType::Record(_) => None,
+    };
+    let declared = types.attributes_of(names::USER).into_iter().flatten();
+    declared
+        .map(|(name, attribute)| {
+            (name.clone(), UserAttribute { kind: kind(&attribute.kind), required: attribute.required })
+        })
+        .collect()
+}
 
 impl Policies {
     /// All entities, with a person whom the token tells of. A group that nobody declares is a name without parents.

@@ -6,8 +6,8 @@
 use super::context::attempt;
 use super::judge::Judgement;
 use super::{Call, Concluded, Decider, Decision, HandoffState, Trust};
-use crate::bundle::Recording;
 use crate::bundle::format::Mask;
+use crate::bundle::{Bundle, Recording};
 use crate::digests::Digests;
 use crate::identity::{Established, Identity, Proof};
 use crate::ledger;
@@ -17,6 +17,7 @@ use palisade_core::handoff::Flags;
 use palisade_core::head::RequestHead;
 
 mod asked;
+mod credential;
 
 impl Decider {
     pub(super) fn blank_record(&self, call: Call<'_>, now_ms: u64) -> ledger::Decision {
@@ -59,6 +60,7 @@ impl Decider {
             attempt: None,
             request_digest: Some(self.digests.request(parts, body)),
             asked: None,
+            credential: None,
         }
     }
 
@@ -102,7 +104,13 @@ pub(super) fn describe_trust(record: &mut ledger::Decision, trust: &Trust) {
     }
 }
 
-pub(super) fn describe_caller(record: &mut ledger::Decision, caller: &Established) {
+pub(super) fn describe_caller(
+    record: &mut ledger::Decision,
+    caller: &Established,
+    bundle: &Bundle,
+    digests: &Digests,
+) {
+    record.credential = credential::record(caller, bundle, digests);
     record.principal = match &caller.identity {
         Identity::Workload(id) => id.as_str().to_owned(),
         Identity::Client(name) => name.clone(),
@@ -142,7 +150,7 @@ pub(super) fn conclude(
         Decision::Allow => recording.durability,
         Decision::Deny { .. } => ledger::Durability::Durable,
     };
-    Concluded { decision, call_id, handoff, record, shadow, durability }
+    Concluded { decision, call_id, handoff, record, shadow, awaits: None, durability }
 }
 
 /// A decision as entries name it.

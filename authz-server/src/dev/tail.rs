@@ -260,6 +260,7 @@ mod tests {
             attempt: None,
             request_digest: None,
             asked: None,
+            credential: None,
         }
     }
 

@@ -14,16 +14,19 @@ pub enum Source {
     Bundle,
     HandoffSecrets,
     ApiKeys,
+    IssuerKeys,
 }
 
 impl Source {
-    pub const ALL: [Source; 3] = [Source::Bundle, Source::HandoffSecrets, Source::ApiKeys];
+    pub const ALL: [Source; 4] =
+        [Source::Bundle, Source::HandoffSecrets, Source::ApiKeys, Source::IssuerKeys];
 
     pub const fn name(self) -> &'static str {
         match self {
             Source::Bundle => "bundle",
             Source::HandoffSecrets => "handoff_secrets",
             Source::ApiKeys => "api_keys",
+            Source::IssuerKeys => "issuer_keys",
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::bundle::Bundle;
 use crate::bundle::cases::{Caller, Case, CaseFile, CaseRequest};
-use crate::check::{Body, Call, Decider, Decision, Judge, Shadow};
+use crate::check::{Body, Call, Decider, Decision, Given, Judge, Shadow, sources};
 use crate::digests::Digests;
 use crate::identity::ApiKeys;
 use crate::secrets::HandoffSecrets;
@@ -121,10 +121,13 @@ impl Proxy {
         let api_keys = ApiKeys::parse(issued.as_bytes()).map_err(ProxyError)?;
         let certificates = certificates(&bundle)?;
         let engine = Engine { contract, secret: secret.clone() };
+        let given = Given { api_keys: Some(Arc::new(api_keys)), issuer_keys: BTreeMap::new() };
+        let identity = sources(&bundle, &given, None).map_err(ProxyError)?;
         let decider = Decider {
             bundle: Arc::new(bundle),
             secrets: HandoffSecrets::only(secret),
-            api_keys: Some(Arc::new(api_keys)),
+            identity,
+            given,
             epoch: Epoch { server: "palisade-test".to_owned(), counter: 1 },
             previous: Vec::new(),
             // Nothing that is recorded here is kept.

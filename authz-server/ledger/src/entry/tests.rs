@@ -30,6 +30,7 @@ pub(crate) fn decision(decision_id: &str) -> Entry {
         attempt: None,
         request_digest: None,
         asked: None,
+        credential: None,
     })
 }
 

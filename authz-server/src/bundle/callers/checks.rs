@@ -8,12 +8,8 @@ use crate::bundle::problem::Problem;
 use crate::bundle::record::{Named, Placed, Reader};
 use crate::bundle::recording::ALWAYS_RECORDED;
 use crate::bundle::yaml::Key;
-use crate::identity::SpiffeId;
+use crate::identity::{Claim, Endpoint, LEEWAY_S_MAX, MAX_AGE_S_DEFAULT, REFRESH_S_DEFAULT, SpiffeId};
 use std::collections::HashMap;
-use std::net::IpAddr;
-
-/// Clocks that differ by more are wrong, and a token would live on after its end.
-const SKEW_S_MAX: u64 = 60;
 
 const REFRESH_S: std::ops::RangeInclusive<u64> = 10..=86_400;
 
@@ -142,8 +138,8 @@ fn issuer(issuer: &Issuer, reader: &mut Reader<'_>) {
         let help = "name those by which its keys sign, such as `[ES256]`";
         reader.wrong(issuer.algorithms.at, "`algorithms` is empty: no token could be verified", help);
     }
-    if let Some(skew) = issuer.skew_s.as_ref().filter(|skew| skew.value > SKEW_S_MAX) {
-        let message = format!("`skew_s: {}` is more than {SKEW_S_MAX}", skew.value);
+    if let Some(skew) = issuer.skew_s.as_ref().filter(|skew| skew.value > LEEWAY_S_MAX) {
+        let message = format!("`skew_s: {}` is more than {LEEWAY_S_MAX}", skew.value);
         reader.wrong(skew.at, message, "a token would be accepted for so long after its end");
     }
     claims(&issuer.claims, reader);
@@ -180,11 +176,19 @@ fn key_source(keys: &Placed<KeySource>, reader: &mut Reader<'_>) {
         );
         reader.wrong(refresh.at, message, "300 is a good value: an unknown key is asked for at once anyway");
     }
+    let refresh = refresh_s.as_ref().map_or(REFRESH_S_DEFAULT, |refresh| refresh.value);
+    if let (Some(written), None) = (refresh_s, max_age_s)
+        && refresh > MAX_AGE_S_DEFAULT
+    {
+        let help =
+            format!("write `max_age_s` beside it: without it, keys are used for {MAX_AGE_S_DEFAULT} s");
+        reader.wrong(written.at, format!("`refresh_s: {refresh}` is longer than keys are used"), help);
+    }
     if let Some(age) = max_age_s.as_ref() {
         if age.value > MAX_AGE_S_MAX {
             let message = format!("`max_age_s: {}` is longer than a week", age.value);
             reader.wrong(age.at, message, "a key that its issuer withdrew would be believed for so long");
-        } else if refresh_s.as_ref().map_or(300, |refresh| refresh.value) > age.value {
+        } else if refresh > age.value {
             let message = format!("`max_age_s: {}` is shorter than `refresh_s`", age.value);
             reader.wrong(age.at, message, "the keys would be gone before they are fetched again");
         }
@@ -205,46 +209,20 @@ fn claims(claims: &Claims, reader: &mut Reader<'_>) {
     let Claims { user, groups, roles, scopes, attributes } = claims;
     let single = [user, groups, roles, scopes].into_iter().flatten();
     for claim in single.chain(attributes.0.iter().map(|(_, claim)| claim)) {
-        if claim.value.is_empty() || claim.value == "/" {
+        if let Err(error) = Claim::parse(&claim.value) {
             let help =
                 "expected its name, such as `groups`, or a JSON pointer, such as `/realm_access/roles`";
-            reader.wrong(claim.at, "a claim without a name", help);
+            reader.wrong(claim.at, format!("`{}` is no claim: {error}", claim.value), help);
         }
     }
 }
 
 /// By https, or on this machine: whoever stands between could send keys of their own.
 fn url(url: &Placed<String>, reader: &mut Reader<'_>) {
-    let parsed = match url.value.parse::<http::Uri>() {
-        Ok(parsed) if parsed.host().is_some() && parsed.scheme_str().is_some() => parsed,
-        _ => {
-            let message = format!("`{}` is not an absolute URL", url.value);
-            return reader.wrong(
-                url.at,
-                message,
-                "expected it with its scheme and host, such as `https://login.example/keys`",
-            );
-        }
-    };
-    if parsed.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        let message = "a URL with a user's name or password in it";
-        return reader.wrong(url.at, message, "a bundle holds no secrets");
+    if let Err(error) = Endpoint::parse(&url.value) {
+        let help = "whoever stands between could send keys of their own: expected a URL such as `https://login.example/keys`";
+        reader.wrong(url.at, format!("`{}` cannot be asked: {error}", url.value), help);
     }
-    match parsed.scheme_str() {
-        Some("https") => {}
-        Some("http") if parsed.host().is_some_and(is_loopback) => {}
-        _ => {
-            let message = format!("`{}` is not fetched by https", url.value);
-            let help =
-                "whoever stands between could send keys of their own; plain http is for this machine alone";
-            reader.push(Problem::new(reader.place(url.at), message).help(help));
-        }
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn is_header_name(text: &str) -> bool {

@@ -6,10 +6,12 @@
 
 mod checks;
 mod keys;
+mod settings;
 mod ways;
 
 pub(super) use checks::{check, check_masks};
 pub(super) use keys::keys;
+pub(super) use settings::check_attributes;
 pub(super) use ways::accepted;
 
 use super::record::{Named, Placed, choice, record};
