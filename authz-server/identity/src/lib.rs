@@ -5,6 +5,8 @@
 
 pub mod api_keys;
 mod certificate;
+mod fetch;
+mod settings;
 mod sources;
 mod spiffe;
 mod tokens;
@@ -12,9 +14,15 @@ mod user;
 
 pub use api_keys::{ApiKeyError, ApiKeys, ApiKeysError, KeyHolder};
 pub use certificate::{CertificateError, the_uri};
+pub use fetch::{Endpoint, EndpointError, FetchError, FetchLimits, Fetcher, FetcherError};
+pub use settings::{
+    Algorithm, AttributeRule, Claim, ClaimError, ClaimKind, ClaimRules, IssuerProblem, IssuerSettings,
+    KeysFrom, KeysUrl, LEEWAY_S_DEFAULT, LEEWAY_S_MAX, MAX_AGE_S_DEFAULT, REFRESH_S_DEFAULT, TokensError,
+    TokensSettings,
+};
 pub use sources::{Accepted, AcceptedTokens, Credentials, IdentityError, Sources};
 pub use spiffe::{SpiffeError, SpiffeId, is_trust_domain};
-pub use tokens::{Pending, TokenError, Tokens, Verified};
+pub use tokens::{Pending, SourceState, TokenError, Tokens, Verified};
 pub use user::{ClaimValue, User};
 
 use std::collections::BTreeSet;
