@@ -3,7 +3,7 @@
 //! INVARIANT: a credential that was sent and does not hold is a denial, never a fall back to a weaker identity.
 //! INVARIANT: to establish a caller waits for nothing. What only the network knows is `Pending`, and is asked for apart.
 
-mod api_keys;
+pub mod api_keys;
 mod certificate;
 mod fetch;
 mod settings;
@@ -12,7 +12,7 @@ mod spiffe;
 mod tokens;
 mod user;
 
-pub use api_keys::{ApiKeys, ApiKeysError};
+pub use api_keys::{ApiKeyError, ApiKeys, ApiKeysError, KeyHolder};
 pub use certificate::{CertificateError, the_uri};
 pub use fetch::{Endpoint, EndpointError, FetchError, FetchLimits, Fetcher, FetcherError};
 pub use settings::{
@@ -61,6 +61,10 @@ pub struct Established {
     pub proof: Proof,
     /// What the credential is good for, where it says so: the scopes of a key or a token.
     pub scopes: Option<Arc<BTreeSet<String>>>,
+    /// The public id of the API key, for the ledger.
+    pub key_id: Option<Arc<str>>,
+    /// The peer that was believed when it said whose certificate it had seen, for the ledger.
+    pub forwarder: Option<SpiffeId>,
 }
 
 impl Established {
@@ -78,6 +82,6 @@ impl Established {
     }
 
     fn of(identity: Identity, proof: Proof) -> Established {
-        Established { identity, through: None, proof, scopes: None }
+        Established { identity, through: None, proof, scopes: None, key_id: None, forwarder: None }
     }
 }

@@ -4,8 +4,8 @@
 
 use crate::certificate;
 use crate::{
-    ApiKeys, CertificateError, Established, Identity, Pending, Proof, SpiffeError, SpiffeId, TokenError,
-    Tokens,
+    ApiKeyError, ApiKeys, CertificateError, Established, Identity, Pending, Proof, SpiffeError, SpiffeId,
+    TokenError, Tokens,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub struct Sources {
 pub enum IdentityError {
     Peer(SpiffeError),
     Certificate(CertificateError),
-    ApiKeyUnknown,
+    ApiKey(ApiKeyError),
     /// An API key was sent, but the bundle or the server knows none.
     ApiKeysNotConfigured,
     /// A token was sent, and the bundle has no issuer.
@@ -95,7 +95,7 @@ impl fmt::Display for IdentityError {
         match self {
             IdentityError::Peer(error) => write!(f, "the peer's name: {error}"),
             IdentityError::Certificate(error) => write!(f, "the peer's certificate: {error}"),
-            IdentityError::ApiKeyUnknown => f.write_str("the API key is none of those issued"),
+            IdentityError::ApiKey(error) => error.fmt(f),
             IdentityError::ApiKeysNotConfigured => {
                 f.write_str("an API key was sent and the server has no keys: give it `--api-keys`")
             }
@@ -137,7 +137,7 @@ impl Sources {
         let peer = self.peer(credentials)?;
         let caller = match (credentials.api_key, credentials.token) {
             (None, None) => Established::by_connection(peer),
-            (Some(key), None) => Established { through: peer, ..self.holder_of_key(key)? },
+            (Some(key), None) => Established { through: peer, ..self.holder_of_key(key, now_ms)? },
             (None, Some(token)) => Established { through: peer, ..self.holder_of_token(token, now_ms)? },
             (Some(_), Some(_)) => return Err(IdentityError::TwoCredentials),
         };
@@ -155,20 +155,22 @@ impl Sources {
         }
     }
 
-    fn holder_of_key(&self, key: &str) -> Result<Established, IdentityError> {
+    fn holder_of_key(&self, key: &str, now_ms: u64) -> Result<Established, IdentityError> {
         let keys = self.api_keys.as_deref().ok_or(IdentityError::ApiKeysNotConfigured)?;
-        let client = keys.client_of(key).ok_or(IdentityError::ApiKeyUnknown)?;
-        Ok(Established::client(client))
+        let holder = keys.client_of(key, now_ms).map_err(IdentityError::ApiKey)?;
+        Ok(Established {
+            scopes: holder.scopes.cloned(),
+            key_id: Some(holder.id.clone()),
+            ..Established::client(holder.client)
+        })
     }
 
     fn holder_of_token(&self, token: &str, now_ms: u64) -> Result<Established, IdentityError> {
         let tokens = self.tokens.as_deref().ok_or(IdentityError::TokensNotConfigured)?;
         let verified = tokens.verify(token, now_ms).map_err(IdentityError::Token)?;
         Ok(Established {
-            identity: Identity::User(verified.user.clone()),
-            through: None,
-            proof: verified.proof,
             scopes: verified.scopes.clone(),
+            ..Established::of(Identity::User(verified.user.clone()), verified.proof)
         })
     }
 }
