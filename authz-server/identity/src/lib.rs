@@ -6,6 +6,7 @@
 pub mod api_keys;
 mod certificate;
 mod fetch;
+mod forwarded;
 mod settings;
 mod sources;
 mod spiffe;
@@ -15,6 +16,7 @@ mod user;
 pub use api_keys::{ApiKeyError, ApiKeys, ApiKeysError, KeyHolder};
 pub use certificate::{CertificateError, the_uri};
 pub use fetch::{Endpoint, EndpointError, FetchError, FetchLimits, Fetcher, FetcherError};
+pub use forwarded::ForwardedError;
 pub use settings::{
     Algorithm, AttributeRule, Claim, ClaimError, ClaimKind, ClaimRules, IssuerProblem, IssuerSettings,
     KeysFrom, KeysUrl, LEEWAY_S_DEFAULT, LEEWAY_S_MAX, MAX_AGE_S_DEFAULT, REFRESH_S_DEFAULT, TokensError,

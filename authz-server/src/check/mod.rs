@@ -122,11 +122,11 @@ impl Decider {
             Some(Err(_)) => return Err("the API key is not UTF-8".to_owned()),
             None => None,
         };
-        let credentials =
-            Credentials { peer: call.peer, peer_certificate: call.peer_certificate, api_key, token: None };
+        let (peer, peer_certificate) = (call.peer, call.peer_certificate);
+        let credentials = Credentials { peer, peer_certificate, api_key, ..Credentials::default() };
         let domains = self.bundle.palisade.trust_domains.iter().map(|domain| domain.value.clone());
-        let sources =
-            Sources { trust_domains: domains.collect(), api_keys: self.api_keys.clone(), tokens: None };
+        let (trust_domains, api_keys) = (domains.collect(), self.api_keys.clone());
+        let sources = Sources { trust_domains, api_keys, ..Sources::default() };
         sources.establish(credentials, &Accepted::ALL, now_ms).map_err(|error| error.to_string())
     }
 }
