@@ -24,7 +24,9 @@ pub use settings::{
 };
 pub use sources::{Accepted, AcceptedTokens, Credentials, IdentityError, Sources};
 pub use spiffe::{SpiffeError, SpiffeId, is_trust_domain};
-pub use tokens::{Pending, SourceState, TokenError, Tokens, Verified};
+pub use tokens::{
+    ClaimFault, Malformed, Pending, PendingKeys, SourceState, TokenError, Tokens, Unavailable, Verified,
+};
 pub use user::{ClaimValue, User};
 
 use std::collections::BTreeSet;
