@@ -6,6 +6,7 @@
 pub mod api_keys;
 mod certificate;
 mod fetch;
+mod forwarded;
 mod settings;
 mod sources;
 mod spiffe;
@@ -15,6 +16,7 @@ mod user;
 pub use api_keys::{ApiKeyError, ApiKeys, ApiKeysError, KeyHolder};
 pub use certificate::{CertificateError, the_uri};
 pub use fetch::{Endpoint, EndpointError, FetchError, FetchLimits, Fetcher, FetcherError};
+pub use forwarded::ForwardedError;
 pub use settings::{
     Algorithm, AttributeRule, Claim, ClaimError, ClaimKind, ClaimRules, IssuerProblem, IssuerSettings,
     KeysFrom, KeysUrl, LEEWAY_S_DEFAULT, LEEWAY_S_MAX, MAX_AGE_S_DEFAULT, REFRESH_S_DEFAULT, TokensError,
@@ -22,7 +24,9 @@ pub use settings::{
 };
 pub use sources::{Accepted, AcceptedTokens, Credentials, IdentityError, Sources};
 pub use spiffe::{SpiffeError, SpiffeId, is_trust_domain};
-pub use tokens::{Pending, SourceState, TokenError, Tokens, Verified};
+pub use tokens::{
+    ClaimFault, Malformed, Pending, PendingKeys, SourceState, TokenError, Tokens, Unavailable, Verified,
+};
 pub use user::{ClaimValue, User};
 
 use std::collections::BTreeSet;

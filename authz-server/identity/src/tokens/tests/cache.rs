@@ -1,0 +1,1 @@
+//! What is kept of verified tokens is what verifying anew would say.

@@ -1,0 +1,1 @@
+//! Which keys are used, and for what.
