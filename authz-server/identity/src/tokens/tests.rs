@@ -2,10 +2,10 @@
 
 mod cache;
 mod forged;
+mod forged_claims;
 mod key_sets;
 mod random;
 mod signer;
-mod sources;
 
 use super::{TokenError, Tokens, Verified};
 use crate::settings::{
