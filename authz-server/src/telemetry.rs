@@ -3,7 +3,7 @@
 //! INVARIANT: labels come from enums, from the bundle, or from a set that is bounded here; a caller cannot invent one.
 
 use crate::check::{Concluded, Decision};
-use crate::ledger::{Ledger, LedgerMetrics};
+use crate::ledger::{Ledger, LedgerMetrics, Proof};
 use crate::reload::ReloadMetrics;
 use crate::reports::ReportMetrics;
 use crate::spikes::Kind;
@@ -36,6 +36,12 @@ struct HandoffLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProofLabels {
+    proof: &'static str,
+    decision: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SpikeLabels {
     kind: String,
 }
@@ -46,6 +52,7 @@ pub struct Metrics {
     registry: Registry,
     decisions: Family<DecisionLabels, Counter>,
     handoffs: Family<HandoffLabels, Counter>,
+    callers: Family<ProofLabels, Counter>,
     bundle_skew: Counter,
     latency_seconds: Histogram,
     refused_for_load: Counter,
@@ -74,6 +81,12 @@ impl Default for Metrics {
             "handoffs_not_genuine",
             "Calls without a genuine handoff, by the peer's workload",
             handoffs.clone(),
+        );
+        let callers = Family::default();
+        registry.register(
+            "callers",
+            "Decisions, by how the caller was proven; `none` also where nobody could be",
+            callers.clone(),
         );
         let counter = |registry: &mut Registry, name: &str, help: &str| {
             let counter = Counter::default();
@@ -128,6 +141,7 @@ impl Default for Metrics {
             registry,
             decisions,
             handoffs,
+            callers,
             bundle_skew,
             latency_seconds,
             refused_for_load,
@@ -165,6 +179,14 @@ impl Metrics {
             reason: record.reason.clone(),
         };
         self.decisions.get_or_create(&labels).inc();
+        let proof = match record.proof {
+            Proof::Mtls => "mtls",
+            Proof::ApiKey => "api_key",
+            Proof::Jwt => "jwt",
+            Proof::Introspection => "introspection",
+            Proof::None => "none",
+        };
+        self.callers.get_or_create(&ProofLabels { proof, decision }).inc();
         self.latency_seconds.observe(seconds);
         let state = concluded.handoff;
         if state == crate::check::HandoffState::PreviousBundle {

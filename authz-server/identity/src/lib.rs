@@ -67,6 +67,8 @@ pub struct Established {
     pub scopes: Option<Arc<BTreeSet<String>>>,
     /// The public id of the API key, for the ledger.
     pub key_id: Option<Arc<str>>,
+    /// The second from which on the token is worth nothing, for the ledger.
+    pub expires_at_s: Option<u64>,
     /// The peer that was believed when it said whose certificate it had seen, for the ledger.
     pub forwarder: Option<SpiffeId>,
 }
@@ -86,6 +88,14 @@ impl Established {
     }
 
     fn of(identity: Identity, proof: Proof) -> Established {
-        Established { identity, through: None, proof, scopes: None, key_id: None, forwarder: None }
+        Established {
+            identity,
+            through: None,
+            proof,
+            scopes: None,
+            key_id: None,
+            expires_at_s: None,
+            forwarder: None,
+        }
     }
 }

@@ -204,6 +204,7 @@ impl Sources {
         let verified = tokens.verify(token, now_ms).map_err(IdentityError::Token)?;
         Ok(Established {
             scopes: verified.scopes.clone(),
+            expires_at_s: Some(verified.expires_at_s),
             ..Established::of(Identity::User(verified.user.clone()), verified.proof)
         })
     }

@@ -6,12 +6,16 @@ use super::{Call, Decider};
 use crate::bundle::Bundle;
 use crate::bundle::callers::AUTHORIZATION;
 use crate::identity::{
-    Accepted, ApiKeys, Credentials, Established, IdentityError, KeysFrom, Pending, Sources, Tokens,
+    Accepted, ApiKeys, Credentials, Established, IdentityError, KeysFrom, Pending, Sources, SpiffeId, Tokens,
 };
 use palisade_core::contract::Matched;
 use palisade_core::reason::Reason;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// By which a proxy says whose certificate it has seen.
+const FORWARDED: &str = "x-forwarded-client-cert";
 
 /// What a server is given about callers beside its bundle.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +56,8 @@ impl From<IdentityError> for Unproven {
 /// Everything by which callers of a bundle are established. What `previous` knows of issuers that did not change goes on.
 pub fn sources(bundle: &Bundle, given: &Given, previous: Option<&Sources>) -> Result<Sources, String> {
     let identity = &bundle.palisade.identity;
-    let trust_domains = bundle.palisade.trust_domains.iter().map(|domain| domain.value.clone()).collect();
+    let trust_domains: Vec<String> =
+        bundle.palisade.trust_domains.iter().map(|domain| domain.value.clone()).collect();
     let tokens = if identity.takes_tokens() {
         let previous = previous.and_then(|previous| previous.tokens.as_deref());
         let begun = Tokens::begin(&bundle.issuers(&given.issuer_keys), previous);
@@ -63,7 +68,10 @@ pub fn sources(bundle: &Bundle, given: &Given, previous: Option<&Sources>) -> Re
         None
     };
     let api_keys = given.api_keys.clone();
-    Ok(Sources { trust_domains, api_keys, tokens })
+    let believed = identity.forwarded_client_cert.iter().flat_map(|forwarded| &forwarded.from.value);
+    let believed = believed.map(|proxy| SpiffeId::parse(&proxy.value, &trust_domains));
+    let forwarders = believed.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    Ok(Sources { trust_domains, forwarders, api_keys, tokens })
 }
 
 impl Decider {
@@ -78,8 +86,15 @@ impl Decider {
         let keys = identity.api_keys.as_ref().map(|keys| keys.header.value.as_str());
         let api_key = keys.map(|name| text(call, name)).transpose()?.flatten();
         let token = identity.token_header().map(|name| token(call, name)).transpose()?.flatten();
-        let credentials =
-            Credentials { peer: call.peer, peer_certificate: call.peer_certificate, api_key, token };
+        let forwarded =
+            identity.forwarded_client_cert.as_ref().map(|_| joined(call, FORWARDED)).transpose()?;
+        let credentials = Credentials {
+            peer: call.peer,
+            peer_certificate: call.peer_certificate,
+            api_key,
+            token,
+            forwarded_certificate: forwarded.as_ref().and_then(Option::as_deref),
+        };
         self.identity.establish(credentials, accepted, now_ms).map_err(Unproven::from)
     }
 }
@@ -89,6 +104,20 @@ fn text<'a>(call: Call<'a>, name: &str) -> Result<Option<&'a str>, Unproven> {
     let value = call.pairs.iter().find(|(known, _)| *known == name.as_bytes()).map(|(_, value)| *value);
     let text = value.map(std::str::from_utf8).transpose();
     text.map_err(|_| Unproven::because(format!("the credential in `{name}` is not UTF-8")))
+}
+
+/// All lines of a header as one.
+fn joined<'a>(call: Call<'a>, name: &str) -> Result<Option<Cow<'a, str>>, Unproven> {
+    let mut found: Option<Cow<'a, str>> = None;
+    for (_, value) in call.pairs.iter().filter(|(known, _)| *known == name.as_bytes()) {
+        let text = std::str::from_utf8(value);
+        let text = text.map_err(|_| Unproven::because(format!("`{name}` is not UTF-8")))?;
+        found = Some(match found {
+            None => Cow::Borrowed(text),
+            Some(before) => Cow::Owned(format!("{before},{text}")),
+        });
+    }
+    Ok(found)
 }
 
 /// A token as RFC 6750 writes it: in `authorization` behind one word and one space, elsewhere alone.

@@ -15,7 +15,7 @@ mod unfiltered;
 pub use body::Body;
 pub use callers::{Given, sources};
 pub use judge::{Asked, Judge, Judgement, Shadow};
-pub(crate) use record::{shown, told};
+pub(crate) use record::{claim_json, shown, told};
 pub use trust::{HandoffState, Trust};
 
 use crate::bundle::Bundle;

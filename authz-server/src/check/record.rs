@@ -19,6 +19,8 @@ use palisade_core::head::RequestHead;
 mod asked;
 mod credential;
 
+pub(crate) use credential::json as claim_json;
+
 impl Decider {
     pub(super) fn blank_record(&self, call: Call<'_>, now_ms: u64) -> ledger::Decision {
         let raw = |name: &[u8]| first(call.pairs, name);

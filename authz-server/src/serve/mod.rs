@@ -328,7 +328,7 @@ mod tests {
                 state: directory.path().join("state"),
                 handoff_secrets: secrets.clone(),
                 api_keys: None,
-                issuer_keys: BTreeMap::new(),
+                issuer_keys: std::collections::BTreeMap::new(),
                 outcome_grace: crate::audit::OUTCOME_GRACE,
             })
         };

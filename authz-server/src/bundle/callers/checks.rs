@@ -75,7 +75,9 @@ pub(in crate::bundle) fn check(
             reader.wrong(issuer.issuer.at, message, "whose keys a token must be signed by would be a guess");
         }
     }
-    for (_, issuer) in &identity.introspection.0 {
+    for (name, issuer) in &identity.introspection.0 {
+        // What would be refused at every call is better refused here.
+        reader.wrong(name.at, "this build does not ask about opaque tokens yet", "use an issuer under `jwt`");
         url(&issuer.url, reader);
         audiences(&issuer.audiences, reader);
         claims(&issuer.claims, reader);

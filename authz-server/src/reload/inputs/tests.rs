@@ -33,6 +33,7 @@ impl Place {
             bundle: home.path().join("bundle"),
             handoff_secrets: home.path().join("secret"),
             api_keys: None,
+            issuer_keys: std::collections::BTreeMap::new(),
         };
         Place { home, inputs, watch: Watch::new().unwrap() }
     }
