@@ -13,6 +13,7 @@ pub mod dev;
 pub mod digests;
 pub mod envoy;
 pub mod ledger;
+pub mod mint;
 pub mod reload;
 pub mod replay;
 pub mod reports;

@@ -3,7 +3,7 @@
 //! INVARIANT: labels come from enums, from the bundle, or from a set that is bounded here; a caller cannot invent one.
 
 use crate::check::{Concluded, Decision};
-use crate::ledger::{Ledger, LedgerMetrics};
+use crate::ledger::{Ledger, LedgerMetrics, Proof};
 use crate::reload::ReloadMetrics;
 use crate::reports::ReportMetrics;
 use crate::serve::CandidateMetrics;
@@ -37,6 +37,12 @@ struct HandoffLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProofLabels {
+    proof: &'static str,
+    decision: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SpikeLabels {
     kind: String,
 }
@@ -47,6 +53,7 @@ pub struct Metrics {
     registry: Registry,
     decisions: Family<DecisionLabels, Counter>,
     handoffs: Family<HandoffLabels, Counter>,
+    callers: Family<ProofLabels, Counter>,
     bundle_skew: Counter,
     latency_seconds: Histogram,
     refused_for_load: Counter,
@@ -76,6 +83,12 @@ impl Default for Metrics {
             "handoffs_not_genuine",
             "Calls without a genuine handoff, by the peer's workload",
             handoffs.clone(),
+        );
+        let callers = Family::default();
+        registry.register(
+            "callers",
+            "Decisions, by how the caller was proven; `none` also where nobody could be",
+            callers.clone(),
         );
         let counter = |registry: &mut Registry, name: &str, help: &str| {
             let counter = Counter::default();
@@ -131,6 +144,7 @@ impl Default for Metrics {
             registry,
             decisions,
             handoffs,
+            callers,
             bundle_skew,
             latency_seconds,
             refused_for_load,
@@ -169,6 +183,14 @@ impl Metrics {
             reason: record.reason.clone(),
         };
         self.decisions.get_or_create(&labels).inc();
+        let proof = match record.proof {
+            Proof::Mtls => "mtls",
+            Proof::ApiKey => "api_key",
+            Proof::Jwt => "jwt",
+            Proof::Introspection => "introspection",
+            Proof::None => "none",
+        };
+        self.callers.get_or_create(&ProofLabels { proof, decision }).inc();
         self.latency_seconds.observe(seconds);
         self.candidate.compared(concluded.comparison);
         let state = concluded.handoff;

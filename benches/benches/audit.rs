@@ -139,6 +139,7 @@ fn call(number: u64) -> [Entry; 2] {
         attempt: None,
         request_digest: None,
         asked: None,
+        credential: None,
     };
     let outcome = Outcome {
         call_id: Some(id),

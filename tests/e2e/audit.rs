@@ -306,6 +306,7 @@ fn decision(id: &str, at_ms: u64) -> Decision {
         attempt: None,
         request_digest: None,
         asked: None,
+        credential: None,
     }
 }
 

@@ -1,39 +1,100 @@
-//! API keys: a file of hashes, each with the client that the key was issued to.
+//! API keys: who holds one, as the file of hashes has it.
 //!
-//! INVARIANT: a key itself is never stored, logged or compared byte by byte; its SHA-256 is, in constant time. Keys are
-//! random and long (`palisade dev` draws 256 bits), so that a fast hash gives a thief nothing to guess.
+//! A key is `plsd_<id>_<secret>`. The id is public and finds the one hash to compare with, so the cost is the same for
+//! one key and for thousands. Keys of version 1 have no id, and are compared with all of their kind.
+//!
+//! INVARIANT: a key itself is never stored, logged or compared byte by byte; its SHA-256 is, in constant time. The
+//! secret is 256 random bits, so that a fast hash gives a thief nothing to guess: a slow one is for what people make up,
+//! and here it would only let strangers burn the server's time.
+//! INVARIANT: what became of a key is only said of one that was really sent: ids alone learn nothing.
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+mod entry;
+mod file;
+mod store;
+#[cfg(test)]
+mod tests;
+mod when;
+
+pub use file::{ChangeRefused, Drawn, Issue, KeyRecord, KeyState, KeysFile, Replaced, Rotation};
+pub use store::{KeysStoreError, update};
+pub use when::{parse_expiry, parse_overlap, rfc3339};
+
+use entry::{is_key_id, is_secret};
+use file::KEY_PREFIX;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::path::{Path, PathBuf};
-use subtle::ConstantTimeEq;
-
-const VERSION: u32 = 1;
+use std::sync::Arc;
+use subtle::ConstantTimeEq as _;
 
 /// A longer header value is not a key of ours, and is not worth hashing.
 const KEY_BYTES_MAX: usize = 512;
 
-/// Each check compares with all keys, so that the time tells nothing; this bounds it.
-const KEYS_MAX: usize = 4096;
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeysFile {
-    version: u32,
-    keys: Vec<KeyEntry>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeyEntry {
-    client: String,
-    sha256: String,
-}
+/// What a key with an id that nobody has is compared with, so that it takes as long.
+const NOBODY: [u8; 32] = [0; 32];
 
 /// The issued keys.
 #[derive(Debug)]
 pub struct ApiKeys {
-    keys: Vec<([u8; 32], String)>,
+    by_id: HashMap<Arc<str>, KeyRecord>,
+    /// Keys of version 1. Each of them is compared, whichever it is.
+    without_id: Vec<KeyRecord>,
+}
+
+/// Whose key it was that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyHolder<'k> {
+    /// The public part of the key.
+    pub id: &'k Arc<str>,
+    pub client: &'k str,
+    /// What the key is good for, where it says so.
+    pub scopes: Option<&'k Arc<BTreeSet<String>>>,
+}
+
+/// Why a key proves nothing. For the ledger: the caller is told the same of all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApiKeyError {
+    /// No text that a key of ours can be.
+    Malformed,
+    Unknown,
+    Revoked {
+        id: Arc<str>,
+        client: String,
+        at_s: u64,
+    },
+    Expired {
+        id: Arc<str>,
+        client: String,
+        at_s: u64,
+    },
+    /// Its time beside the key that took its place is over.
+    Replaced {
+        id: Arc<str>,
+        client: String,
+        by: String,
+        at_s: u64,
+    },
+}
+
+impl fmt::Display for ApiKeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ApiKeyError::Malformed => f.write_str("the API key is not one: no key of ours looks like it"),
+            ApiKeyError::Unknown => f.write_str("the API key is none of those issued"),
+            ApiKeyError::Revoked { id, client, at_s } => {
+                write!(f, "the API key `{id}` of client `{client}` was revoked on {}", rfc3339(*at_s))
+            }
+            ApiKeyError::Expired { id, client, at_s } => {
+                write!(f, "the API key `{id}` of client `{client}` expired on {}", rfc3339(*at_s))
+            }
+            ApiKeyError::Replaced { id, client, by, at_s } => write!(
+                f,
+                "the API key `{id}` of client `{client}` was replaced by `{by}`, and could be used until {}",
+                rfc3339(*at_s)
+            ),
+        }
+    }
 }
 
 /// Why a file of keys cannot be used.
@@ -43,8 +104,8 @@ pub struct ApiKeysError {
     detail: String,
 }
 
-impl std::fmt::Display for ApiKeysError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for ApiKeysError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the API keys in `{}` cannot be used: {}", self.path.display(), self.detail)
     }
 }
@@ -59,89 +120,72 @@ impl ApiKeys {
     }
 
     pub fn parse(text: &[u8]) -> Result<ApiKeys, String> {
-        let file: KeysFile = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        if file.version != VERSION {
-            return Err(format!("unknown version `{}`: this build reads version {VERSION}", file.version));
-        }
-        if file.keys.len() > KEYS_MAX {
-            return Err(format!("{} keys are over the limit of {KEYS_MAX}", file.keys.len()));
-        }
-        let mut keys = Vec::with_capacity(file.keys.len());
-        for KeyEntry { client, sha256 } in file.keys {
-            let hash = decode_hex(&sha256)
-                .ok_or_else(|| format!("`sha256` of client `{client}` is not 64 hexadecimal digits"))?;
-            if keys.iter().any(|(known, _)| *known == hash) {
-                return Err(format!("the key of client `{client}` is issued twice"));
+        let mut keys = ApiKeys { by_id: HashMap::new(), without_id: Vec::new() };
+        for record in KeysFile::parse(text)?.into_records() {
+            match record.is_without_id() {
+                true => keys.without_id.push(record),
+                false => {
+                    keys.by_id.insert(record.id.clone(), record);
+                }
             }
-            keys.push((hash, client));
         }
-        Ok(ApiKeys { keys })
+        Ok(keys)
     }
 
-    /// The file's text for freshly issued keys.
+    /// The text of version 1 for keys that somebody drew by their own form.
     pub fn render<'k>(
         issued: impl IntoIterator<Item = (&'k str, &'k str)>,
     ) -> Result<String, serde_json::Error> {
-        let entry = |(client, key): (&str, &str)| KeyEntry {
-            client: client.to_owned(),
-            sha256: hex::encode(hash(key)),
-        };
-        let keys = issued.into_iter().map(entry).collect();
-        serde_json::to_string_pretty(&KeysFile { version: VERSION, keys })
+        entry::render_version_1(issued.into_iter().map(|(client, key)| (client, hash(key))))
     }
 
-    /// Whose key this is. Looks at every key, whichever it is.
-    pub fn client_of(&self, key: &str) -> Option<&str> {
+    /// Whose key this is, at `now_ms`.
+    pub fn client_of(&self, key: &str, now_ms: u64) -> Result<KeyHolder<'_>, ApiKeyError> {
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
-            return None;
+            return Err(ApiKeyError::Malformed);
         }
         let sent = hash(key);
-        let mut found = None;
-        for (known, client) in &self.keys {
-            if bool::from(known.ct_eq(&sent)) {
-                found = Some(client.as_str());
+        let record = match key.strip_prefix(KEY_PREFIX) {
+            Some(rest) => {
+                let (id, secret) = rest.split_once('_').unwrap_or_default();
+                let known = self.by_id.get(id);
+                let expected = known.map_or(&NOBODY, |record| &record.sha256);
+                let holds = bool::from(expected.ct_eq(&sent));
+                if !is_key_id(id) || !is_secret(secret) {
+                    return Err(ApiKeyError::Malformed);
+                }
+                known.filter(|_| holds)
             }
+            None => {
+                let mut found = None;
+                for record in &self.without_id {
+                    if bool::from(record.sha256.ct_eq(&sent)) {
+                        found = Some(record);
+                    }
+                }
+                found
+            }
+        };
+        holder(record.ok_or(ApiKeyError::Unknown)?, now_ms)
+    }
+}
+
+fn holder(record: &KeyRecord, now_ms: u64) -> Result<KeyHolder<'_>, ApiKeyError> {
+    let KeyRecord { id, client, scopes, .. } = record;
+    let (id, client) = (id.clone(), client.clone());
+    match record.state(now_ms / 1000) {
+        KeyState::Live | KeyState::Retiring { .. } => {
+            Ok(KeyHolder { id: &record.id, client: &record.client, scopes: scopes.as_ref() })
         }
-        found
+        KeyState::Revoked { at_s } => Err(ApiKeyError::Revoked { id, client, at_s }),
+        KeyState::Expired { at_s } => Err(ApiKeyError::Expired { id, client, at_s }),
+        KeyState::Replaced { at_s } => {
+            let by = record.replaced.as_ref().map(|replaced| replaced.by.clone()).unwrap_or_default();
+            Err(ApiKeyError::Replaced { id, client, by, at_s })
+        }
     }
 }
 
 fn hash(key: &str) -> [u8; 32] {
     Sha256::digest(key.as_bytes()).into()
-}
-
-fn decode_hex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    hex::decode_to_slice(text, &mut bytes).ok().map(|()| bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::ApiKeys;
-
-    #[test]
-    fn a_key_leads_to_its_client_and_nothing_else_does() {
-        let text = ApiKeys::render([("web", "example-key-1"), ("support", "example-key-2")]).unwrap();
-        assert!(!text.contains("example-key"), "{text}");
-        let keys = ApiKeys::parse(text.as_bytes()).unwrap();
-        assert_eq!(keys.client_of("example-key-1"), Some("web"));
-        assert_eq!(keys.client_of("example-key-2"), Some("support"));
-        for wrong in ["", "example-key-", "example-key-11", "EXAMPLE-KEY-1", &"x".repeat(600)] {
-            assert_eq!(keys.client_of(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_file_that_is_not_understood_is_refused() {
-        let check = |text: &str, part: &str| {
-            let error = ApiKeys::parse(text.as_bytes()).unwrap_err();
-            assert!(error.contains(part), "{error}");
-        };
-        check("", "EOF");
-        check(r#"{"version":2,"keys":[]}"#, "unknown version `2`: this build reads version 1");
-        check(r#"{"version":1,"keys":[],"more":1}"#, "unknown field `more`");
-        check(r#"{"version":1,"keys":[{"client":"web","sha256":"+1"}]}"#, "not 64 hexadecimal digits");
-        let twice = ApiKeys::render([("a", "k"), ("b", "k")]).unwrap();
-        check(&twice, "the key of client `b` is issued twice");
-    }
 }

@@ -39,6 +39,11 @@ impl fmt::Display for CertificateError {
 
 /// Checks that a certificate, as the proxy passes it on (PEM with escapes), names exactly `peer`.
 pub(super) fn names_only(escaped_pem: &str, peer: &str) -> Result<(), CertificateError> {
+    if the_uri(&der(escaped_pem)?)? == peer { Ok(()) } else { Err(CertificateError::OtherName) }
+}
+
+/// A certificate itself, of what the proxy passes on.
+pub(super) fn der(escaped_pem: &str) -> Result<Vec<u8>, CertificateError> {
     if escaped_pem.is_empty() {
         return Err(CertificateError::Missing);
     }
@@ -47,7 +52,7 @@ pub(super) fn names_only(escaped_pem: &str, peer: &str) -> Result<(), Certificat
     }
     let pem: Vec<u8> = percent_decode_str(escaped_pem).collect();
     let (_, pem) = parse_x509_pem(&pem).map_err(|_| CertificateError::Unreadable)?;
-    if the_uri(&pem.contents)? == peer { Ok(()) } else { Err(CertificateError::OtherName) }
+    Ok(pem.contents)
 }
 
 /// The one URI among the names of a certificate.
@@ -56,8 +61,11 @@ pub fn the_uri(der: &[u8]) -> Result<String, CertificateError> {
     let names = certificate.subject_alternative_name().map_err(|_| CertificateError::Unreadable)?;
     let mut uris: Vec<&str> = Vec::new();
     for name in names.iter().flat_map(|names| &names.value.general_names) {
-        if let GeneralName::URI(uri) = name {
-            uris.push(uri);
+        match name {
+            GeneralName::URI(uri) => uris.push(uri),
+            // It may be a URI to another reader.
+            GeneralName::Invalid(..) => return Err(CertificateError::Unreadable),
+            _ => {}
         }
     }
     match uris.as_slice() {
@@ -88,6 +96,39 @@ mod tests {
         assert_eq!(the_uri(certificate(&[]).der()), Err(CertificateError::Uris { found: 0 }));
         assert_eq!(the_uri(certificate(&[one, two]).der()), Err(CertificateError::Uris { found: 2 }));
         assert_eq!(the_uri(b"not a certificate"), Err(CertificateError::Unreadable));
+    }
+
+    #[test]
+    fn names_of_other_kinds_are_no_uris() {
+        let uri = "spiffe://shop.example/a";
+        let mut params = CertificateParams::default();
+        let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
+        params.subject_alt_names = vec![dns("a.shop.example"), dns(uri)];
+        let none = params.clone().self_signed(&KeyPair::generate().unwrap()).unwrap();
+        assert_eq!(the_uri(none.der()), Err(CertificateError::Uris { found: 0 }));
+        params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+        let one = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        assert_eq!(the_uri(one.der()), Ok(uri.to_owned()));
+    }
+
+    #[test]
+    fn a_name_is_compared_to_its_end() {
+        let (short, long) = ("spiffe://shop.example/a", "spiffe://shop.example/a\0.other.example/b");
+        let whole = certificate(&[long]);
+        assert_eq!(the_uri(whole.der()), Ok(long.to_owned()));
+        let pem = escaped(&whole.pem());
+        assert_eq!(names_only(&pem, short), Err(CertificateError::OtherName));
+        let dots = escaped(&certificate(&["spiffe://shop.example/ns/a/sa/xay"]).pem());
+        assert_eq!(names_only(&dots, "spiffe://shop.example/ns/a/sa/x.y"), Err(CertificateError::OtherName));
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_read_is_not_passed_over() {
+        let (one, two) = ("spiffe://shop.example/a", "spiffe://shop.example/b");
+        let mut der = certificate(&[one, two]).der().to_vec();
+        let at = der.windows(two.len()).position(|part| part == two.as_bytes()).unwrap();
+        der[at] = 0xff;
+        assert_eq!(the_uri(&der), Err(CertificateError::Unreadable));
     }
 
     #[test]

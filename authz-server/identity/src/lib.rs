@@ -3,18 +3,30 @@
 //! INVARIANT: a credential that was sent and does not hold is a denial, never a fall back to a weaker identity.
 //! INVARIANT: to establish a caller waits for nothing. What only the network knows is `Pending`, and is asked for apart.
 
-mod api_keys;
+pub mod api_keys;
 mod certificate;
+mod fetch;
+mod forwarded;
+mod settings;
 mod sources;
 mod spiffe;
 mod tokens;
 mod user;
 
-pub use api_keys::{ApiKeys, ApiKeysError};
+pub use api_keys::{ApiKeyError, ApiKeys, ApiKeysError, KeyHolder};
 pub use certificate::{CertificateError, the_uri};
+pub use fetch::{Endpoint, EndpointError, FetchError, FetchLimits, Fetcher, FetcherError};
+pub use forwarded::ForwardedError;
+pub use settings::{
+    Algorithm, AttributeRule, Claim, ClaimError, ClaimKind, ClaimRules, IssuerProblem, IssuerSettings,
+    KeysFrom, KeysUrl, LEEWAY_S_DEFAULT, LEEWAY_S_MAX, MAX_AGE_S_DEFAULT, REFRESH_S_DEFAULT, TokensError,
+    TokensSettings,
+};
 pub use sources::{Accepted, AcceptedTokens, Credentials, IdentityError, Sources};
 pub use spiffe::{SpiffeError, SpiffeId, is_trust_domain};
-pub use tokens::{Pending, TokenError, Tokens, Verified};
+pub use tokens::{
+    ClaimFault, Malformed, Pending, PendingKeys, SourceState, TokenError, Tokens, Unavailable, Verified,
+};
 pub use user::{ClaimValue, User};
 
 use std::collections::BTreeSet;
@@ -53,6 +65,12 @@ pub struct Established {
     pub proof: Proof,
     /// What the credential is good for, where it says so: the scopes of a key or a token.
     pub scopes: Option<Arc<BTreeSet<String>>>,
+    /// The public id of the API key, for the ledger.
+    pub key_id: Option<Arc<str>>,
+    /// The second from which on the token is worth nothing, for the ledger.
+    pub expires_at_s: Option<u64>,
+    /// The peer that was believed when it said whose certificate it had seen, for the ledger.
+    pub forwarder: Option<SpiffeId>,
 }
 
 impl Established {
@@ -70,6 +88,14 @@ impl Established {
     }
 
     fn of(identity: Identity, proof: Proof) -> Established {
-        Established { identity, through: None, proof, scopes: None }
+        Established {
+            identity,
+            through: None,
+            proof,
+            scopes: None,
+            key_id: None,
+            expires_at_s: None,
+            forwarder: None,
+        }
     }
 }

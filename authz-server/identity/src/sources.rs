@@ -2,11 +2,11 @@
 //!
 //! INVARIANT: a call has at most one credential beside its connection's certificate: two of them are nobody's.
 
-use crate::certificate;
 use crate::{
-    ApiKeys, CertificateError, Established, Identity, Pending, Proof, SpiffeError, SpiffeId, TokenError,
-    Tokens,
+    ApiKeyError, ApiKeys, CertificateError, Established, ForwardedError, Identity, Pending, Proof,
+    SpiffeError, SpiffeId, TokenError, Tokens,
 };
+use crate::{certificate, forwarded};
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ pub struct Credentials<'a> {
     pub api_key: Option<&'a str>,
     /// The token, without the word before it.
     pub token: Option<&'a str>,
+    /// `x-forwarded-client-cert`. Several lines of it are one, with commas between them and in their order.
+    pub forwarded_certificate: Option<&'a str>,
 }
 
 /// By which ways a service lets its callers prove themselves. Whoever brings no credential is let through to policies.
@@ -59,6 +61,8 @@ impl Accepted {
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     pub trust_domains: Vec<String>,
+    /// Whose `x-forwarded-client-cert` is believed. From anybody else it changes nothing.
+    pub forwarders: Vec<SpiffeId>,
     pub api_keys: Option<Arc<ApiKeys>>,
     pub tokens: Option<Arc<Tokens>>,
 }
@@ -68,7 +72,9 @@ pub struct Sources {
 pub enum IdentityError {
     Peer(SpiffeError),
     Certificate(CertificateError),
-    ApiKeyUnknown,
+    /// What a forwarder says of the certificate that it has seen.
+    Forwarded(ForwardedError),
+    ApiKey(ApiKeyError),
     /// An API key was sent, but the bundle or the server knows none.
     ApiKeysNotConfigured,
     /// A token was sent, and the bundle has no issuer.
@@ -95,7 +101,8 @@ impl fmt::Display for IdentityError {
         match self {
             IdentityError::Peer(error) => write!(f, "the peer's name: {error}"),
             IdentityError::Certificate(error) => write!(f, "the peer's certificate: {error}"),
-            IdentityError::ApiKeyUnknown => f.write_str("the API key is none of those issued"),
+            IdentityError::Forwarded(error) => write!(f, "`x-forwarded-client-cert`: {error}"),
+            IdentityError::ApiKey(error) => error.fmt(f),
             IdentityError::ApiKeysNotConfigured => {
                 f.write_str("an API key was sent and the server has no keys: give it `--api-keys`")
             }
@@ -126,22 +133,49 @@ impl Proof {
     }
 }
 
+/// By whom a call was carried here.
+#[derive(Default)]
+struct Carried {
+    workload: Option<SpiffeId>,
+    /// Whose word that is, if it is not its own certificate that says so.
+    forwarder: Option<SpiffeId>,
+}
+
 impl Sources {
     /// Establishes the caller. A key or a token names the caller even when a workload's certificate carries it.
+    /// `through` is whoever carried the caller's call one step on: for a person or a client the workload, for a workload
+    /// the forwarder before it.
     pub fn establish(
         &self,
         credentials: Credentials<'_>,
         accepted: &Accepted,
         now_ms: u64,
     ) -> Result<Established, IdentityError> {
-        let peer = self.peer(credentials)?;
+        let Carried { workload, forwarder } = self.carried(credentials)?;
         let caller = match (credentials.api_key, credentials.token) {
-            (None, None) => Established::by_connection(peer),
-            (Some(key), None) => Established { through: peer, ..self.holder_of_key(key)? },
-            (None, Some(token)) => Established { through: peer, ..self.holder_of_token(token, now_ms)? },
+            // A workload behind a forwarder was carried by that; one that is the peer itself by nobody.
+            (None, None) => {
+                Established { through: forwarder.clone(), ..Established::by_connection(workload) }
+            }
+            (Some(key), None) => Established { through: workload, ..self.holder_of_key(key, now_ms)? },
+            (None, Some(token)) => Established { through: workload, ..self.holder_of_token(token, now_ms)? },
             (Some(_), Some(_)) => return Err(IdentityError::TwoCredentials),
         };
+        let caller = Established { forwarder, ..caller };
         if accepted.accepts(&caller) { Ok(caller) } else { Err(IdentityError::NotAccepted(caller.proof)) }
+    }
+
+    /// The workload that the call comes from: the peer, or whose certificate the peer has seen if it may say so.
+    fn carried(&self, credentials: Credentials<'_>) -> Result<Carried, IdentityError> {
+        let Some(peer) = self.peer(credentials)? else { return Ok(Carried::default()) };
+        match credentials.forwarded_certificate.filter(|_| self.forwarders.contains(&peer)) {
+            None => Ok(Carried { workload: Some(peer), forwarder: None }),
+            Some(text) => {
+                let workload = forwarded::workload(text, &peer, &self.trust_domains);
+                let workload = workload.map_err(IdentityError::Forwarded)?;
+                Ok(Carried { workload: Some(workload), forwarder: Some(peer) })
+            }
+        }
     }
 
     fn peer(&self, credentials: Credentials<'_>) -> Result<Option<SpiffeId>, IdentityError> {
@@ -155,20 +189,26 @@ impl Sources {
         }
     }
 
-    fn holder_of_key(&self, key: &str) -> Result<Established, IdentityError> {
+    fn holder_of_key(&self, key: &str, now_ms: u64) -> Result<Established, IdentityError> {
         let keys = self.api_keys.as_deref().ok_or(IdentityError::ApiKeysNotConfigured)?;
-        let client = keys.client_of(key).ok_or(IdentityError::ApiKeyUnknown)?;
-        Ok(Established::client(client))
+        let holder = keys.client_of(key, now_ms).map_err(IdentityError::ApiKey)?;
+        Ok(Established {
+            scopes: holder.scopes.cloned(),
+            key_id: Some(holder.id.clone()),
+            ..Established::client(holder.client)
+        })
     }
 
     fn holder_of_token(&self, token: &str, now_ms: u64) -> Result<Established, IdentityError> {
         let tokens = self.tokens.as_deref().ok_or(IdentityError::TokensNotConfigured)?;
         let verified = tokens.verify(token, now_ms).map_err(IdentityError::Token)?;
         Ok(Established {
-            identity: Identity::User(verified.user.clone()),
-            through: None,
-            proof: verified.proof,
             scopes: verified.scopes.clone(),
+            expires_at_s: Some(verified.expires_at_s),
+            ..Established::of(Identity::User(verified.user.clone()), verified.proof)
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

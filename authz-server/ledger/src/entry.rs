@@ -10,9 +10,11 @@
 //!
 //! INVARIANT: no query is ever stored; it may carry secrets, and whoever fills an entry may have forgotten it.
 
+mod credential;
 mod drift;
 mod header;
 
+pub use credential::Credential;
 pub use drift::{Drift, Judged, JudgedCount, Side};
 pub use header::{HeaderName, UnrecordableHeader};
 
@@ -98,6 +100,10 @@ pub struct Decision {
     /// entries of servers that did not write it yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
+    /// What the credential says of the principal; absent where that is a certificate or nothing, and in entries of servers
+    /// that did not write it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Credential>,
 }
 
 /// The filter's verdict `pass`, and what it found out.

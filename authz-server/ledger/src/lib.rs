@@ -37,9 +37,9 @@ mod writer;
 
 pub use checkpoint::{Checkpoint, VerifierKey};
 pub use entry::{
-    Admin, AdminEvent, Asked, Candidate, Conclusion, Decision, Drift, Entry, EntryError, Epoch, HeaderName,
-    Judged, JudgedCount, Otherwise, Outcome, Passed, Proof, Refusal, Shadow, Side, Spike, UnrecordableHeader,
-    Verdict,
+    Admin, AdminEvent, Asked, Candidate, Conclusion, Credential, Decision, Drift, Entry, EntryError, Epoch,
+    HeaderName, Judged, JudgedCount, Otherwise, Outcome, Passed, Proof, Refusal, Shadow, Side, Spike,
+    UnrecordableHeader, Verdict,
 };
 pub use error::{
     AppendError, ChainError, CheckpointError, Corruption, FileError, FormatError, KeyError, LedgerError,

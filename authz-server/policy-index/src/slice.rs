@@ -26,8 +26,6 @@ const SLICES_OF_ONE_MAX: usize = 8;
 pub enum CallerError {
     /// The request asks about somebody else.
     Another { asked: EntityUid, brought: EntityUid },
-    /// The store has its own entity of this name.
-    Declared(EntityUid),
     /// Together they are no hierarchy.
     Entities(Box<EntitiesError>),
 }
@@ -41,8 +39,8 @@ pub(crate) struct Slices {
     /// Whether conditions look into the action or the resource of a request.
     action: bool,
     resource: bool,
-    /// What entities of the store are in without the store having it.
-    dangling: HashSet<EntityUid>,
+    /// What entities of the store are in.
+    above: HashSet<EntityUid>,
     persons: Memo<Arc<Person>, Arc<Brought>>,
 }
 
@@ -59,16 +57,13 @@ impl Slices {
         let mut within = Within::new(&store);
         within.reach(reach.literals.iter().cloned());
         let base = Entities::from_entities(within.finish(), None)?;
-        let mut dangling = HashSet::new();
-        for entity in store.iter() {
-            let above = store.ancestors(&entity.uid()).into_iter().flatten();
-            dangling.extend(above.filter(|parent| store.get(parent).is_none()).cloned());
-        }
+        let above = store.iter().flat_map(|entity| store.ancestors(&entity.uid()).into_iter().flatten());
+        let above = above.cloned().collect();
         Ok(Slices {
             base,
             action: reach.action,
             resource: reach.resource,
-            dangling,
+            above,
             persons: Memo::new(PERSONS_MAX),
             store,
         })
@@ -78,9 +73,6 @@ impl Slices {
     pub(crate) fn brought(&self, person: &Person, principals: &Side) -> Result<Arc<Brought>, CallerError> {
         if let Some(found) = self.persons.find(person) {
             return Ok(found);
-        }
-        if self.store.get(person.uid()).is_some() {
-            return Err(CallerError::Declared(person.uid().clone()));
         }
         let above =
             person.parents().iter().flat_map(|parent| self.store.ancestors(parent).into_iter().flatten());
@@ -94,7 +86,7 @@ impl Slices {
 
     /// Whether something of the store is in this person, so that who it is decides what that is in.
     pub(crate) fn is_above(&self, person: &Person) -> bool {
-        self.dangling.contains(person.uid())
+        self.above.contains(person.uid())
     }
 
     /// All entities that an evaluation for this person can read. `named` is what the context names.
@@ -121,7 +113,7 @@ impl Slices {
 
     /// The whole store with the person in it. Slow, and never asked for where conditions were validated.
     pub(crate) fn whole(&self, person: &Person) -> Result<Entities, CallerError> {
-        let whole = Entities::clone(&self.store).add_entities([person.entity().clone()], None);
+        let whole = Entities::clone(&self.store).upsert_entities([person.entity().clone()], None);
         whole.map_err(|error| CallerError::Entities(Box::new(error)))
     }
 
@@ -129,8 +121,12 @@ impl Slices {
         let mut within = Within::new(&self.store);
         within.above(person.parents().iter().cloned());
         within.reach(roots.iter().cloned().chain(entities_in(person.entity())));
-        let missing = within.finish().into_iter().filter(|entity| self.base.get(&entity.uid()).is_none());
-        self.base.clone().add_entities(missing.chain([person.entity().clone()]), None)
+        // The person takes the place of what the store has under the same name.
+        let missing = within
+            .finish()
+            .into_iter()
+            .filter(|entity| self.base.get(&entity.uid()).is_none() && entity.uid() != *person.uid());
+        self.base.clone().upsert_entities(missing.chain([person.entity().clone()]), None)
     }
 }
 
@@ -206,9 +202,6 @@ impl fmt::Display for CallerError {
             CallerError::Another { asked, brought } => {
                 write!(f, "`{brought}` was brought, but `{asked}` is asked about")
             }
-            CallerError::Declared(uid) => {
-                write!(f, "`{uid}` is declared as an entity; a caller cannot bring another of that name")
-            }
             CallerError::Entities(error) => write!(f, "{error}"),
         }
     }
@@ -218,7 +211,7 @@ impl std::error::Error for CallerError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             CallerError::Entities(error) => Some(error),
-            CallerError::Another { .. } | CallerError::Declared(_) => None,
+            CallerError::Another { .. } => None,
         }
     }
 }

@@ -287,6 +287,7 @@ fn of_decision(decision: &Decision) -> Value {
         "attempt": decision.attempt,
         "request_digest": decision.request_digest,
         "asked": decision.asked,
+        "credential": decision.credential,
     })
 }
 

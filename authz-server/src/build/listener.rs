@@ -54,6 +54,15 @@ pub(super) fn listener(bundle: &Bundle, wiring: &Wiring, contract: &[u8]) -> Val
 /// reach the ledger. All of it is off: the filter sees each spelling and refuses it with its reason. Should the filter
 /// be missing, the first route of each service still answers 400 to every path with a second spelling (see `routes`).
 /// Underscores in header names are refused by Envoy itself, because no route could do it.
+/// A certificate that a caller only tells of is no identity, and services do not get to see one either. Where some
+/// callers are believed, the server must see it from whoever has a certificate, and says whether it believes them.
+fn forwarded_certificates(bundle: &Bundle) -> &'static str {
+    match bundle.palisade.identity.forwarded_client_cert {
+        Some(_) => "FORWARD_ONLY",
+        None => "SANITIZE",
+    }
+}
+
 fn manager(bundle: &Bundle, wiring: &Wiring, compiled: &[u8]) -> Value {
     let contract = &bundle.contract;
     let mut manager = typed(
@@ -77,8 +86,7 @@ fn manager(bundle: &Bundle, wiring: &Wiring, compiled: &[u8]) -> Value {
             // be made to retry, are removed. `internal_address_config` must be absent for that: present and empty, it
             // counts all private addresses as internal.
             "use_remote_address": true,
-            // A certificate that a caller only tells of is no identity, and services do not get to see one either.
-            "forward_client_cert_details": "SANITIZE",
+            "forward_client_cert_details": forwarded_certificates(bundle),
             // A caller's request id is kept, so that its retries can be recognised in the ledger. It is an attribute and
             // joins nothing; who sends none gets one.
             "generate_request_id": true,

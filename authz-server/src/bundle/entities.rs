@@ -3,13 +3,13 @@
 //! INVARIANT: every name leads to a declaration and nothing is in itself; what attributes mean only the schema knows.
 
 use super::files::{File, Role};
-use super::format::{EntitiesFile, Member, OtherMember, Palisade, RoleMember, TierMember};
+use super::format::{EntitiesFile, Member, OtherMember, Palisade, RoleMember, TierMember, UserMember};
 use super::parsed::Parsed;
 use super::problem::{Lines, Place, Problem, Problems};
 use super::record::{Named, Placed, Read, Reader};
 use super::yaml::{Key, Node, Span, Value};
 use crate::cedar::EntityName;
-use crate::cedar::names::{CLIENT, GROUP, ROLE, SERVICE, TIER, WORKLOAD};
+use crate::cedar::names::{CLIENT, GROUP, ROLE, SERVICE, TIER, USER, WORKLOAD};
 use crate::identity::SpiffeId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,6 +47,8 @@ pub struct EntityDeclarations {
     pub tiers: BTreeMap<String, Declared>,
     pub clients: BTreeMap<String, Declared>,
     pub workloads: BTreeMap<String, Declared>,
+    /// By issuer and subject: `corp/alice`.
+    pub users: BTreeMap<String, Declared>,
     pub services: BTreeMap<String, Declared>,
     /// Of types that schema fragments declare, by type.
     pub others: BTreeMap<String, BTreeMap<String, Declared>>,
@@ -71,6 +73,7 @@ impl EntityDeclarations {
             TIER => &self.tiers,
             CLIENT => &self.clients,
             WORKLOAD => &self.workloads,
+            USER => &self.users,
             SERVICE => &self.services,
             other => return self.others.get(other),
         })
@@ -83,6 +86,7 @@ impl EntityDeclarations {
             TIER => &mut self.tiers,
             CLIENT => &mut self.clients,
             WORKLOAD => &mut self.workloads,
+            USER => &mut self.users,
             SERVICE => &mut self.services,
             other => self.others.entry(other.to_owned()).or_default(),
         }
@@ -128,6 +132,7 @@ pub(crate) fn shown(name: &EntityName) -> String {
         TIER => "tier",
         CLIENT => "client",
         WORKLOAD => "workload",
+        USER => "user",
         SERVICE => "service",
         other => return format!("`{other}` `{}`", name.id),
     };
@@ -167,7 +172,7 @@ pub(super) fn read_all<'f>(documents: &Parsed<'f>, problems: &mut Problems) -> V
 type Flat = ((String, Option<Span>), Key, Vec<(String, Vec<Placed<String>>)>, Attributes);
 
 fn flatten(file: EntitiesFile) -> Vec<Flat> {
-    let EntitiesFile { groups, roles, tiers, clients, workloads, services, others } = file;
+    let EntitiesFile { groups, roles, tiers, clients, workloads, users, services, others } = file;
     let mut all = Vec::new();
     for (kind, members) in [(GROUP, groups), (CLIENT, clients), (WORKLOAD, workloads)] {
         all.extend(members.0.into_iter().map(|(key, Member { groups, roles, tiers, attributes })| {
@@ -180,6 +185,10 @@ fn flatten(file: EntitiesFile) -> Vec<Flat> {
             )
         }));
     }
+    all.extend(users.0.into_iter().map(|(key, UserMember { groups, roles, attributes })| {
+        let parents = vec![(GROUP.to_owned(), groups), (ROLE.to_owned(), roles)];
+        ((USER.to_owned(), None), key, parents, attributes)
+    }));
     all.extend(roles.0.into_iter().map(|(key, RoleMember { roles, attributes })| {
         ((ROLE.to_owned(), None), key, vec![(ROLE.to_owned(), roles)], attributes)
     }));
@@ -237,6 +246,7 @@ pub(crate) fn declare(kind: &str) -> String {
         TIER => "tiers",
         CLIENT => "clients",
         WORKLOAD => "workloads",
+        USER => "users",
         SERVICE => return "a service is a folder under `services`".to_owned(),
         other => return format!("declare it in `entities/*.yaml` under `others`, `{other}`"),
     };
@@ -254,6 +264,13 @@ fn check_name(
         (WORKLOAD, Some(palisade), _) => {
             if let Err(error) = SpiffeId::parse(id, &palisade.trust_domains) {
                 problems.push(Problem::new(source.place.clone(), format!("{}: {error}", source.shown())));
+            }
+        }
+        (USER, Some(palisade), _) => {
+            if let Some(wrong) = palisade.identity.no_user(id) {
+                let problem =
+                    Problem::new(source.place.clone(), format!("{}: {}", source.shown(), wrong.why));
+                problems.push(problem.suggest(wrong.found, palisade.identity.issuers()).help(wrong.help));
             }
         }
         (SERVICE, _, Some(services)) if !services.contains(&id) => {

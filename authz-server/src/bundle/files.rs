@@ -23,7 +23,7 @@ const FILES_MAX: usize = 20_000;
 const DEPTH_MAX: usize = 8;
 
 /// What a file must be to have a role, for whoever gave one another name.
-const ROLES: &str = "expected `palisade.yaml`, `services/<name>/service.yaml`, `services/<name>/openapi.yaml` (or `.json`), `*.cedar`, `*.cedarschema`, `entities/*.yaml` (or `.json`), `tests/*.yaml` or `*.md`";
+const ROLES: &str = "expected `palisade.yaml`, `services/<name>/service.yaml`, `services/<name>/openapi.yaml` (or `.json`), `*.cedar`, `*.cedarschema`, `entities/*.yaml` (or `.json`), `keys/*.json`, `tests/*.yaml` or `*.md`";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -34,6 +34,8 @@ pub(crate) enum Role {
     /// Cedar schema that extends the generated one.
     SchemaFragments,
     Entities,
+    /// Public keys of issuers of tokens.
+    Keys,
     Tests,
 }
 
@@ -42,7 +44,7 @@ impl Role {
     pub(super) fn is_document(self) -> bool {
         match self {
             Role::Palisade | Role::Service | Role::OpenApi | Role::Entities | Role::Tests => true,
-            Role::Policies | Role::SchemaFragments => false,
+            Role::Policies | Role::SchemaFragments | Role::Keys => false,
         }
     }
 }
@@ -254,6 +256,7 @@ fn role(path: &str) -> Option<Role> {
         ["services", _, "service.yaml"] => Some(Role::Service),
         ["services", _, "openapi.yaml" | "openapi.yml" | "openapi.json"] => Some(Role::OpenApi),
         ["entities", name] if name.ends_with(".yaml") || name.ends_with(".json") => Some(Role::Entities),
+        ["keys", name] if name.ends_with(".json") => Some(Role::Keys),
         ["tests", .., name] if name.ends_with(".yaml") => Some(Role::Tests),
         [.., name] if name.ends_with(".cedarschema") => Some(Role::SchemaFragments),
         [.., name] if name.ends_with(".cedar") => Some(Role::Policies),

@@ -2,10 +2,10 @@
 //!
 //! INVARIANT: an unknown key is an error everywhere, and nothing about trust has a default.
 
+use super::callers::Identity;
 use super::entities::Attributes;
 use super::lints::LintSettings;
 use super::record::{Named, Placed, Read, Reader, Tried, choice, record};
-use super::recording::ALWAYS_RECORDED;
 use super::yaml::Node;
 use crate::audit::day_ms;
 use crate::identity::is_trust_domain;
@@ -37,26 +37,30 @@ record! {
 }
 
 record! {
-    /// `identity`: the sources beside the workload's own certificate.
-    pub struct Identity {
-        /// API keys. Absent: none are read.
-        optional api_keys: Option<ApiKeys>,
-    }
-}
-
-record! {
-    /// `identity.api_keys`.
-    pub struct ApiKeys {
-        /// The header that carries the key, in lower case.
-        required header: Placed<String>,
-    }
-}
-
-record! {
     /// `handoff`.
     pub struct HandoffSettings {
+        /// What becomes of a call that did not come through the filter. Absent: `required`.
+        optional mode: Placed<HandoffMode>,
         /// For how long after a change filters may still work with the bundle before, in seconds, at most a day.
         required previous_bundle_accepted_s: Placed<u64>,
+    }
+}
+
+choice! {
+    /// Whether calls must come through the filter.
+    pub enum HandoffMode: "`required` or `optional`" {
+        /// One that did not is refused.
+        Required = "required",
+        /// The server judges it alone: for a proxy that cannot run the filter. Responses are not judged then, no load is
+        /// shed, and nobody proves that the proxy holds a body back until it was judged.
+        Optional = "optional",
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "`choice!` has no place for the attribute that deriving needs")]
+impl Default for HandoffMode {
+    fn default() -> HandoffMode {
+        HandoffMode::Required
     }
 }
 
@@ -79,6 +83,9 @@ record! {
         optional headers: Named<Mask>,
         /// Query parameters by name, each `drop` or `digest`.
         optional query: Named<Mask>,
+        /// What tokens say of persons, each `drop` or `digest`: `groups`, `roles`, or an attribute by its name. An entry of
+        /// whom policies read it cannot be decided again.
+        optional claims: Named<Mask>,
     }
 }
 
@@ -134,6 +141,9 @@ record! {
         /// What stands before all paths of the contract, for example `/v1`; `/` for nothing. Absent: what the contract's
         /// `servers` say.
         optional base_path: Option<Placed<String>>,
+        /// How its callers may prove who they are: any of `mtls`, `api_key`, `jwt`, `jwt.<issuer>`, `introspection` and
+        /// `introspection.<issuer>`. Absent: all that the bundle has. Who proves nothing is for policies to judge.
+        optional identity: Option<Vec<Placed<String>>>,
         /// What becomes of a property that its contract marks `readOnly` and a request sends. Absent: `refuse`.
         optional read_only: ReadOnly,
         /// What becomes of responses that the contract does not know, for all operations. `enforce` is for those that
@@ -314,6 +324,9 @@ record! {
         optional clients: Named<Member>,
         /// Workloads by SPIFFE id. One that is not listed can still call, and is in nothing.
         optional workloads: Named<Member>,
+        /// Persons by issuer and subject: `corp/alice`. What their tokens say comes on top. One that is not listed can still
+        /// call.
+        optional users: Named<UserMember>,
         /// What the bundle's services belong to, by name.
         optional services: Named<TierMember>,
         /// Entities whose types schema fragments declare, by type, then by id.
@@ -331,6 +344,18 @@ record! {
         /// The tiers it is in.
         optional tiers: Vec<Placed<String>>,
         /// Values of the attributes that a schema fragment gives its type.
+        optional attributes: Attributes,
+    }
+}
+
+record! {
+    /// A person.
+    pub struct UserMember {
+        /// The groups they are in.
+        optional groups: Vec<Placed<String>>,
+        /// The roles they have.
+        optional roles: Vec<Placed<String>>,
+        /// Values of the attributes that a schema fragment gives `User`; a token's own come before them.
         optional attributes: Attributes,
     }
 }
@@ -381,24 +406,8 @@ impl Palisade {
                 "expected a name such as `shop.example`: lower-case letters, digits, `.`, `-`, `_`",
             );
         }
-        if let Some(ApiKeys { header }) = &self.identity.api_keys
-            && !is_header_name(&header.value)
-        {
-            reader.wrong(
-                header.at,
-                format!("`{}` cannot carry an API key", header.value),
-                "expected a header name in lower case without underscore, such as `x-api-key`",
-            );
-        }
-        if let Some(ApiKeys { header }) = &self.identity.api_keys
-            && ALWAYS_RECORDED.contains(&header.value.as_str())
-        {
-            reader.wrong(
-                header.at,
-                format!("`{}` cannot carry an API key: every entry of the ledger holds it", header.value),
-                "choose a header of its own, such as `x-api-key`",
-            );
-        }
+        super::callers::check(&self.identity, &self.trust_domains, reader);
+        super::callers::check_masks(&self.identity, &self.ledger.mask.claims, reader);
         let accepted_s = &self.handoff.previous_bundle_accepted_s;
         if accepted_s.value > PREVIOUS_BUNDLE_ACCEPTED_S_MAX {
             reader.wrong(
@@ -409,9 +418,4 @@ impl Palisade {
         }
         self.lints.check(reader);
     }
-}
-
-fn is_header_name(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    !text.is_empty() && text.len() <= 64 && text.bytes().all(allowed) && !text.starts_with("x-palisade-")
 }

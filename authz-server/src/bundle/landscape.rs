@@ -22,8 +22,10 @@ pub(crate) struct Landscape<'b> {
     /// Operations by each name that an action scope can bear: their own, a class, a service.
     by_operation: HashMap<String, usize>,
     by_group: HashMap<&'b str, Vec<usize>>,
-    /// For each group, clients and workloads in it, also by way of other groups.
+    /// For each group, the callers in it who are declared, also by way of other groups.
     members: HashMap<&'b EntityName, BTreeSet<Caller<'b>>>,
+    /// Groups and roles into which tokens can put persons whom nobody declares, and what these are in.
+    claimed: HashSet<EntityName>,
     /// What was found for scopes that were asked for already: many policies share one.
     scopes: RefCell<HashMap<(&'b ActionScope, &'b EntityScope), Operations>>,
 }
@@ -33,6 +35,18 @@ pub(crate) struct Landscape<'b> {
 pub(crate) enum Caller<'b> {
     Client(&'b str),
     Workload(&'b str),
+    User(&'b str),
+}
+
+impl<'b> Caller<'b> {
+    /// Type and id.
+    pub(crate) fn name(self) -> (&'static str, &'b str) {
+        match self {
+            Caller::Client(name) => ("Client", name),
+            Caller::Workload(id) => ("Workload", id),
+            Caller::User(name) => ("User", name),
+        }
+    }
 }
 
 /// Who is held by the scope of a policy.
@@ -61,14 +75,34 @@ impl<'b> Landscape<'b> {
         }
         let by_operation =
             operations.iter().enumerate().map(|(index, matched)| (full_name(*matched), index)).collect();
-        Landscape {
+        let mut landscape = Landscape {
             bundle,
             operations,
             by_operation,
             by_group,
             members: members(bundle),
+            claimed: HashSet::new(),
             scopes: RefCell::default(),
-        }
+        };
+        landscape.claimed = landscape.claimable().flat_map(|name| landscape.above(&name)).collect();
+        landscape
+    }
+
+    /// Groups and roles that a token may name.
+    pub(crate) fn claimable(&self) -> impl Iterator<Item = EntityName> + use<'b> {
+        let (identity, entities) = (&self.bundle.palisade.identity, &self.bundle.entities);
+        let kinds = [
+            ("Group", identity.claims_groups(), &entities.groups),
+            ("Role", identity.claims_roles(), &entities.roles),
+        ];
+        kinds.into_iter().filter(|(_, told, _)| *told).flat_map(|(kind, _, declared)| {
+            declared.keys().map(move |id| EntityName { kind: kind.to_owned(), id: id.clone() })
+        })
+    }
+
+    /// Whether a token can put somebody into it, also by way of something else.
+    pub(crate) fn is_claimed(&self, name: &EntityName) -> bool {
+        self.claimed.contains(name)
     }
 
     pub(crate) fn operation(&self, service: &str, operation: &str) -> Option<Matched<'b>> {
@@ -137,15 +171,16 @@ impl<'b> Landscape<'b> {
                 "Anonymous" => Holds::Anyone,
                 "Client" => some(!self.bundle.entities.clients.is_empty()),
                 "Workload" => some(!self.bundle.palisade.trust_domains.is_empty()),
+                "User" => some(self.bundle.palisade.identity.takes_tokens()),
                 _ => Holds::Nobody,
             },
             EntityScope::Eq(name) => match name.kind.as_str() {
                 "Anonymous" => Holds::Anyone,
-                "Client" | "Workload" => Holds::Proven,
+                "Client" | "Workload" | "User" => Holds::Proven,
                 _ => Holds::Nobody,
             },
             EntityScope::In(name) => match name.kind.as_str() {
-                "Anonymous" | "Client" | "Workload" => self.holds(&EntityScope::Eq(name.clone())),
+                "Anonymous" | "Client" | "Workload" | "User" => self.holds(&EntityScope::Eq(name.clone())),
                 _ => some(self.has_members(name, None)),
             },
             EntityScope::IsIn(kind, name) => match (kind.as_str(), name.kind.as_str()) {
@@ -161,10 +196,8 @@ impl<'b> Landscape<'b> {
     }
 
     fn has_members(&self, above: &EntityName, kind: Option<&str>) -> bool {
-        self.members(above).any(|caller| match (kind, caller) {
-            (None, _) | (Some("Client"), Caller::Client(_)) | (Some("Workload"), Caller::Workload(_)) => true,
-            (Some(_), _) => false,
-        })
+        let claimed = kind.is_none_or(|kind| kind == "User") && self.is_claimed(above);
+        claimed || self.members(above).any(|caller| kind.is_none_or(|kind| kind == caller.name().0))
     }
 
     /// The entities that hold whoever this one holds: itself, and what it is in.
@@ -197,7 +230,8 @@ fn members(bundle: &Bundle) -> HashMap<&EntityName, BTreeSet<Caller<'_>>> {
     let mut members: HashMap<&EntityName, BTreeSet<Caller<'_>>> = HashMap::new();
     let clients = entities.clients.iter().map(|(name, client)| (Caller::Client(name), client));
     let workloads = entities.workloads.iter().map(|(id, workload)| (Caller::Workload(id), workload));
-    for (caller, declared) in clients.chain(workloads) {
+    let users = entities.users.iter().map(|(name, user)| (Caller::User(name), user));
+    for (caller, declared) in clients.chain(workloads).chain(users) {
         let mut next: Vec<&EntityName> = declared.parents.iter().collect();
         while let Some(above) = next.pop() {
             if members.entry(above).or_default().insert(caller) {

@@ -4,6 +4,7 @@
 //! policies become what Cedar evaluates. All problems of all files are reported together, each with its place.
 //! INVARIANT: a `Bundle` that exists was checked completely; unknown files, keys and references never pass.
 
+pub mod callers;
 pub mod cases;
 mod compiled;
 mod context;
@@ -44,6 +45,7 @@ pub use service::ServiceSettings;
 pub use snapshot::Snapshot;
 
 use crate::cedar::{CedarFiles, Policies, World};
+use crate::identity::Accepted;
 use files::{Files, Role};
 use format::Palisade;
 use palisade_core::canary;
@@ -86,6 +88,8 @@ pub struct Bundle {
     pub models: Vec<Arc<openapi::Model>>,
     pub entities: EntityDeclarations,
     pub policies: Policies,
+    /// The key sets of issuers that came with it, by the names of the issuers.
+    pub issuer_keys: BTreeMap<String, String>,
     /// What extends the generated Cedar schema, by path.
     pub fragments: BTreeMap<String, String>,
     /// The tests that came with it, by file.
@@ -117,6 +121,13 @@ impl Bundle {
     pub fn operations(&self) -> impl Iterator<Item = (Matched<'_>, &OperationContext)> {
         let all = (0..u32::MAX).map_while(|index| self.contract.operation(OperationIndex(index)));
         all.zip(&self.contexts).filter(|(matched, _)| *matched.service.name != *canary::SERVICE)
+    }
+
+    /// How callers of an operation may prove who they are.
+    pub(crate) fn accepted(&self, matched: Matched<'_>) -> Option<&Accepted> {
+        // Services are in the order of their names, and the canary's is none of them.
+        let place = self.services.binary_search_by(|service| (*service.name).cmp(&*matched.service.name));
+        place.ok().and_then(|place| self.services.get(place)).map(|service| &service.accepted)
     }
 
     pub fn size(&self) -> Size {
@@ -178,7 +189,7 @@ impl Bundle {
             checked.notes.push("contracts, entities and policies are judged when every file can be read");
             return checked;
         }
-        checked.bundle = read_bundle(files.digest(), &documents, cedar, &mut checked);
+        checked.bundle = read_bundle(&files, &documents, cedar, &mut checked);
         if let Some(bundle) = &mut checked.bundle {
             let fragments = files.with_role(Role::SchemaFragments);
             bundle.fragments = fragments.map(|file| (file.path.clone(), file.text.clone())).collect();
@@ -192,24 +203,26 @@ impl Bundle {
 
 /// Reads and judges what every file says. Each part is judged unless what it is judged by is wrong itself.
 fn read_bundle(
-    digest: BundleDigest,
+    files: &Files,
     documents: &Parsed<'_>,
     cedar: CedarFiles<'_>,
     checked: &mut Checked,
 ) -> Option<Bundle> {
+    let digest = files.digest();
     let problems = &mut checked.problems;
     let all_files_have_roles = !problems.has_errors();
     let palisade = read_palisade(documents, problems);
     let mut wrong_services = Problems::default();
-    let identity_headers = palisade.iter().flat_map(|palisade| &palisade.identity.api_keys);
+    let identity = palisade.as_ref().map(|palisade| &palisade.identity);
     let identity_headers: Vec<Box<str>> =
-        identity_headers.map(|keys| keys.header.value.as_str().into()).collect();
+        identity.into_iter().flat_map(|identity| identity.credential_headers().map(Box::from)).collect();
     let ServicesRead { mut services, operations_hold } =
-        service::read_all(documents, &identity_headers, &mut wrong_services);
+        service::read_all(documents, (&identity_headers, identity), &mut wrong_services);
     if let Some(palisade) = &palisade {
         let mask = &palisade.ledger.mask;
         masks::of_all(documents, mask, &identity_headers, (&mut services, operations_hold), problems);
     }
+    let issuer_keys = identity.map(|identity| callers::keys(identity, files, documents, problems));
     let services_hold = !wrong_services.has_errors();
     problems.extend(wrong_services);
     let names = operations_hold.then(|| services.iter().map(|read| read.settings.name.as_str()).collect());
@@ -256,6 +269,9 @@ fn read_bundle(
         palisade: palisade.as_ref(),
     };
     let policies = problems.keep(Policies::load(world, cedar));
+    if let (Some(identity), Some(policies)) = (identity, &policies) {
+        callers::check_attributes(identity, policies.user_attributes(), documents, problems);
+    }
     let all_hold = entities_hold && services_hold && contracts_hold;
     let (Some(palisade), Some(policies), true) = (palisade, policies, all_hold) else {
         checked.notes.push("names in tests were not looked up: what they may name has errors");
@@ -282,6 +298,7 @@ fn read_bundle(
         models,
         entities,
         policies,
+        issuer_keys: issuer_keys.unwrap_or_default(),
         fragments: BTreeMap::new(),
         cases,
     })

@@ -1,5 +1,6 @@
 //! One folder under `services/`: a contract and the rules that go with it.
 
+use super::callers::{self, Identity};
 use super::compiled::settings::Terms;
 use super::context::{CONTEXT_BODY_BYTES_MAX, OperationContext};
 use super::files::Role;
@@ -9,6 +10,7 @@ use super::openapi::{self, Model};
 use super::parsed::{Document, Parsed};
 use super::problem::{Place, Problem, Problems};
 use super::record::{Named, Placed, Read as _, Reader};
+use crate::identity::Accepted;
 use palisade_core::canary;
 use palisade_core::contract::{Operation, OperationClass, Service};
 use palisade_core::limits::BODY_BYTES_MAX;
@@ -24,6 +26,8 @@ pub struct ServiceSettings {
     pub workload: Workload,
     pub owner: String,
     pub read_only: ReadOnly,
+    /// How its callers may prove who they are.
+    pub accepted: Accepted,
 }
 
 /// All services of a bundle.
@@ -53,7 +57,7 @@ pub(super) struct ServiceRead {
 /// Reads all services. What stands in the headers of `credentials` is never recorded.
 pub(super) fn read_all(
     files: &Parsed<'_>,
-    credentials: &[Box<str>],
+    (credentials, identity): (&[Box<str>], Option<&Identity>),
     problems: &mut Problems,
 ) -> ServicesRead {
     let mut folders: BTreeMap<&str, (Option<&Document<'_>>, Vec<&Document<'_>>)> = BTreeMap::new();
@@ -80,7 +84,7 @@ pub(super) fn read_all(
         };
         match (parts.0, parts.1.as_slice()) {
             (Some(service), [contract]) => {
-                services.extend(read(name, service, contract, credentials, problems));
+                services.extend(read(name, service, contract, (credentials, identity), problems));
             }
             (None, _) => problems.push(missing("service.yaml")),
             (_, []) => problems.push(missing("openapi.yaml")),
@@ -127,7 +131,7 @@ pub(super) fn read(
     name: &str,
     service: &Document<'_>,
     contract: &Document<'_>,
-    credentials: &[Box<str>],
+    (credentials, identity): (&[Box<str>], Option<&Identity>),
     problems: &mut Problems,
 ) -> Option<ServiceRead> {
     let mut reader = Reader::new(service.file);
@@ -145,7 +149,7 @@ pub(super) fn read(
     let rules_hold = whole && rules_hold(service, &reader);
     let joined = match (settings, model) {
         (Some(settings), Some(model)) => {
-            let mut joined = join(name, settings, (model, whole), credentials, &mut reader);
+            let mut joined = join(name, settings, (model, whole), (credentials, identity), &mut reader);
             joined.operations_hold &= rules_hold;
             Some(joined)
         }
@@ -173,7 +177,7 @@ fn join(
     name: &str,
     settings: ServiceFile,
     (model, whole): (Model, bool),
-    credentials: &[Box<str>],
+    (credentials, identity): (&[Box<str>], Option<&Identity>),
     reader: &mut Reader<'_>,
 ) -> ServiceRead {
     let mut operations = openapi::operations(&model);
@@ -227,6 +231,9 @@ fn join(
         |id: &str| settings.operations.0.iter().find(|(key, _)| key.text == id).map(|(_, rules)| rules);
     let rules = operations.iter().map(|operation| (operation.class, rules_of(&operation.name)));
     let terms = Terms::read(&settings, rules, reader);
+    // Beside a `palisade.yaml` that could not be read nobody can say which issuers there are.
+    let ways = settings.identity.as_deref();
+    let accepted = identity.map_or(Accepted::ALL, |identity| callers::accepted(ways, identity, reader));
     // Where one of these is missing, that was reported, and no bundle is made of the rest.
     let nothing = Workload { namespace: String::new(), labels: BTreeMap::new() };
     ServiceRead {
@@ -235,6 +242,7 @@ fn join(
             workload: settings.workload.0.unwrap_or(nothing),
             owner: settings.owner.0.unwrap_or_default(),
             read_only: settings.read_only,
+            accepted,
         },
         hosts: placed,
         operations_hold,

@@ -63,10 +63,17 @@ impl Policies {
     pub fn answer(&self, question: Question<'_>) -> (Answer, Option<Answer>) {
         let conceals = question.conceals;
         let answer = self.request(question).and_then(|request| {
-            let caller = Caller::Declared;
-            self.index
-                .answer(&request, caller, question.shadows_at_ms)
-                .map_err(|error| super::entities::with_causes(&error))
+            let person = match &question.caller.identity {
+                Identity::User(user) => Some(self.person(user)?),
+                Identity::Workload(_) | Identity::Client(_) | Identity::Anonymous => None,
+            };
+            let caller = match &person {
+                // Nothing in a context names an entity.
+                Some(person) => Caller::Brought { person, named: &[] },
+                None => Caller::Declared,
+            };
+            let answer = self.index.answer(&request, caller, question.shadows_at_ms);
+            answer.map_err(|error| super::entities::with_causes(&error))
         });
         match answer {
             Ok(answer) => {
@@ -148,6 +155,10 @@ fn context(question: Question<'_>) -> Result<Context, String> {
     let mut pairs =
         vec![("request".to_owned(), record(request.map(|(name, value)| (name.to_owned(), value)))?)];
     pairs.extend(caller.through.as_ref().map(|workload| ("workload".to_owned(), text(workload.as_str()))));
+    pairs.extend(caller.scopes.as_ref().map(|scopes| {
+        let scopes = scopes.iter().map(|scope| text(scope));
+        ("scopes".to_owned(), RestrictedExpression::new_set(scopes))
+    }));
     if !asks.fields.is_empty() {
         parts(asks, values, &mut pairs)?;
     }

@@ -37,9 +37,13 @@ impl Policies {
             // Cedar's own words may hold the whole context.
             if hidden.is_empty() { error } else { super::evaluate::UNASKED.to_owned() }
         })?;
+        let with_person = match &question.caller.identity {
+            Identity::User(user) => Some(self.with_person(user)?),
+            Identity::Workload(_) | Identity::Client(_) | Identity::Anonymous => None,
+        };
         let explanation = explain(palisade_explain::Question {
             policies: self.index.counted(),
-            entities: self.index.entities(),
+            entities: with_person.as_ref().unwrap_or(self.index.entities()),
             schema: Some(&self.schema),
             request: &request,
             anonymous: matches!(question.caller.identity, Identity::Anonymous),

@@ -26,12 +26,13 @@ pub(super) struct OwnAttributes {
 }
 
 /// Each of our types, what it can be in, and whether fragments may give it attributes.
-const OWN: [(&str, &[&str], bool); 7] = [
+const OWN: [(&str, &[&str], bool); 8] = [
     (names::GROUP, &[names::GROUP, names::ROLE, names::TIER], true),
     (names::ROLE, &[names::ROLE], true),
     (names::TIER, &[names::TIER], true),
     (names::WORKLOAD, &[names::GROUP, names::ROLE, names::TIER], true),
     (names::CLIENT, &[names::GROUP, names::ROLE, names::TIER], true),
+    (names::USER, &[names::GROUP, names::ROLE], true),
     // Nobody declares it, so nobody could give it values.
     (names::ANONYMOUS, &[], false),
     (names::SERVICE, &[names::TIER], true),

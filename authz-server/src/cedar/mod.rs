@@ -11,6 +11,7 @@ mod evaluate;
 mod explain;
 mod fragments;
 mod needs;
+mod persons;
 mod places;
 mod policies;
 mod references;
@@ -21,6 +22,7 @@ mod types;
 mod validate;
 mod values;
 
+pub use persons::UserAttribute;
 pub use policies::{ActionScope, Effect, EntityName, EntityScope, Mode, PolicySummary};
 
 use crate::bundle::format::Palisade;
@@ -37,7 +39,7 @@ use palisade_core::routes::OperationIndex;
 use palisade_policy_index::Index;
 use policies::{Named, PolicyFile};
 use schema::{SchemaText, Writer};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use types::Types;
 
@@ -64,6 +66,7 @@ pub struct Policies {
     /// All policies and entities, found by what a request asks about.
     index: Index,
     asked: evaluate::Asked,
+    persons: persons::Persons,
     /// The action of each operation, by its index in the contract.
     actions: Vec<EntityUid>,
     types: evaluate::Types,
@@ -71,6 +74,8 @@ pub struct Policies {
     masked_and_read: HashMap<OperationIndex, Vec<usize>>,
     /// What forbids that count let callers know, by their ids.
     advice: HashMap<String, Arc<str>>,
+    /// What persons can have, by the fragments.
+    user_attributes: BTreeMap<String, UserAttribute>,
     warnings: Problems,
 }
 
@@ -151,7 +156,7 @@ impl Policies {
         let World { contract, contexts, entities, declared, entities_hold, .. } = world;
         let CedarFiles { policies, fragments } = files;
         let mut problems = Problems::default();
-        let types = Types::of(&fragments);
+        let cedar_types = Types::of(&fragments);
         let own = OwnAttributes::read(&fragments, &mut problems);
         let named = policies::name_all(policies, &mut problems);
         if problems.has_errors() {
@@ -160,14 +165,14 @@ impl Policies {
         let writer = Writer::new(contract, contexts, &own, &fragments);
         let whole = writer.whole();
         let schema = read_schema(&whole, &fragments)?;
-        let entities = entities::read(contract, entities, declared, &types, &mut problems);
+        let entities = entities::read(contract, entities, declared, &cedar_types, &mut problems);
         // One mistake in an entity would only echo from what Cedar says of all of them.
         let entities = if entities_hold && !problems.has_errors() {
             entities::conform(entities, &schema, world.entities, &mut problems)
         } else {
             Entities::empty()
         };
-        references::check(&named, &references::Known::new(&world, &types), &mut problems);
+        references::check(&named, &references::Known::new(&world, &cedar_types), &mut problems);
         let mut warnings = Problems::default();
         let mut needed = Needed::new(contract, contexts);
         validate::validate(&named, &mut needed, &writer, &mut problems, &mut warnings);
@@ -177,6 +182,7 @@ impl Policies {
         let (Some(types), Some(index), false) = (evaluate_types, index, problems.has_errors()) else {
             return Err(problems);
         };
+        let user_attributes = persons::attributes(&cedar_types);
         let actions = schema::operations(contract).map(|matched| types.action(&schema::action_name(matched)));
         let masked_and_read = needs::masked_and_read(contract, contexts, &named);
         Ok(Policies {
@@ -187,8 +193,10 @@ impl Policies {
             all: named.into_iter().map(|policy| policy.summary).collect(),
             index,
             asked: evaluate::Asked::default(),
+            persons: persons::Persons::default(),
             types,
             masked_and_read,
+            user_attributes,
             warnings,
         })
     }
@@ -213,6 +221,11 @@ impl Policies {
     /// The places in an operation's context of values that are masked, and that a policy which may apply to it asks for.
     pub(crate) fn masked_and_read(&self, operation: OperationIndex) -> &[usize] {
         self.masked_and_read.get(&operation).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// What persons can have.
+    pub(crate) fn user_attributes(&self) -> &BTreeMap<String, UserAttribute> {
+        &self.user_attributes
     }
 
     /// What Cedar finds odd in policies that hold: that one can never apply, that a text is not what it looks like.

@@ -90,6 +90,14 @@ impl<'a> Known<'a> {
                     SpiffeError::Malformed => problem.suggest(&name.id, self.declared.ids(names::WORKLOAD)),
                 })
             }
+            names::USER => {
+                let identity = &self.palisade?.identity;
+                let wrong = identity.no_user(&name.id)?;
+                let mut problem = nowhere(format!("{}: {}", shown(name), wrong.why))
+                    .suggest(wrong.found, identity.issuers());
+                problem.suggestion = problem.suggestion.map(|near| name.id.replacen(wrong.found, &near, 1));
+                Some(problem.help(wrong.help))
+            }
             names::SERVICE => {
                 if self.services().any(|service| service == name.id) {
                     return None;

@@ -134,8 +134,8 @@ impl<'a> Writer<'a> {
         for kind in [names::GROUP, names::ROLE, names::TIER] {
             line(out, self.own.declaration(kind));
         }
-        out.push_str("\n// Callers: by certificate, by API key, without any credential.\n");
-        for kind in [names::WORKLOAD, names::CLIENT, names::ANONYMOUS] {
+        out.push_str("\n// Callers: by certificate, by API key, by token, without any credential.\n");
+        for kind in [names::WORKLOAD, names::CLIENT, names::USER, names::ANONYMOUS] {
             line(out, self.own.declaration(kind));
         }
         out.push_str("\n// What is called.\n");
@@ -202,20 +202,21 @@ fn action_head(matched: Matched<'_>) -> String {
 
 fn action(matched: Matched<'_>, context: &str) -> String {
     format!(
-        "{} appliesTo {{\n  principal: [{}, {}, {}],\n  resource: {},\n  context: {context},\n}};",
+        "{} appliesTo {{\n  principal: [{}, {}, {}, {}],\n  resource: {},\n  context: {context},\n}};",
         action_head(matched),
         names::WORKLOAD,
         names::CLIENT,
+        names::USER,
         names::ANONYMOUS,
         names::SERVICE,
     )
 }
 
 /// The type of a context that has nothing from the contract.
-const NO_FIELDS: &str = "{ request: Request, workload?: String }";
+const NO_FIELDS: &str = "{ request: Request, workload?: String, scopes?: Set<String> }";
 
 fn context_type(context: &OperationContext) -> String {
-    let mut out = String::from("{ request: Request, workload?: String");
+    let mut out = String::from("{ request: Request, workload?: String, scopes?: Set<String>");
     for part in ContextPart::ALL {
         let fields: Vec<(&[String], &ContextField)> =
             context.part(part).map(|field| (field.keys.as_slice(), field)).collect();

@@ -7,12 +7,13 @@
 //! INVARIANT: nothing here reaches the answer. It is asked after the decision is made, whatever it does ends here, and
 //! what takes too long or fails is left alone for a while.
 
+use super::callers::{Given, Unproven, identify, sources};
 use super::context;
 use super::judge::{Judgement, Request, concluded};
 use super::{Body, Call, Decider, Decision};
 use crate::bundle::{Bundle, ContextPart, OperationContext};
 use crate::cedar::Question;
-use crate::identity::Established;
+use crate::identity::{Established, Sources, Tokens};
 use crate::ledger;
 use crate::value::Value;
 use palisade_core::canary;
@@ -42,6 +43,8 @@ const REST_AFTER_PANIC_MS: u64 = 10_000;
 pub struct Candidate {
     pub bundle: Arc<Bundle>,
     digest: Arc<str>,
+    /// By which its callers are established, or why they cannot be.
+    sources: Result<Sources, String>,
     /// Callers are who they are to the bundle in force.
     shares_callers: bool,
     /// Heads are read in the same way.
@@ -105,7 +108,7 @@ pub(super) struct Decided<'a> {
     pub(super) call: Call<'a>,
     pub(super) head: &'a RequestHead<'a>,
     pub(super) matched: Matched<'a>,
-    pub(super) caller: &'a Result<Established, String>,
+    pub(super) caller: &'a Result<Established, Unproven>,
     /// As far as the filter judged it.
     pub(super) body: Body<'a>,
 }
@@ -130,8 +133,11 @@ impl Conclusion {
 
 impl Candidate {
     /// Finds out once what need not be done twice for each call.
-    pub fn beside(active: &Bundle, bundle: Arc<Bundle>) -> Candidate {
+    ///
+    /// `given` is what the server has about callers beside its bundle, `known` what it has learnt of issuers by now.
+    pub fn beside(active: &Bundle, bundle: Arc<Bundle>, (given, known): (&Given, &Sources)) -> Candidate {
         Candidate {
+            sources: sources(&bundle, given, Some(known)),
             digest: bundle.digest.to_string().into(),
             shares_callers: identities(active) == identities(&bundle),
             shares_heads: active.contract.identity_headers() == bundle.contract.identity_headers(),
@@ -139,6 +145,11 @@ impl Candidate {
             resting_until_ms: AtomicU64::new(0),
             bundle,
         }
+    }
+
+    /// What it verifies tokens by. Somebody must keep its keys fresh.
+    pub(crate) fn tokens(&self) -> Option<&Arc<Tokens>> {
+        self.sources.as_ref().ok()?.tokens.as_ref()
     }
 
     pub fn digest(&self) -> BundleDigest {
@@ -221,13 +232,18 @@ impl Candidate {
                 return Some(Conclusion::because(reason, detail));
             }
         };
-        let caller = match self.shares_callers {
-            true => Cow::Borrowed(*caller),
-            false => Cow::Owned(decider.identify(&self.bundle, *call, now_ms)),
+        let shares =
+            self.shares_callers && decider.bundle.accepted(decided.matched) == self.bundle.accepted(matched);
+        let caller = match (shares, &self.sources) {
+            (true, _) => Cow::Borrowed(*caller),
+            (false, Ok(sources)) => Cow::Owned(identify(&self.bundle, sources, *call, Some(matched), now_ms)),
+            (false, Err(_)) => return None,
         };
         let caller = match caller.as_ref() {
             Ok(caller) => caller,
-            Err(error) => return Some(Conclusion::because(Reason::IdentityInvalid, error.clone())),
+            // Nobody waits for an answer about an answer that nobody gets.
+            Err(unproven) if unproven.awaits.is_some() => return None,
+            Err(unproven) => return Some(Conclusion::because(unproven.reason, unproven.detail.clone())),
         };
         let asks = usize::try_from(matched.index.0).ok().and_then(|index| self.bundle.contexts.get(index));
         let Some(asks) = asks else {

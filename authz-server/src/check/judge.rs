@@ -4,6 +4,7 @@
 
 use super::Decision;
 use super::body::Body;
+use super::callers::Unproven;
 use super::context::{self, Unreadable};
 use crate::bundle::{Bundle, OperationContext};
 use crate::cedar::{Answer, Question};
@@ -154,7 +155,7 @@ impl Bundle {
         &self,
         request: Request<'_>,
         matched: Result<Matched<'_>, Reason>,
-        caller: Result<Established, String>,
+        caller: Result<Established, Unproven>,
     ) -> Judgement {
         let matched = match matched {
             Ok(matched) => matched,
@@ -166,8 +167,8 @@ impl Bundle {
         }
         let caller = match caller {
             Ok(caller) => caller,
-            Err(error) => {
-                return Judgement { operation, ..Judgement::because(Reason::IdentityInvalid, error) };
+            Err(Unproven { reason, detail, .. }) => {
+                return Judgement { operation, ..Judgement::because(reason, detail) };
             }
         };
         let head = request.head;

@@ -3,6 +3,7 @@
 //! INVARIANT: every way out that is not Cedar's clean allow is a denial with a reason, and every way out has a record.
 
 mod body;
+mod callers;
 mod candidate;
 mod context;
 mod explained;
@@ -11,17 +12,19 @@ mod record;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trust;
+mod unfiltered;
 
 pub use body::Body;
+pub use callers::{Given, sources};
 pub use candidate::{Candidate, Comparison};
 pub use explained::Told;
 pub use judge::{Asked, Judge, Judgement, Shadow};
-pub(crate) use record::{shown, told};
+pub(crate) use record::{claim_json, shown, told};
 pub use trust::{HandoffState, Trust};
 
 use crate::bundle::Bundle;
 use crate::digests::Digests;
-use crate::identity::{Accepted, ApiKeys, Credentials, Established, Sources};
+use crate::identity::{Pending, Sources};
 use crate::ledger;
 use crate::secrets::HandoffSecrets;
 use crate::state::{Epoch, PreviousBundle};
@@ -40,7 +43,10 @@ use std::sync::Arc;
 pub struct Decider {
     pub bundle: Arc<Bundle>,
     pub secrets: HandoffSecrets,
-    pub api_keys: Option<Arc<ApiKeys>>,
+    /// By what callers are established: made of bundle and `given`.
+    pub identity: Sources,
+    /// What the server was given about callers.
+    pub given: Given,
     pub epoch: Epoch,
     /// Bundles that were in force before, and are honoured in handoffs for a while.
     pub previous: Vec<PreviousBundle>,
@@ -81,6 +87,8 @@ pub struct Concluded {
     pub shadow: Option<Shadow>,
     /// How the candidate compares, where there is one and it is asked about such calls.
     pub comparison: Option<Comparison>,
+    /// What must be asked for before the caller can be established: ask, and decide once more.
+    pub awaits: Option<Pending>,
     /// When the record counts as stored.
     pub durability: ledger::Durability,
     /// What the caller is told beside the reason: the `@advice` of the forbid that denies.
@@ -108,23 +116,30 @@ impl Decider {
         if let Ok(matched) = &matched {
             record::describe_operation(&mut record, *matched);
         }
-        let trust = self.trust(&head, matched.as_ref().ok().copied(), now_ms);
+        let trust = self.trust(&head, call, matched.as_ref().ok().copied(), now_ms);
         record::describe_trust(&mut record, &trust);
         let call_id = trust.call_id().unwrap_or(fallback);
-        let caller = self.identify(&self.bundle, call, now_ms);
-        if let Ok(caller) = &caller {
-            record::describe_caller(&mut record, caller);
-        }
-        let mut comparison = None;
-        let judgement = match &trust {
-            Trust::Refused { reason, detail, .. } => Judgement::because(*reason, detail.clone()),
-            Trust::Genuine { flags, .. } => {
-                let body = call.body.as_judged(flags.has(Flags::BODY_JUDGED));
-                let known = self.candidate.as_ref().zip(matched.ok());
-                let known = known.map(|(candidate, matched)| (candidate, matched, caller.clone()));
+        let found = matched.as_ref().ok().copied();
+        // Before a call is one of a filter of ours, nobody can make us verify anything.
+        let judged = match &trust {
+            Trust::Refused { reason, detail, .. } => Err(Judgement::because(*reason, detail.clone())),
+            Trust::Genuine { flags, .. } => Ok(call.body.as_judged(flags.has(Flags::BODY_JUDGED))),
+            Trust::NotRequired => self.judge_alone(&head, call, found, now_ms),
+        };
+        let (mut awaits, mut comparison) = (None, None);
+        let judgement = match judged {
+            Err(judgement) => judgement,
+            Ok(body) => {
+                let caller = self.identify(call, found, now_ms);
+                match &caller {
+                    Ok(caller) => record::describe_caller(&mut record, caller, &self.bundle, &self.digests),
+                    Err(unproven) => awaits.clone_from(&unproven.awaits),
+                }
+                let compared = self.candidate.as_ref().zip(found).filter(|_| awaits.is_none());
+                let compared = compared.map(|(candidate, matched)| (candidate, matched, caller.clone()));
                 let request = Request { head: &head, pairs: call.pairs, body, now_ms };
                 let judgement = self.bundle.judge(request, matched, caller);
-                if let Some((candidate, matched, caller)) = known {
+                if let Some((candidate, matched, caller)) = compared {
                     let decided = Decided { call, head: &head, matched, caller: &caller, body };
                     (comparison, record.candidate) = candidate.compare(self, &decided, &judgement, now_ms);
                 }
@@ -133,7 +148,7 @@ impl Decider {
         };
         let how = (recording, &self.digests);
         let concluded = record::conclude(judgement, call_id, trust.state(), record, how);
-        Concluded { comparison, advice: self.advice(&concluded), ..concluded }
+        Concluded { awaits, comparison, advice: self.advice(&concluded), ..concluded }
     }
 
     /// A gRPC caller reads a status message, which is fixed, and no body.
@@ -146,26 +161,6 @@ impl Decider {
             Decision::Deny { .. } | Decision::Allow => None,
         }
     }
-
-    fn identify(&self, bundle: &Bundle, call: Call<'_>, now_ms: u64) -> Result<Established, String> {
-        let settings = bundle.palisade.identity.api_keys.as_ref();
-        let api_key = settings.and_then(|settings| header(call.pairs, settings.header.value.as_bytes()));
-        let api_key = match api_key.map(std::str::from_utf8) {
-            Some(Ok(key)) => Some(key),
-            Some(Err(_)) => return Err("the API key is not UTF-8".to_owned()),
-            None => None,
-        };
-        let credentials =
-            Credentials { peer: call.peer, peer_certificate: call.peer_certificate, api_key, token: None };
-        let domains = bundle.palisade.trust_domains.iter().map(|domain| domain.value.clone());
-        let sources =
-            Sources { trust_domains: domains.collect(), api_keys: self.api_keys.clone(), tokens: None };
-        sources.establish(credentials, &Accepted::ALL, now_ms).map_err(|error| error.to_string())
-    }
-}
-
-fn header<'a>(pairs: &[(&'a [u8], &'a [u8])], name: &[u8]) -> Option<&'a [u8]> {
-    pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
 }
 
 impl Trust {
@@ -173,14 +168,21 @@ impl Trust {
         match self {
             Trust::Genuine { call_id, .. } => Some(*call_id),
             Trust::Refused { call_id, .. } => *call_id,
+            Trust::NotRequired => None,
         }
     }
 }
 
 impl Decider {
     /// What the handoff is worth.
-    fn trust(&self, head: &RequestHead<'_>, matched: Option<Matched<'_>>, now_ms: u64) -> Trust {
-        let Some(text) = head.own_header(HEADER) else { return Trust::missing() };
+    fn trust(
+        &self,
+        head: &RequestHead<'_>,
+        call: Call<'_>,
+        matched: Option<Matched<'_>>,
+        now_ms: u64,
+    ) -> Trust {
+        let Some(text) = head.own_header(HEADER) else { return self.without_handoff(call) };
         let known = trust::KnownBundles {
             current: self.bundle.digest,
             previous: &self.previous,

@@ -6,8 +6,8 @@
 use super::context::attempt;
 use super::judge::Judgement;
 use super::{Call, Concluded, Decider, Decision, HandoffState, Trust};
-use crate::bundle::Recording;
 use crate::bundle::format::Mask;
+use crate::bundle::{Bundle, Recording};
 use crate::digests::Digests;
 use crate::identity::{Established, Identity, Proof};
 use crate::ledger;
@@ -17,6 +17,9 @@ use palisade_core::handoff::Flags;
 use palisade_core::head::RequestHead;
 
 mod asked;
+mod credential;
+
+pub(crate) use credential::json as claim_json;
 
 impl Decider {
     pub(super) fn blank_record(&self, call: Call<'_>, now_ms: u64) -> ledger::Decision {
@@ -60,6 +63,7 @@ impl Decider {
             attempt: None,
             request_digest: Some(self.digests.request(parts, body)),
             asked: None,
+            credential: None,
         }
     }
 
@@ -103,7 +107,13 @@ pub(super) fn describe_trust(record: &mut ledger::Decision, trust: &Trust) {
     }
 }
 
-pub(super) fn describe_caller(record: &mut ledger::Decision, caller: &Established) {
+pub(super) fn describe_caller(
+    record: &mut ledger::Decision,
+    caller: &Established,
+    bundle: &Bundle,
+    digests: &Digests,
+) {
+    record.credential = credential::record(caller, bundle, digests);
     record.principal = match &caller.identity {
         Identity::Workload(id) => id.as_str().to_owned(),
         Identity::Client(name) => name.clone(),
@@ -143,7 +153,17 @@ pub(super) fn conclude(
         Decision::Allow => recording.durability,
         Decision::Deny { .. } => ledger::Durability::Durable,
     };
-    Concluded { decision, call_id, handoff, record, shadow, comparison: None, durability, advice: None }
+    Concluded {
+        decision,
+        call_id,
+        handoff,
+        record,
+        shadow,
+        comparison: None,
+        awaits: None,
+        durability,
+        advice: None,
+    }
 }
 
 /// A decision as entries name it.

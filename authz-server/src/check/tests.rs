@@ -4,10 +4,10 @@ pub(crate) mod calls;
 mod candidate;
 pub(crate) mod masked;
 
-use super::{Body, Call, Concluded, Decider, Decision, HandoffState};
+use super::{Body, Call, Concluded, Decider, Decision, Given, HandoffState, sources};
 use crate::bundle::Bundle;
 use crate::digests::Digests;
-use crate::identity::ApiKeys;
+use crate::identity::{ApiKeys, Sources};
 use crate::ledger::Conclusion;
 use crate::secrets::HandoffSecrets;
 use crate::state::{Epoch, PreviousBundle};
@@ -35,10 +35,14 @@ fn decider() -> Decider {
     };
     let secrets = write("secret", &format!("{}\n{}\n", "01".repeat(32), "02".repeat(32)));
     let keys = write("keys", &ApiKeys::render([("web", KEY)]).unwrap());
+    let bundle = demo();
+    let given = Given { api_keys: Some(ApiKeys::read(&keys).unwrap().into()), ..Given::default() };
+    let identity = sources(&bundle, &given, None).unwrap();
     Decider {
-        bundle: demo().into(),
+        bundle: bundle.into(),
         secrets: HandoffSecrets::read(&secrets).unwrap(),
-        api_keys: Some(ApiKeys::read(&keys).unwrap().into()),
+        identity,
+        given,
         epoch: Epoch { server: "test".to_owned(), counter: 3 },
         previous: vec![
             PreviousBundle { digest: BundleDigest([8; 32]), replaced_at_ms: NOW_MS - 1000 },
@@ -218,7 +222,7 @@ fn a_credential_that_does_not_hold_is_a_denial_not_a_weaker_identity() {
         (through.record.principal.as_str(), through.record.workload.as_deref()),
         ("web", Some(WORKLOAD))
     );
-    let keyless = Decider { api_keys: None, ..decider() };
+    let keyless = Decider { identity: Sources { api_keys: None, ..decider().identity }, ..decider() };
     let concluded = decide(&keyless, &Asked::default());
     assert_eq!(concluded.decision, Decision::Deny { reason: Reason::IdentityInvalid });
 }

@@ -14,6 +14,8 @@ pub enum HandoffState {
     PreviousSecret,
     /// The filter still works with the bundle before: fine for a while, and counted as skew.
     PreviousBundle,
+    /// None came, and the bundle lets calls come without.
+    NotRequired,
     Missing,
     Forged,
     Stale,
@@ -28,6 +30,7 @@ impl HandoffState {
             HandoffState::Current => "current",
             HandoffState::PreviousSecret => "previous_secret",
             HandoffState::PreviousBundle => "previous_bundle",
+            HandoffState::NotRequired => "not_required",
             HandoffState::Missing => "missing",
             HandoffState::Forged => "forged",
             HandoffState::Stale => "stale",
@@ -51,6 +54,8 @@ pub enum Trust {
         /// What the filter found out. A body that it did not judge is none, or streams.
         flags: Flags,
     },
+    /// None came, and the bundle lets calls come without: the server judges alone.
+    NotRequired,
     /// The call id is only there when the proof held.
     Refused { reason: Reason, state: HandoffState, detail: String, call_id: Option<CallId> },
 }
@@ -69,6 +74,7 @@ impl Trust {
     pub(super) const fn state(&self) -> HandoffState {
         match self {
             Trust::Genuine { state, .. } | Trust::Refused { state, .. } => *state,
+            Trust::NotRequired => HandoffState::NotRequired,
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::failed;
 use crate::audit::OUTCOME_GRACE;
-use crate::identity::SpiffeId;
+use crate::identity::{Endpoint, KeysUrl, MAX_AGE_S_DEFAULT, REFRESH_S_DEFAULT, SpiffeId};
+use crate::reload::IssuerKeys;
 use crate::serve::{self, ListenAddress, Peers, ServerTls, Settings};
 use crate::telemetry::{self, LogFormat};
 use rustix::process::Signal;
@@ -37,6 +38,10 @@ pub struct Args {
     /// The issued API keys, as hashes
     #[arg(long, value_name = "FILE")]
     api_keys: Option<PathBuf>,
+    /// Where the keys of an issuer are, instead of where the bundle says: a file, which is watched, or a URL; may be given
+    /// many times
+    #[arg(long, value_name = "NAME=FILE_OR_URL", value_parser = issuer_keys)]
+    issuer_keys: Vec<(String, IssuerKeys)>,
     /// The server's certificate chain; with it, callers need one too
     #[arg(long, value_name = "FILE", requires_all = ["tls_key", "client_ca", "peer"])]
     tls_cert: Option<PathBuf>,
@@ -125,8 +130,21 @@ fn settings(args: Args) -> Result<Settings, String> {
         state: args.state,
         handoff_secrets: args.handoff_secret_file,
         api_keys: args.api_keys,
+        issuer_keys: args.issuer_keys.into_iter().collect(),
         outcome_grace: Duration::from_millis(args.outcome_grace_ms),
     })
+}
+
+fn issuer_keys(text: &str) -> Result<(String, IssuerKeys), String> {
+    let (name, place) = text.split_once('=').ok_or("expected `NAME=FILE` or `NAME=URL`")?;
+    let keys = if place.starts_with("http://") || place.starts_with("https://") {
+        Endpoint::parse(place).map_err(|error| format!("`{place}` cannot be asked: {error}"))?;
+        let (refresh_s, max_age_s) = (REFRESH_S_DEFAULT, MAX_AGE_S_DEFAULT);
+        IssuerKeys::Url(KeysUrl { url: place.to_owned(), refresh_s, max_age_s, ca: None })
+    } else {
+        IssuerKeys::File(place.into())
+    };
+    Ok((name.to_owned(), keys))
 }
 
 /// Peers of the server stand on the command line, each with its own trust domain.

@@ -261,6 +261,7 @@ mod tests {
             attempt: None,
             request_digest: None,
             asked: None,
+            credential: None,
         }
     }
 

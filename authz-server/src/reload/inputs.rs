@@ -7,10 +7,11 @@
 use super::report::{Fault, Source};
 use super::watch::{Names, Watch};
 use crate::bundle::{Bundle, Problem, Problems, Snapshot};
-use crate::identity::ApiKeys;
+use crate::identity::{ApiKeys, KeysFrom, KeysUrl};
 use crate::secrets::HandoffSecrets;
 use palisade_core::contract::BundleDigest;
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,6 +31,15 @@ pub struct Inputs {
     pub candidate: Option<PathBuf>,
     pub handoff_secrets: PathBuf,
     pub api_keys: Option<PathBuf>,
+    /// Where keys of issuers are, instead of where the bundle says, by the names of the issuers.
+    pub issuer_keys: BTreeMap<String, IssuerKeys>,
+}
+
+/// Where the keys of one issuer are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IssuerKeys {
+    File(PathBuf),
+    Url(KeysUrl),
 }
 
 /// What the file system says about all of them. Equal stamps mean that nothing was touched, but for what happens
@@ -83,6 +93,14 @@ impl Inputs {
             candidate: self.candidate.map(absolute),
             handoff_secrets: absolute(self.handoff_secrets),
             api_keys: self.api_keys.map(absolute),
+            issuer_keys: self
+                .issuer_keys
+                .into_iter()
+                .map(|(name, keys)| match keys {
+                    IssuerKeys::File(path) => (name, IssuerKeys::File(absolute(path))),
+                    url @ IssuerKeys::Url(_) => (name, url),
+                })
+                .collect(),
         }
     }
 
@@ -90,7 +108,56 @@ impl Inputs {
     pub(super) fn scan(&self, watch: &mut Watch) -> Stamp {
         let files = [Some(&self.handoff_secrets), self.api_keys.as_ref()];
         let bundles = std::iter::once(&self.bundle).chain(&self.candidate);
-        scan(bundles, files.into_iter().flatten(), watch)
+        let files = files.into_iter().flatten().chain(self.key_files().map(|(_, path)| path));
+        scan(bundles, files, watch)
+    }
+
+    fn key_files(&self) -> impl Iterator<Item = (&String, &PathBuf)> {
+        self.issuer_keys.iter().filter_map(|(name, keys)| match keys {
+            IssuerKeys::File(path) => Some((name, path)),
+            IssuerKeys::Url(_) => None,
+        })
+    }
+
+    /// `None` where the server was not given the keys of any issuer. What keys are good for, those say who use them.
+    pub(super) fn read_issuer_keys(
+        &self,
+        last: Option<Content>,
+    ) -> Option<Reading<BTreeMap<String, KeysFrom>>> {
+        (!self.issuer_keys.is_empty()).then(|| {
+            let mut faults = Vec::new();
+            let mut seen = Vec::new();
+            let mut read = BTreeMap::new();
+            for (name, keys) in &self.issuer_keys {
+                match keys {
+                    IssuerKeys::Url(url) => {
+                        read.insert(name.clone(), KeysFrom::Url(url.clone()));
+                    }
+                    IssuerKeys::File(path) => match fs::read_to_string(path) {
+                        Ok(text) => {
+                            seen.extend([name.as_bytes(), b"\0", text.as_bytes(), b"\0"].concat());
+                            read.insert(name.clone(), KeysFrom::Text(text.into()));
+                        }
+                        Err(error) => {
+                            let fault = format!(
+                                "the keys of `{name}` in `{}` cannot be read: {error}",
+                                path.display()
+                            );
+                            seen.extend(fault.as_bytes());
+                            faults.push(Fault::new(Source::IssuerKeys, fault));
+                        }
+                    },
+                }
+            }
+            let content = Content::of("issuer keys", &seen);
+            if Some(content) == last {
+                Reading::Same
+            } else if faults.is_empty() {
+                Reading::Good(read, content)
+            } else {
+                Reading::Bad(faults, content)
+            }
+        })
     }
 
     pub(super) fn read_bundle(&self, last: Option<Content>) -> Reading<(Bundle, Snapshot)> {

@@ -82,7 +82,7 @@ impl ReloadMetrics {
         );
         registry.register(
             "credentials_load",
-            "Attempts to load handoff secrets and API keys, by source and result",
+            "Attempts to load handoff secrets, API keys and keys of issuers, by source and result",
             metrics.credentials_loads.clone(),
         );
         registry.register(
@@ -126,7 +126,7 @@ impl ReloadMetrics {
                     self.candidate_last_good.get_or_create(&SourceLabels { source }).set(good);
                     self.candidate_loads.get_or_create(&ResultLabels { result }).inc();
                 }
-                Source::HandoffSecrets | Source::ApiKeys => {
+                Source::HandoffSecrets | Source::ApiKeys | Source::IssuerKeys => {
                     let source = source.name();
                     self.credentials_last_good.get_or_create(&SourceLabels { source }).set(good);
                     self.credentials_loads.get_or_create(&LoadLabels { source, result }).inc();

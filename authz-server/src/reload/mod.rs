@@ -20,7 +20,7 @@ mod swap;
 mod watch;
 
 pub use changes::Changes;
-pub use inputs::Inputs;
+pub use inputs::{Inputs, IssuerKeys};
 pub use metrics::ReloadMetrics;
 pub use orders::{Busy, Orders};
 pub use report::{Attempt, Fault, Outcome, Source, Trigger};

@@ -14,18 +14,21 @@ pub enum Source {
     Bundle,
     HandoffSecrets,
     ApiKeys,
+    IssuerKeys,
     /// The bundle that is tried out beside the one in force.
     Candidate,
 }
 
 impl Source {
-    pub const ALL: [Source; 4] = [Source::Bundle, Source::HandoffSecrets, Source::ApiKeys, Source::Candidate];
+    pub const ALL: [Source; 5] =
+        [Source::Bundle, Source::HandoffSecrets, Source::ApiKeys, Source::IssuerKeys, Source::Candidate];
 
     pub const fn name(self) -> &'static str {
         match self {
             Source::Bundle => "bundle",
             Source::HandoffSecrets => "handoff_secrets",
             Source::ApiKeys => "api_keys",
+            Source::IssuerKeys => "issuer_keys",
             Source::Candidate => "candidate",
         }
     }

@@ -6,10 +6,13 @@ use super::inputs::{Content, Inputs, Reading, Stamp};
 use super::report::{Attempt, Fault, Outcome, Source, Trigger};
 use super::watch::Watch;
 use crate::bundle::{Bundle, Snapshot};
-use crate::identity::ApiKeys;
+use crate::check::Given;
+use crate::identity::{ApiKeys, KeysFrom};
 use crate::secrets::HandoffSecrets;
 use crate::state::{Epoch, State};
 use palisade_core::contract::BundleDigest;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One source.
 #[derive(Debug, Clone)]
@@ -104,6 +107,7 @@ pub(super) struct Fresh {
     pub(super) bundle: Option<(Bundle, Snapshot)>,
     pub(super) secrets: Option<HandoffSecrets>,
     pub(super) api_keys: Option<ApiKeys>,
+    pub(super) issuer_keys: Option<BTreeMap<String, KeysFrom>>,
     /// Taken apart from the others: whatever becomes of it, they are.
     pub(super) candidate: Option<(Bundle, Snapshot)>,
 }
@@ -115,6 +119,7 @@ impl Fresh {
             (Source::Bundle, self.bundle.is_some()),
             (Source::HandoffSecrets, self.secrets.is_some()),
             (Source::ApiKeys, self.api_keys.is_some()),
+            (Source::IssuerKeys, self.issuer_keys.is_some()),
         ];
         found.into_iter().filter(|(_, is_fresh)| *is_fresh).map(|(source, _)| source).collect()
     }
@@ -135,6 +140,10 @@ impl Sources {
                 Source::ApiKeys => {
                     let reading = self.inputs.read_api_keys(known.tried);
                     fresh.api_keys = reading.and_then(|reading| known.note(reading));
+                }
+                Source::IssuerKeys => {
+                    let reading = self.inputs.read_issuer_keys(known.tried);
+                    fresh.issuer_keys = reading.and_then(|reading| known.note(reading));
                 }
                 Source::Candidate => {
                     let reading = self.inputs.read_candidate(known.tried);
@@ -182,7 +191,7 @@ pub(crate) struct Begun {
     pub(crate) bundle: Bundle,
     pub(crate) snapshot: Snapshot,
     pub(crate) secrets: HandoffSecrets,
-    pub(crate) api_keys: Option<ApiKeys>,
+    pub(crate) given: Given,
     /// One that is not good is told of, and keeps no server from starting.
     pub(crate) candidate: Option<(Bundle, Snapshot)>,
 }
@@ -219,12 +228,27 @@ pub(crate) fn begin(inputs: Inputs) -> Result<Begun, String> {
     let mut known =
         vec![Known::begin(Source::Bundle, content), Known::begin(Source::HandoffSecrets, secrets_content)];
     known.extend(api_keys.as_ref().map(|(_, content)| Known::begin(Source::ApiKeys, *content)));
-    let api_keys = api_keys.map(|(keys, _)| keys);
+    let issuer_keys = inputs.read_issuer_keys(None).map(first).transpose()?;
+    known.extend(issuer_keys.as_ref().map(|(_, content)| Known::begin(Source::IssuerKeys, *content)));
+    let issuer_keys = issuer_keys.map(|(keys, _)| keys).unwrap_or_default();
+    if let Some(name) = unknown_issuer(&bundle, &issuer_keys) {
+        return Err(format!("keys were given for issuer `{name}`, and the bundle has none of that name"));
+    }
     let candidate = inputs.read_candidate(None).and_then(|reading| {
         known.push(Known::nothing(Source::Candidate));
         known.last_mut()?.note(reading)
     });
-    Ok(Begun { sources: Sources { inputs, known }, bundle, snapshot, secrets, api_keys, candidate })
+    let given = Given { api_keys: api_keys.map(|(keys, _)| Arc::new(keys)), issuer_keys };
+    Ok(Begun { sources: Sources { inputs, known }, bundle, snapshot, secrets, given, candidate })
+}
+
+/// Keys for an issuer whom nobody has would be believed to count.
+pub(super) fn unknown_issuer<'k>(
+    bundle: &Bundle,
+    issuer_keys: &'k BTreeMap<String, KeysFrom>,
+) -> Option<&'k String> {
+    let issuers = &bundle.palisade.identity.jwt.0;
+    issuer_keys.keys().find(|name| issuers.iter().all(|(known, _)| known.text != **name))
 }
 
 fn first<T>(reading: Reading<T>) -> Result<(T, Content), String> {

@@ -2,9 +2,10 @@
 
 use super::Reloader;
 use super::report::{Attempt, Outcome, Source, Trigger};
-use super::sources::{Begun, Fresh, Known, Times, lines};
+use super::sources::{Begun, Fresh, Known, Times, lines, unknown_issuer};
 use crate::bundle::{Bundle, Snapshot};
-use crate::check::{Candidate, Decider};
+use crate::check::{self, Candidate, Decider, Given};
+use crate::identity::Tokens;
 use crate::ledger::{Admin, AdminEvent, Entry};
 use crate::serve::service::now_ms;
 use std::sync::Arc;
@@ -62,6 +63,14 @@ impl Reloader {
         }
         let details = details(&fresh, &before);
         let bundle = fresh.bundle.map_or_else(|| before.bundle.clone(), |(bundle, _)| Arc::new(bundle));
+        let given = Given {
+            api_keys: fresh.api_keys.map(Arc::new).or_else(|| before.given.api_keys.clone()),
+            issuer_keys: fresh.issuer_keys.unwrap_or_else(|| before.given.issuer_keys.clone()),
+        };
+        if let Some(issuer) = unknown_issuer(&bundle, &given.issuer_keys) {
+            tracing::warn!(issuer, "the server was given keys of an issuer that the bundle does not have");
+        }
+        let identity = check::sources(&bundle, &given, Some(&before.identity))?;
         let now_ms = now_ms();
         self.state.advance(bundle.digest, now_ms).map_err(|error| error.to_string())?;
         for (event, detail) in details {
@@ -71,18 +80,20 @@ impl Reloader {
             self.record(event, detail).map_err(|error| format!("the ledger could not store it: {error}"))?;
         }
         let is_new = bundle.digest != before.bundle.digest;
+        let candidate = before.candidate.as_ref().map(|candidate| {
+            Arc::new(Candidate::beside(&bundle, candidate.bundle.clone(), (&given, &identity)))
+        });
         self.service.swap(Decider {
             secrets: fresh.secrets.unwrap_or_else(|| before.secrets.clone()),
-            api_keys: fresh.api_keys.map(Arc::new).or_else(|| before.api_keys.clone()),
+            identity,
+            given,
             epoch: self.state.epoch.clone(),
             previous: self.state.previous.clone(),
             digests: before.digests.clone(),
-            candidate: before
-                .candidate
-                .as_ref()
-                .map(|candidate| Arc::new(Candidate::beside(&bundle, candidate.bundle.clone()))),
+            candidate,
             bundle,
         });
+        self.keep_keys_fresh();
         if is_new {
             self.service.metrics().reloads.in_force(self.service.decider().bundle.digest, now_ms);
         }
@@ -100,10 +111,21 @@ impl Reloader {
         self.record(AdminEvent::CandidateLoaded, detail)
             .map_err(|error| format!("the ledger could not store it: {error}"))?;
         let digest = bundle.digest;
-        let candidate = Candidate::beside(&before.bundle, bundle.into());
+        let candidate = Candidate::beside(&before.bundle, bundle.into(), (&before.given, &before.identity));
         self.service.swap(Decider { candidate: Some(candidate.into()), ..Decider::clone(&before) });
+        self.keep_keys_fresh();
         self.service.metrics().reloads.evaluated(Some(digest));
         Ok(())
+    }
+
+    /// Keys that are fetched are fetched again until whoever decides by them is gone.
+    fn keep_keys_fresh(&self) {
+        let decider = self.service.decider();
+        let beside = decider.candidate.as_ref().and_then(|candidate| candidate.tokens());
+        for tokens in decider.identity.tokens.iter().chain(beside) {
+            self.runtime.spawn(Tokens::keep_fresh(Arc::downgrade(tokens)));
+        }
+        decider.tell_what_is_lost();
     }
 
     fn record(&self, event: AdminEvent, detail: String) -> Result<(), crate::ledger::AppendError> {
@@ -153,7 +175,7 @@ fn refusal(known: &Known) -> Option<(AdminEvent, String)> {
     }
     let event = match known.source {
         Source::Bundle => AdminEvent::BundleRefused,
-        Source::HandoffSecrets | Source::ApiKeys => AdminEvent::CredentialsRefused,
+        Source::HandoffSecrets | Source::ApiKeys | Source::IssuerKeys => AdminEvent::CredentialsRefused,
         Source::Candidate => AdminEvent::CandidateRefused,
     };
     let mut detail = format!("{}: {}", known.source.name(), lines(&known.faults));
@@ -188,6 +210,9 @@ fn details(fresh: &Fresh, before: &Decider) -> Vec<(AdminEvent, String)> {
     }
     if fresh.api_keys.is_some() {
         details.push((AdminEvent::CredentialsLoaded, "API keys".to_owned()));
+    }
+    if fresh.issuer_keys.is_some() {
+        details.push((AdminEvent::CredentialsLoaded, "keys of issuers".to_owned()));
     }
     details
 }

@@ -5,14 +5,16 @@
 use super::bundles::Loaded;
 use crate::bundle::{ContextField, OperationContext, RecordedField, Slot, ValueKind};
 use crate::check::{Judgement, told};
-use crate::identity::{Established, SpiffeId};
+use crate::identity::{self, ClaimValue, Established, Identity, SpiffeId, User};
 use crate::ledger::{self, Conclusion, Proof};
 use crate::value::Value;
 use palisade_core::authority::Authority;
 use palisade_core::contract::Matched;
 use palisade_explain::Explanation;
 use serde_json::Value as Json;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 /// What two decisions must have in common to be the same one.
 #[derive(Debug, PartialEq, Eq)]
@@ -122,10 +124,66 @@ fn caller(decision: &ledger::Decision, trust_domains: &[impl AsRef<str>]) -> Res
         Proof::Mtls => Ok(Established::by_connection(Some(workload(&decision.principal)?))),
         Proof::ApiKey => {
             let through = decision.workload.as_deref().map(workload).transpose()?;
-            Ok(Established { through, ..Established::client(&decision.principal) })
+            let scopes = decision.credential.as_ref().map(scopes).transpose()?.flatten();
+            Ok(Established { through, scopes, ..Established::client(&decision.principal) })
         }
-        Proof::Jwt | Proof::Introspection => Err("what a token said is not in its entry".to_owned()),
+        Proof::Jwt | Proof::Introspection => {
+            let told = decision.credential.as_ref();
+            let told = told.ok_or("what the token said is not in its entry")?;
+            let through = decision.workload.as_deref().map(workload).transpose()?;
+            let identity = Identity::User(Arc::new(user(&decision.principal, told)?));
+            let proof = match decision.proof {
+                Proof::Introspection => identity::Proof::Introspection,
+                _ => identity::Proof::Jwt,
+            };
+            Ok(Established {
+                identity,
+                through,
+                proof,
+                scopes: scopes(told)?,
+                ..Established::by_connection(None)
+            })
+        }
         Proof::None => Ok(Established::by_connection(None)),
+    }
+}
+
+fn scopes(told: &ledger::Credential) -> Result<Option<Arc<BTreeSet<String>>>, String> {
+    if told.masked.contains_key("scopes") {
+        return Err("what the credential was good for is not in its entry".to_owned());
+    }
+    Ok(told.scopes.as_ref().map(|scopes| Arc::new(scopes.iter().cloned().collect())))
+}
+
+/// Whatever policies ask of a person, all of it must be there.
+fn user(principal: &str, told: &ledger::Credential) -> Result<User, String> {
+    if let Some(name) = told.masked.keys().next() {
+        return Err(format!("`{name}` of the token is not in its entry"));
+    }
+    let issuer = told.issuer.clone().ok_or("its issuer is not in its entry")?;
+    let subject = principal.strip_prefix(&issuer).and_then(|rest| rest.strip_prefix('/'));
+    let subject = subject.ok_or("its principal is no user of its issuer")?.to_owned();
+    let attributes = told.attributes.iter().map(|(name, value)| {
+        let value = claim(value).ok_or_else(|| format!("`{name}` is not what a token could say"))?;
+        Ok((name.clone(), value))
+    });
+    Ok(User {
+        issuer,
+        subject,
+        groups: told.groups.iter().cloned().collect(),
+        roles: told.roles.iter().cloned().collect(),
+        attributes: attributes.collect::<Result<_, String>>()?,
+    })
+}
+
+fn claim(json: &Json) -> Option<ClaimValue> {
+    let text = |json: &Json| json.as_str().map(ToOwned::to_owned);
+    match json {
+        Json::String(text) => Some(ClaimValue::Text(text.clone())),
+        Json::Number(number) => number.as_i64().map(ClaimValue::Long),
+        Json::Bool(value) => Some(ClaimValue::Bool(*value)),
+        Json::Array(items) => items.iter().map(text).collect::<Option<_>>().map(ClaimValue::Texts),
+        Json::Null | Json::Object(_) => None,
     }
 }
 

@@ -14,14 +14,16 @@ pub use listen::{ListenAddress, Peers, ServerTls};
 use crate::admin;
 use crate::audit::{Indexer, OutcomeWatch};
 use crate::bundle::CONTEXT_BODY_BYTES_MAX;
-use crate::check::{Candidate, Decider};
+use crate::check::{self, Candidate, Decider};
 use crate::envoy::{AccessLogServiceServer, CheckServer, Gateway};
+use crate::identity::Tokens;
 use crate::ledger::{Admin, AdminEvent, Entry, Ledger, Recovery};
-use crate::reload::{self, Inputs, Prepared, Sources, Status, Trigger};
+use crate::reload::{self, Inputs, IssuerKeys, Prepared, Sources, Status, Trigger};
 use crate::reports::{Reports, ReportsServer};
 use crate::state::{LEDGER_DIRECTORY, State};
 use crate::telemetry::Metrics;
 use service::{Service, now_ms};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -63,6 +65,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 * STREAM_WINDOW_BYTES;
 /// their own in `service`; a timeout here would end access log streams too.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
+/// How long the first fetch of issuers' keys may keep a server from serving.
+const KEYS_AWAITED: Duration = Duration::from_secs(5);
+
 /// How long calls under way may take to end after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -81,6 +86,8 @@ pub struct Settings {
     pub state: PathBuf,
     pub handoff_secrets: PathBuf,
     pub api_keys: Option<PathBuf>,
+    /// Where keys of issuers are, instead of where the bundle says.
+    pub issuer_keys: BTreeMap<String, IssuerKeys>,
     /// How long the end of a call is waited for before it counts as lost.
     pub outcome_grace: Duration,
 }
@@ -120,6 +127,18 @@ pub async fn serve(
     let hangups = signal(SignalKind::hangup()).map_err(fail)?;
     let Opened { service, recovery, state, sources, reloads, candidate } = open(&settings)?;
     let service = Arc::new(service);
+    let decider = service.decider();
+    decider.tell_what_is_lost();
+    if let Some(tokens) = &decider.identity.tokens {
+        tokio::spawn(Tokens::keep_fresh(Arc::downgrade(tokens)));
+        // Whoever does not answer now may later: their tokens are refused until then, and nobody else's.
+        if !tokens.ready(KEYS_AWAITED).await {
+            tracing::warn!(
+                "not every issuer's keys could be fetched: tokens of the others are refused until they can"
+            );
+        }
+    }
+    drop(decider);
     let incoming = listen::bind(&settings.listen, &settings.peers).await.map_err(fail)?;
     let (health_reporter, health) = tonic_health::server::health_reporter();
     let admin_listener = tokio::net::TcpListener::bind(settings.admin).await.map_err(|error| {
@@ -234,6 +253,7 @@ fn open(settings: &Settings) -> Result<Opened, ServeError> {
         candidate: settings.candidate.clone(),
         handoff_secrets: settings.handoff_secrets.clone(),
         api_keys: settings.api_keys.clone(),
+        issuer_keys: settings.issuer_keys.clone(),
     };
     let mut begun = reload::begin(inputs).map_err(fail)?;
     let (ledger, recovery) = Ledger::open(&settings.state.join(LEDGER_DIRECTORY)).map_err(fail)?;
@@ -265,11 +285,15 @@ fn open(settings: &Settings) -> Result<Opened, ServeError> {
     metrics.reloads.attempted(&started);
     metrics.reloads.in_force(begun.bundle.digest, started_ms);
     metrics.reloads.evaluated(started.candidate);
-    let beside = begun.candidate.map(|(candidate, _)| Candidate::beside(&begun.bundle, candidate.into()));
+    let identity = check::sources(&begun.bundle, &begun.given, None).map_err(fail)?;
+    let beside = begun
+        .candidate
+        .map(|(candidate, _)| Candidate::beside(&begun.bundle, candidate.into(), (&begun.given, &identity)));
     let decider = Decider {
         bundle: begun.bundle.into(),
         secrets: begun.secrets,
-        api_keys: begun.api_keys.map(Arc::new),
+        identity,
+        given: begun.given,
         epoch: state.epoch.clone(),
         previous: state.previous.clone(),
         digests: state.digests.clone(),
@@ -322,6 +346,7 @@ mod tests {
                 state: directory.path().join("state"),
                 handoff_secrets: secrets.clone(),
                 api_keys: None,
+                issuer_keys: std::collections::BTreeMap::new(),
                 outcome_grace: crate::audit::OUTCOME_GRACE,
             })
         };

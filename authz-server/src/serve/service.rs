@@ -30,6 +30,12 @@ const BUNDLE_AWAITED: Duration = Duration::from_millis(1_000);
 
 const _: () = assert!(BUNDLE_AWAITED.as_millis() + 300 < DEADLINE_MS as u128, "deciding needs its time, too");
 
+/// How long after its arrival a call may still wait for an issuer's answer about its caller.
+const IDENTITY_AWAITED: Duration = Duration::from_millis(1_100);
+
+const _: () =
+    assert!(IDENTITY_AWAITED.as_millis() + 300 < DEADLINE_MS as u128, "deciding needs its time, too");
+
 /// What all calls share.
 #[derive(Debug)]
 pub struct Service {
@@ -151,6 +157,12 @@ impl Service {
         {
             concluded = decide(&newer, now_ms(), fallback);
             decider = newer;
+        }
+        if let (Some(pending), Some(tokens)) = (concluded.awaits.take(), &decider.identity.tokens) {
+            // Whatever comes of it, deciding once more says so.
+            let until = tokio::time::Instant::from_std(arrived + IDENTITY_AWAITED);
+            let _in_time = tokio::time::timeout_at(until, tokens.fetch(pending)).await;
+            concluded = decide(&decider, now_ms(), fallback);
         }
         let epoch = decider.epoch.to_string();
         known.send_replace((concluded.call_id, epoch.clone()));

@@ -8,6 +8,7 @@ use crate::bundle::cases::Caller;
 use crate::bundle::{Bundle, Place};
 use crate::cedar::Mode;
 use palisade_core::canary;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// How much of something was met, and what was not.
@@ -29,7 +30,7 @@ pub struct Coverage {
     pub operations: Share,
     /// Operations that were decided on and never allowed: forbidden to all, or not tested with the right caller.
     pub never_allowed: Vec<String>,
-    /// Clients and workloads of the bundle that no case calls as.
+    /// Clients, workloads and users of the bundle that no case calls as.
     pub unused_callers: Vec<String>,
 }
 
@@ -56,8 +57,10 @@ impl Coverage {
         let decided: BTreeSet<&str> = run.cases().filter_map(operation).collect();
         let allowed: BTreeSet<&str> =
             run.cases().filter(|ran| ran.answer.reason().is_none()).filter_map(operation).collect();
-        let callers: BTreeSet<&str> = run.cases().filter_map(|ran| caller(&ran.case.caller)).collect();
-        let declared = bundle.entities.clients.keys().chain(bundle.entities.workloads.keys());
+        let callers: BTreeSet<Cow<'_, str>> =
+            run.cases().filter_map(|ran| caller(&ran.case.caller)).collect();
+        let entities = &bundle.entities;
+        let declared = entities.clients.keys().chain(entities.workloads.keys()).chain(entities.users.keys());
         Coverage {
             policies: Share::of(policies(Mode::Enforced), &determined.map(String::as_str).collect()),
             shadows: Share::of(
@@ -86,11 +89,12 @@ fn operation<'r>(ran: &'r CaseRun<'_>) -> Option<&'r str> {
     ran.answer.operation.as_deref()
 }
 
-fn caller(caller: &Caller) -> Option<&str> {
+fn caller(caller: &Caller) -> Option<Cow<'_, str>> {
     match caller {
         Caller::Anonymous => None,
-        Caller::Workload(id) => Some(id),
-        Caller::Client { name, .. } => Some(name),
+        Caller::Workload(id) => Some(id.into()),
+        Caller::Client { name, .. } => Some(name.into()),
+        Caller::User(person) => Some(person.user.name().into()),
     }
 }
 

@@ -4,10 +4,14 @@
 //! proxy will do; what stands here is only what clients and Envoy do to a request on its way.
 
 use crate::bundle::Bundle;
-use crate::bundle::cases::{Caller, Case, CaseFile, CaseRequest};
-use crate::check::{Body, Call, Decider, Decision, Judge, Shadow};
+use crate::bundle::Placed;
+use crate::bundle::callers::{AUTHORIZATION, Claims};
+use crate::bundle::cases::{Caller, Case, CaseFile, CaseRequest, CaseUser};
+use crate::check::{Body, Call, Decider, Decision, Given, Judge, Shadow, claim_json, sources};
 use crate::digests::Digests;
-use crate::identity::ApiKeys;
+use crate::identity::api_keys::{Drawn, Issue, KeysFile};
+use crate::identity::{Algorithm, ApiKeys, KeysFrom, Sources, Tokens, TokensError};
+use crate::mint::{Mint, put};
 use crate::secrets::HandoffSecrets;
 use crate::state::Epoch;
 use palisade_core::call_id::CallIdMint;
@@ -19,12 +23,16 @@ use palisade_core::reason::Reason;
 use palisade_core::violation::Violation;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rcgen::{CertificateParams, KeyPair, SanType};
-use std::collections::BTreeMap;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 /// Every case is made at this moment, so that no answer depends on when the tests run.
 const NOW_MS: u64 = 1_767_225_600_000;
+
+/// Every token was just issued.
+const TOKEN_LIVES_S: u64 = 300;
 
 /// It joins the two halves within this process and goes nowhere else.
 const SECRET: [u8; 32] = [1; 32];
@@ -49,7 +57,10 @@ const JOINED_BY_ENVOY: [&str; 7] = [
 pub struct Proxy {
     engine: Engine,
     decider: Decider,
-    keys: BTreeMap<String, String>,
+    /// By client, and what they are good for.
+    keys: BTreeMap<(String, Option<BTreeSet<String>>), String>,
+    /// All issuers of the bundle at once.
+    mint: Mint,
     /// By SPIFFE id, as Envoy passes them on.
     certificates: BTreeMap<String, String>,
 }
@@ -110,28 +121,24 @@ impl Proxy {
             .and_then(|bytes| Contract::decode(&bytes))
             .map_err(|error| ProxyError(format!("the contract does not survive its encoding: {error}")))?;
         let secret = Secret::from_bytes(SECRET);
-        let keys: BTreeMap<String, String> = bundle
-            .entities
-            .clients
-            .keys()
-            .map(|client| (client.clone(), format!("key-of-{client}")))
-            .collect();
-        let issued = ApiKeys::render(keys.iter().map(|(client, key)| (client.as_str(), key.as_str())))
-            .map_err(|error| ProxyError(error.to_string()))?;
-        let api_keys = ApiKeys::parse(issued.as_bytes()).map_err(ProxyError)?;
+        let (keys, api_keys) = keys(&bundle)?;
         let certificates = certificates(&bundle)?;
         let engine = Engine { contract, secret: secret.clone() };
+        let given = Given { api_keys: Some(Arc::new(api_keys)), issuer_keys: BTreeMap::new() };
+        let mint = Mint::new("palisade-test").map_err(|error| ProxyError(error.to_string()))?;
+        let identity = Sources { tokens: tokens(&bundle, &mint)?, ..sources_of(&bundle, &given)? };
         let decider = Decider {
             bundle: Arc::new(bundle),
             secrets: HandoffSecrets::only(secret),
-            api_keys: Some(Arc::new(api_keys)),
+            identity,
+            given,
             epoch: Epoch { server: "palisade-test".to_owned(), counter: 1 },
             previous: Vec::new(),
             // Nothing that is recorded here is kept.
             digests: Digests::new(&SECRET),
             candidate: None,
         };
-        Ok(Proxy { engine, decider, keys, certificates })
+        Ok(Proxy { engine, decider, keys, mint, certificates })
     }
 
     pub fn bundle(&self) -> &Bundle {
@@ -156,15 +163,11 @@ impl Proxy {
         add(&mut joined, handoff::HEADER, &handoff, false);
         let passed: Vec<(&[u8], &[u8])> =
             joined.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-        let peer = match caller {
-            Caller::Workload(id) => Some(id),
-            Caller::Client { through, .. } => through.as_ref(),
-            Caller::Anonymous => None,
-        };
+        let peer = caller.peer();
         let certificate = peer.and_then(|peer| self.certificates.get(peer));
         let call = Call {
             pairs: &passed,
-            peer: peer.map_or("", String::as_str),
+            peer: peer.unwrap_or_default(),
             peer_certificate: certificate.map_or("", String::as_str),
             body: if request.body.is_empty() { Body::None } else { Body::Whole(&request.body) },
         };
@@ -196,13 +199,49 @@ impl Proxy {
         if !request.body.is_empty() {
             head.push(pair("content-length", &request.body.len().to_string()));
         }
-        let api_keys = self.bundle().palisade.identity.api_keys.as_ref();
-        if let (Caller::Client { name, .. }, Some(settings)) = (caller, api_keys)
-            && let Some(key) = self.keys.get(name)
+        let identity = &self.bundle().palisade.identity;
+        if let (Caller::Client { name, scopes, .. }, Some(settings)) = (caller, &identity.api_keys)
+            && let Some(key) = self.keys.get(&(name.clone(), scopes.clone()))
         {
             head.push(pair(&settings.header.value, key));
         }
+        if let (Caller::User(person), Some(header)) = (caller, identity.token_header())
+            && let Some(token) = self.token(person)
+        {
+            let scheme = if header == AUTHORIZATION { "Bearer " } else { "" };
+            head.push(pair(header, &format!("{scheme}{token}")));
+        }
         head
+    }
+
+    /// A token of the person's issuer that says all of this and holds now.
+    fn token(&self, person: &CaseUser) -> Option<String> {
+        let CaseUser { user, scopes, .. } = person;
+        let issuers = &self.bundle().palisade.identity.jwt.0;
+        let (_, issuer) = issuers.iter().find(|(name, _)| name.text == user.issuer)?;
+        let now_s = NOW_MS / 1000;
+        let audience = issuer.audiences.value.first().map(|audience| audience.value.as_str());
+        let mut claims = json!({
+            "iss": issuer.issuer.value, "aud": audience, "iat": now_s, "exp": now_s.saturating_add(TOKEN_LIVES_S),
+        });
+        let Claims { user: subject, groups, roles, scopes: scope, attributes } = &issuer.claims;
+        let name = |written: &Option<Placed<String>>| written.as_ref().map(|written| written.value.clone());
+        put(&mut claims, &name(subject).unwrap_or_else(|| "sub".to_owned()), user.subject.as_str().into());
+        for (said, claim) in [(&user.groups, name(groups)), (&user.roles, name(roles))] {
+            if let Some(claim) = claim {
+                put(&mut claims, &claim, said.iter().map(String::as_str).collect());
+            }
+        }
+        for (attribute, claim) in &attributes.0 {
+            if let Some(value) = user.attributes.get(&attribute.text) {
+                put(&mut claims, &claim.value, claim_json(value));
+            }
+        }
+        if let Some(scopes) = scopes {
+            let claim = name(scope).unwrap_or_else(|| "scope".to_owned());
+            put(&mut claims, &claim, scopes.iter().map(String::as_str).collect());
+        }
+        self.mint.token(&claims).ok()
     }
 
     /// What the filter lets on: the headers that it takes away, and the handoff that it sets.
@@ -254,26 +293,73 @@ pub(super) fn stranger(bundle: &Bundle) -> Option<String> {
     Some(format!("spiffe://{}/ns/nowhere/sa/stranger", domain.value))
 }
 
+type Keys = BTreeMap<(String, Option<BTreeSet<String>>), String>;
+
+/// A key for each client, and one for each set of scopes that a case calls with.
+fn keys(bundle: &Bundle) -> Result<(Keys, ApiKeys), ProxyError> {
+    let fail = |error: &dyn fmt::Display| ProxyError(error.to_string());
+    let cases = bundle.cases.iter().flat_map(|file: &CaseFile| &file.cases);
+    let scoped = cases.filter_map(|case| match &case.caller {
+        Caller::Client { name, scopes, .. } => Some((name.clone(), scopes.clone())),
+        Caller::Anonymous | Caller::Workload(_) | Caller::User(_) => None,
+    });
+    let plain = bundle.entities.clients.keys().map(|name| (name.clone(), None));
+    let wanted: BTreeSet<_> = plain.chain(scoped).collect();
+    let (mut keys, mut file) = (Keys::new(), KeysFile::default());
+    for (number, (client, scopes)) in (1_u32..).zip(wanted) {
+        let mut drawn = Drawn { id: [0; 6], secret: SECRET };
+        for (place, byte) in drawn.id.iter_mut().zip(number.to_be_bytes()) {
+            *place = byte;
+        }
+        let wanted = Issue {
+            client: Some(client.clone()),
+            scopes: scopes.clone().unwrap_or_default(),
+            expires_s: None,
+            rotation: None,
+        };
+        let key = file.issue(wanted, &drawn, NOW_MS / 1000).map_err(|error| fail(&error))?;
+        keys.insert((client, scopes), key);
+    }
+    let text = file.render().map_err(|error| fail(&error))?;
+    Ok((keys, ApiKeys::parse(text.as_bytes()).map_err(ProxyError)?))
+}
+
+/// Tokens as the bundle reads them, but for the keys: all issuers sign with ours.
+fn tokens(bundle: &Bundle, mint: &Mint) -> Result<Option<Arc<Tokens>>, ProxyError> {
+    let mut settings = bundle.issuers(&BTreeMap::new());
+    for issuer in &mut settings.issuers {
+        issuer.algorithms = vec![Algorithm::EdDsa];
+        issuer.keys = KeysFrom::Text(Mint::set([mint]).to_string().into());
+    }
+    let fail = |errors: Vec<TokensError>| {
+        ProxyError(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    };
+    let takes = bundle.palisade.identity.takes_tokens();
+    takes.then(|| Tokens::begin(&settings, None).map(Arc::new)).transpose().map_err(fail)
+}
+
+fn sources_of(bundle: &Bundle, given: &Given) -> Result<Sources, ProxyError> {
+    sources(bundle, given, None).map_err(ProxyError)
+}
+
 /// A genuine certificate for each workload that calls or carries a call.
 fn certificates(bundle: &Bundle) -> Result<BTreeMap<String, String>, ProxyError> {
     let fail = |error: rcgen::Error| ProxyError(error.to_string());
     let key = KeyPair::generate().map_err(fail)?;
     let mut certificates = BTreeMap::new();
     let callers = bundle.cases.iter().flat_map(|file: &CaseFile| &file.cases).map(|case: &Case| &case.caller);
-    let called = callers.filter_map(|caller| match caller {
-        Caller::Anonymous => None,
-        Caller::Workload(id) => Some(id),
-        Caller::Client { through, .. } => through.as_ref(),
-    });
-    for id in called.chain(bundle.entities.workloads.keys()).chain(&stranger(bundle)) {
+    let called = callers.filter_map(Caller::peer);
+    let stranger = stranger(bundle);
+    let known = bundle.entities.workloads.keys().map(String::as_str);
+    for id in called.chain(known).chain(stranger.as_deref()) {
         if certificates.contains_key(id) {
             continue;
         }
         let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(id.as_str().try_into().map_err(fail)?)];
+        params.subject_alt_names = vec![SanType::URI(id.try_into().map_err(fail)?)];
         let certificate = params.self_signed(&key).map_err(fail)?;
         let escaped = utf8_percent_encode(&certificate.pem(), NON_ALPHANUMERIC).to_string();
-        certificates.insert(id.clone(), escaped);
+        certificates.insert(id.to_owned(), escaped);
     }
     Ok(certificates)
 }

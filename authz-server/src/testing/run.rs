@@ -224,7 +224,11 @@ fn hints(proxy: &Proxy, case: &Case, answer: &Answer) -> Vec<Hint> {
 /// Names others who may make a request that nobody permits to its caller: most likely one of them was meant.
 fn explain_denials(proxy: &Proxy, run: &mut Run<'_>) {
     let entities = &proxy.bundle().entities;
-    let clients = entities.clients.keys().map(|name| Caller::Client { name: name.clone(), through: None });
+    let clients = entities.clients.keys().map(|name| Caller::Client {
+        name: name.clone(),
+        scopes: None,
+        through: None,
+    });
     let workloads = entities.workloads.keys().map(|id| Caller::Workload(id.clone()));
     let callers: Vec<Caller> = clients.chain(workloads).take(NEAR_ASKED_MAX).collect();
     let failed = run.files.iter_mut().flat_map(|file| &mut file.cases);

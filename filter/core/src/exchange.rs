@@ -367,6 +367,20 @@ pub fn judge_whole<'p>(
     Ok(watched.found)
 }
 
+/// The same of a request whose body nobody sees. `ended`: there is none for sure.
+pub fn judge_unseen<'p>(
+    contract: &Contract,
+    matched: Matched<'_>,
+    head: &RequestHead<'_>,
+    pairs: impl Iterator<Item = (&'p [u8], &'p [u8])> + Clone,
+    ended: bool,
+    now_ms: u64,
+) -> Result<Vec<Violation>, Violation> {
+    let mut watched = Watched::new(matched.operation, now_ms);
+    rules::check_head(matched, head, pairs, contract.schemas(), ended, &mut watched)?;
+    Ok(watched.found)
+}
+
 /// What the proof of a handoff is bound to. The server must bind the same parts.
 pub const fn binding<'a>(head: &RequestHead<'a>) -> Binding<'a> {
     Binding { method: head.method.as_str(), authority: head.authority.raw(), target: head.target.raw() }

@@ -144,6 +144,8 @@ reasons! {
     ParameterMissing "parameter_missing" 400 InvalidArgument "a value that the contract requires, and that policies may ask for, is not in the request";
     ParameterMalformed "parameter_malformed" 400 InvalidArgument "a value that policies may ask for is not of the kind that its contract declares, or has two readings";
     IdentityInvalid "identity_invalid" 401 Unauthenticated "a credential was sent and does not hold";
+    IdentityNotAccepted "identity_not_accepted" 401 Unauthenticated "the caller is proven, but not by a way that the service accepts";
+    IdentityUnavailable "identity_unavailable" 503 Unavailable "whoever could say whether the credential holds cannot be asked";
     HandoffMissing "handoff_missing" 403 PermissionDenied "the call did not come through the filter";
     HandoffForged "handoff_forged" 403 PermissionDenied "the proof that the filter ran does not verify: wrong secret, or not our filter";
     HandoffStale "handoff_stale" 403 PermissionDenied "the proof that the filter ran is older than a request can be, or from the future";

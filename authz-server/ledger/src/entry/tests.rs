@@ -31,6 +31,7 @@ pub(crate) fn decision(decision_id: &str) -> Entry {
         attempt: None,
         request_digest: None,
         asked: None,
+        credential: None,
     })
 }
 

@@ -58,12 +58,18 @@ fn a_person_with_other_groups_or_attributes_is_another_one() {
 }
 
 #[test]
-fn nobody_brings_what_is_declared_or_somebody_else() {
-    let index = index("permit (principal, action, resource);", vec![Entity::with_uid(uid("User", "x/ann"))]);
+fn who_is_declared_is_who_comes_and_nobody_brings_somebody_else() {
+    let policies = r#"permit (principal in Group::"g", action, resource);"#;
+    let index = index(policies, vec![Entity::with_uid(uid("User", "x/ann"))]);
+    let decision = |groups: &[&str]| {
+        let person = ann(groups, 1);
+        let caller = Caller::Brought { person: &person, named: &[] };
+        index.answer(&request(person.uid()), caller, Some(0)).unwrap().counted.decision
+    };
+    assert_eq!(decision(&["g"]), Decision::Allow);
+    assert_eq!(decision(&[]), Decision::Deny);
     let person = ann(&[], 1);
     let caller = Caller::Brought { person: &person, named: &[] };
-    let declared = index.answer(&request(person.uid()), caller, Some(0));
-    assert!(matches!(declared, Err(CallerError::Declared(_))), "{declared:?}");
     let another = index.answer(&request(&uid("User", "bob")), caller, Some(0));
     assert!(matches!(another, Err(CallerError::Another { .. })), "{another:?}");
 }

@@ -55,6 +55,7 @@ pub(crate) fn decision(id: &str, at_ms: u64) -> Decision {
         attempt: None,
         request_digest: None,
         asked: None,
+        credential: None,
     }
 }
 

@@ -121,7 +121,7 @@ fn json_has_the_names_that_are_promised() {
     };
     let common = "id at at_ms position decision reason who service operation method host path policies";
     let decided = "proof workload class request_id errors handoff bundle epoch latency_us shadow candidate verdict \
-                   attempt request_digest asked";
+                   attempt request_digest asked credential";
     assert_eq!(names(&calls[0]), format!("{common} {decided} outcome"));
     assert_eq!(names(&calls[2]), format!("{common} outcome"));
     assert_eq!(calls[0].object()["at"], "2026-11-21T10:00:00.000Z");

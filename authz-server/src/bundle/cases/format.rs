@@ -3,6 +3,7 @@
 //! INVARIANT: what is read here is a request that HTTP can carry; what it means to the bundle is asked in `checked`.
 
 use crate::bundle::Problem;
+use crate::bundle::entities::Attributes;
 use crate::bundle::record::{Named, Placed, Read, Reader, RecordKeys, choice, record};
 use crate::bundle::yaml::{Node, Value};
 use serde::de::IgnoredAny;
@@ -36,7 +37,7 @@ record! {
 }
 
 record! {
-    /// A caller with a credential: exactly one of `client`, `workload` and `stranger`.
+    /// A caller with a credential: exactly one of `client`, `workload`, `user` and `stranger`.
     pub struct ProvenCaller {
         /// A client of the bundle, which shows its API key.
         optional client: Option<Placed<String>>,
@@ -44,7 +45,17 @@ record! {
         optional workload: Option<Placed<String>>,
         /// A workload by SPIFFE id that the bundle does not list, with a genuine certificate nevertheless.
         optional stranger: Option<Placed<String>>,
-        /// With `client`: the workload, by SPIFFE id, whose connection carries the call.
+        /// A person, by issuer and subject, `corp/alice`, who shows a token.
+        optional user: Option<Placed<String>>,
+        /// With `user`: the groups that the token says.
+        optional groups: Option<Placed<Vec<String>>>,
+        /// With `user`: the roles that the token says.
+        optional roles: Option<Placed<Vec<String>>>,
+        /// With `user`: the attributes that the token says: texts, whole numbers, `true`, `false`, lists of texts.
+        optional attributes: Option<Placed<Attributes>>,
+        /// With `user` or `client`: what the token or the key is good for. Absent: it does not say.
+        optional scopes: Option<Placed<Vec<String>>>,
+        /// With `client` or `user`: the workload, by SPIFFE id, whose connection carries the call.
         optional through: Option<Placed<String>>,
     }
 }
@@ -130,7 +141,7 @@ impl Read for CallerRules {
                     reader.place(node.at),
                     format!("expected {}, found `{text}`", Self::EXPECTED),
                 );
-                let help = "a caller is `anonymous`, `{client: name}`, `{workload: spiffe://…}` or `{stranger: spiffe://…}`";
+                let help = "a caller is `anonymous`, `{client: name}`, `{user: issuer/name}`, `{workload: spiffe://…}` or `{stranger: spiffe://…}`";
                 reader.push(problem.suggest(text, ["anonymous"]).help(help));
                 None
             }

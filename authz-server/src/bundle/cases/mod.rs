@@ -12,7 +12,9 @@ pub mod format;
 pub(super) use checked::{Known, check_all, read_all, read_one};
 
 use super::Place;
+use crate::identity::{ClaimValue, User};
 use palisade_core::reason::Reason;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The cases of one file, tables written out.
@@ -42,9 +44,33 @@ pub enum Caller {
     Workload(String),
     Client {
         name: String,
+        /// What the key is good for, where it says so.
+        scopes: Option<BTreeSet<String>>,
         /// The workload that carries the call.
         through: Option<String>,
     },
+    User(Box<CaseUser>),
+}
+
+/// A person with what their token says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CaseUser {
+    pub user: User,
+    pub scopes: Option<BTreeSet<String>>,
+    /// The workload that carries the call.
+    pub through: Option<String>,
+}
+
+impl Caller {
+    /// The workload whose connection it is.
+    pub fn peer(&self) -> Option<&str> {
+        match self {
+            Caller::Anonymous => None,
+            Caller::Workload(id) => Some(id),
+            Caller::Client { through, .. } => through.as_deref(),
+            Caller::User(person) => person.through.as_deref(),
+        }
+    }
 }
 
 /// What is asked, as a client sends it.
@@ -83,8 +109,50 @@ impl fmt::Display for Caller {
         match self {
             Caller::Anonymous => f.write_str("anonymous"),
             Caller::Workload(id) => f.write_str(id),
-            Caller::Client { name, through: None } => f.write_str(name),
-            Caller::Client { name, through: Some(workload) } => write!(f, "{name} through {workload}"),
+            Caller::Client { name, scopes, through } => told(f, name, scopes.as_ref(), through.as_ref()),
+            Caller::User(person) => {
+                let CaseUser { user, scopes, through } = &**person;
+                let mut said = user.name();
+                for (what, names) in [("in", &user.groups), ("as", &user.roles)] {
+                    for name in names {
+                        said.push_str(&format!(" {what} {name}"));
+                    }
+                }
+                for (name, value) in &user.attributes {
+                    said.push_str(&format!(" {name} {}", shown(value)));
+                }
+                told(f, &said, scopes.as_ref(), through.as_ref())
+            }
+        }
+    }
+}
+
+/// What is told of everybody who brings a credential over somebody's connection.
+fn told(
+    f: &mut fmt::Formatter<'_>,
+    who: &str,
+    scopes: Option<&BTreeSet<String>>,
+    through: Option<&String>,
+) -> fmt::Result {
+    f.write_str(who)?;
+    if let Some(scopes) = scopes {
+        let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+        write!(f, " with [{}]", scopes.join(" "))?;
+    }
+    match through {
+        Some(workload) => write!(f, " through {workload}"),
+        None => Ok(()),
+    }
+}
+
+fn shown(value: &ClaimValue) -> String {
+    match value {
+        ClaimValue::Text(text) => text.clone(),
+        ClaimValue::Long(number) => number.to_string(),
+        ClaimValue::Bool(value) => value.to_string(),
+        ClaimValue::Texts(items) => {
+            let items: Vec<&str> = items.iter().map(String::as_str).collect();
+            format!("[{}]", items.join(" "))
         }
     }
 }

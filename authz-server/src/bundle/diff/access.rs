@@ -144,6 +144,9 @@ enum Caller {
     Anonymous,
     Client(String),
     Workload(String),
+    User(String),
+    /// A person who is declared nowhere, and in nothing but what their token says.
+    AnyUser(Option<EntityName>),
     /// A workload of a trusted domain that is declared nowhere.
     Stranger,
 }
@@ -154,16 +157,26 @@ impl Caller {
             Caller::Anonymous => "callers without identity".to_owned(),
             Caller::Client(name) => format!("client {name}"),
             Caller::Workload(id) => format!("workload {id}"),
+            Caller::User(name) => format!("user {name}"),
+            Caller::AnyUser(None) => "any other user".to_owned(),
+            Caller::AnyUser(Some(of)) => {
+                format!("any user whose token says {} {}", of.kind.to_ascii_lowercase(), of.id)
+            }
             Caller::Stranger => "any other workload".to_owned(),
         }
     }
 }
 
 fn callers(before: &Reach<'_>, after: &Reach<'_>) -> BTreeSet<Caller> {
-    let mut all = BTreeSet::from([Caller::Anonymous, Caller::Stranger]);
+    let mut all = BTreeSet::from([Caller::Anonymous, Caller::Stranger, Caller::AnyUser(None)]);
+    for claimable in [before.landscape.claimable().collect::<Vec<_>>(), after.landscape.claimable().collect()]
+    {
+        all.extend(claimable.into_iter().map(|name| Caller::AnyUser(Some(name))));
+    }
     for entities in [&before.landscape.bundle.entities, &after.landscape.bundle.entities] {
         all.extend(entities.clients.keys().cloned().map(Caller::Client));
         all.extend(entities.workloads.keys().cloned().map(Caller::Workload));
+        all.extend(entities.users.keys().cloned().map(Caller::User));
     }
     all
 }
@@ -256,11 +269,24 @@ impl<'b> Reach<'b> {
                     bundle.palisade.trust_domains.iter().any(|known| Some(known.value.as_str()) == domain);
                 trusted.then_some(("Workload", id.as_str()))?
             }
+            Caller::User(name) => {
+                let known = bundle.palisade.identity.no_user(name).is_none();
+                known.then_some(("User", name.as_str()))?
+            }
+            Caller::AnyUser(of) => {
+                let identity = &bundle.palisade.identity;
+                let told = of.as_ref().is_none_or(|of| self.landscape.is_claimed(of));
+                (identity.takes_tokens() && told).then_some(("User", ""))?
+            }
             Caller::Stranger => (!bundle.palisade.trust_domains.is_empty()).then_some(("Workload", ""))?,
         };
         let name = EntityName { kind: kind.to_owned(), id: id.to_owned() };
         let mut scopes = vec![Scope::Anyone, Scope::Kind(kind.to_owned()), Scope::Itself(name.clone())];
-        for above in self.landscape.above(&name) {
+        let claimed = match caller {
+            Caller::AnyUser(Some(of)) => self.landscape.above(of),
+            _ => Vec::new(),
+        };
+        for above in self.landscape.above(&name).into_iter().chain(claimed) {
             scopes.push(Scope::KindIn(kind.to_owned(), above.clone()));
             scopes.push(Scope::In(above));
         }

@@ -42,6 +42,7 @@ fn all(entities: &EntityDeclarations) -> BTreeMap<String, &Declared> {
         ("tier", &entities.tiers),
         ("client", &entities.clients),
         ("workload", &entities.workloads),
+        ("user", &entities.users),
         ("service", &entities.services),
     ];
     let others = entities.others.iter().map(|(kind, declared)| (kind.as_str(), declared));

@@ -4,6 +4,7 @@
 //! nevertheless.
 
 mod access;
+mod callers;
 mod contracts;
 mod enforcement;
 mod entities;
@@ -92,6 +93,7 @@ impl Difference {
         let mut access = Vec::new();
         if before.digest != after.digest {
             settings::compare(before, after, &mut found);
+            callers::compare(before, after, &mut found);
             contracts::compare(before, after, &mut found);
             policies::compare(before, after, &mut found);
             entities::compare(before, after, &mut found);

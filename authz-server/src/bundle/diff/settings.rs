@@ -27,11 +27,6 @@ pub(super) fn compare(before: &Bundle, after: &Bundle, found: &mut Found) {
         let danger = "workloads of this domain can prove who they are from now on";
         found.change(Area::Settings, Kind::Added, format!("trust domain {domain}")).danger(Some(danger));
     }
-    let header = |palisade: &Palisade| {
-        let keys = palisade.identity.api_keys.as_ref();
-        keys.map_or_else(|| "no API keys".to_owned(), |keys| keys.header.value.clone())
-    };
-    found.part(Area::Settings, "identity", "header of API keys", header(before), header(after));
     let accepted = |palisade: &Palisade| format!("{} s", palisade.handoff.previous_bundle_accepted_s.value);
     found.part(
         Area::Settings,
@@ -82,6 +77,7 @@ fn ledger(before: &Palisade, after: &Palisade, found: &mut Found) {
         let mask = &palisade.ledger.mask;
         let mut all = masks(&mask.headers, "header");
         all.extend(masks(&mask.query, "query parameter"));
+        all.extend(masks(&mask.claims, "claim"));
         all
     };
     let (old, new) = (all(before), all(after));

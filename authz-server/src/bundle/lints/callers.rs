@@ -17,7 +17,10 @@ pub(super) fn look(landscape: &Landscape<'_>, found: &mut Found) {
         for (name, group) in declared {
             let this = EntityName { kind: kind.to_owned(), id: name.clone() };
             let what = shown(&this);
-            if landscape.members(&this).next().is_none() && !holds_services(landscape, &used, &this) {
+            if landscape.members(&this).next().is_none()
+                && !landscape.is_claimed(&this)
+                && !holds_services(landscape, &used, &this)
+            {
                 let message = format!("{what} has no members");
                 let help = "put somebody into it, or remove it";
                 found.warn(Lint::EmptyGroup, name, group.place.clone(), message, help);
@@ -31,11 +34,16 @@ pub(super) fn look(landscape: &Landscape<'_>, found: &mut Found) {
     let permitted = Permitted::of(landscape);
     let clients = entities.clients.iter().map(|(name, client)| (Caller::Client(name), name, client));
     let workloads = entities.workloads.iter().map(|(id, workload)| (Caller::Workload(id), id, workload));
-    for (caller, name, Declared { place, .. }) in clients.chain(workloads) {
+    // A token may put a person into any group, so that nobody can say that they are permitted nothing.
+    let told = landscape.bundle.palisade.identity.claims_groups()
+        || landscape.bundle.palisade.identity.claims_roles();
+    let users = entities.users.iter().filter(|_| !told).map(|(name, user)| (Caller::User(name), name, user));
+    for (caller, name, Declared { place, .. }) in clients.chain(workloads).chain(users) {
         if !permitted.holds(landscape, caller) {
             let what = match caller {
                 Caller::Client(_) => "client",
                 Caller::Workload(_) => "workload",
+                Caller::User(_) => "user",
             };
             let message = format!("no policy permits {what} `{name}` anything");
             let help = "put it into a group that a policy permits something, or remove it";
@@ -97,10 +105,7 @@ impl Permitted {
     }
 
     fn holds(&self, landscape: &Landscape<'_>, caller: Caller<'_>) -> bool {
-        let (kind, id) = match caller {
-            Caller::Client(name) => ("Client", name),
-            Caller::Workload(id) => ("Workload", id),
-        };
+        let (kind, id) = caller.name();
         let name = EntityName { kind: kind.to_owned(), id: id.to_owned() };
         self.anyone
             || self.kinds.contains(kind)

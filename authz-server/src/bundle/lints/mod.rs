@@ -15,6 +15,7 @@ mod shadows;
 pub use allowed::{Allowance, LintSettings};
 
 use super::Bundle;
+use super::format::{HandoffMode, HandoffSettings};
 use super::landscape::Landscape;
 use super::parsed::Parsed;
 use super::problem::{Place, Problem, Problems};
@@ -51,6 +52,8 @@ choice! {
         ChangeAsRead = "change-as-read",
         /// A change that is answered before it is on disk can have happened and be found nowhere.
         BufferedChange = "buffered-change",
+        /// A call that did not come through the filter is judged without what only the filter can do.
+        HandoffOptional = "handoff-optional",
         /// What is in such a body is for the service alone to judge: the contract says nothing of it that could be checked.
         BodyNotJudged = "body-not-judged",
         /// A format that nobody knows is kept by every text: JSON Schema says so, and its author may believe otherwise.
@@ -97,9 +100,18 @@ pub(super) fn look(bundle: &Bundle, documents: &Parsed<'_>, problems: &mut Probl
     contracts::look(&landscape, &places, &mut found);
     ledger::look(&bundle.palisade.ledger, &places, &mut found);
     shadows::look(&landscape, &places, now_ms(), &mut found);
+    handoff(&bundle.palisade.handoff, &places, &mut found);
     found.problems.extend(bundle.models.iter().flat_map(|model| model.habits.iter().cloned()));
     found.cedar(bundle.policies.warnings());
     problems.extend(allowed::without_allowed(found.problems, &bundle.palisade.lints, &places));
+}
+
+fn handoff(settings: &HandoffSettings, places: &Places<'_>, found: &mut Found) {
+    if settings.mode.value == HandoffMode::Optional {
+        let message = "calls may come without the filter".to_owned();
+        let help = "nothing proves then that a body was held until it was judged, no response is judged, no load is shed and no refusal is reported";
+        found.warn(Lint::HandoffOptional, "handoff", places.in_palisade(settings.mode.at), message, help);
+    }
 }
 
 /// What lints have found.

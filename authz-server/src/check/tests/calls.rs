@@ -5,7 +5,7 @@
 
 use crate::bundle::{Bundle, ContextField, ContextPart, ListStyle, ValueKind};
 use crate::check::tests::{NOW_MS, certificate_of};
-use crate::check::{Body, Call, Concluded, Decider};
+use crate::check::{Body, Call, Concluded, Decider, Given, sources};
 use crate::digests::Digests;
 use crate::identity::ApiKeys;
 use crate::secrets::HandoffSecrets;
@@ -113,10 +113,14 @@ impl Calls {
             bundle.palisade.trust_domains.iter().map(|domain| format!("spiffe://{}/x", domain.value));
         let workloads = bundle.entities.workloads.keys().cloned().chain(strangers);
         let workloads = workloads.map(|name| (name.clone(), certificate_of(&name))).collect();
+        let given =
+            Given { api_keys: Some(ApiKeys::parse(keys.as_bytes()).unwrap().into()), ..Given::default() };
+        let identity = sources(&bundle, &given, None).unwrap();
         let decider = Decider {
             bundle: bundle.into(),
             secrets: HandoffSecrets::only(Secret::from_bytes([1; 32])),
-            api_keys: Some(ApiKeys::parse(keys.as_bytes()).unwrap().into()),
+            identity,
+            given,
             epoch: Epoch { server: "test".to_owned(), counter: 1 },
             previous: vec![PreviousBundle { digest: BundleDigest([8; 32]), replaced_at_ms: NOW_MS - 1000 }],
             digests: Digests::new(&[5; 32]),

@@ -8,7 +8,8 @@ use super::{drift, explained, further_reports, outcomes};
 use crate::audit::{Call, KeptBundle, Why, Zone, duration, visible};
 use crate::cedar::PolicySummary;
 use crate::ledger::{
-    Asked, Candidate, Conclusion, Decision, Drift, Otherwise, Outcome, Passed, Proof, Refusal, Verdict,
+    Asked, Candidate, Conclusion, Credential, Decision, Drift, Otherwise, Outcome, Passed, Proof, Refusal,
+    Verdict,
 };
 use palisade_core::reason::Reason;
 use palisade_explain::Explanation;
@@ -87,6 +88,9 @@ fn add_decision(lines: &mut Lines, decision: &Decision) {
     let who = if decision.principal.is_empty() { "not established" } else { &decision.principal };
     lines.add("who", &format!("{who} ({proof})"));
     lines.add("through", decision.workload.as_deref().filter(|through| *through != who).unwrap_or_default());
+    if let Some(credential) = &decision.credential {
+        add_credential(lines, credential);
+    }
     let query = if decision.query_present { "?…" } else { "" };
     if !decision.operation.is_empty() {
         let Decision { service, operation, class, .. } = decision;
@@ -105,6 +109,27 @@ fn add_decision(lines: &mut Lines, decision: &Decision) {
         lines.add("filter", &format!("{judged}{kind}"));
     }
     lines.add("digest", decision.request_digest.as_deref().unwrap_or_default());
+}
+
+/// What the token or the key says of who it is.
+fn add_credential(lines: &mut Lines, credential: &Credential) {
+    let Credential { issuer, key_id, groups, roles, attributes, scopes, expires_at_s, masked } = credential;
+    lines.add("issuer", issuer.as_deref().unwrap_or_default());
+    lines.add("key", key_id.as_deref().unwrap_or_default());
+    lines.add("groups", &groups.join(", "));
+    lines.add("roles", &roles.join(", "));
+    let attributes: Vec<_> = attributes.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    lines.add("attributes", &attributes.join(", "));
+    let none = || "none".to_owned();
+    let scopes = scopes.as_ref().map(|scopes| if scopes.is_empty() { none() } else { scopes.join(" ") });
+    lines.add("scopes", &scopes.unwrap_or_default());
+    lines.add("good until", &expires_at_s.and_then(instant).unwrap_or_default());
+    let masked: Vec<_> = masked.keys().map(String::as_str).collect();
+    lines.add("not told", &masked.join(", "));
+}
+
+fn instant(at_s: u64) -> Option<String> {
+    jiff::Timestamp::from_second(i64::try_from(at_s).ok()?).ok().map(|instant| instant.to_string())
 }
 
 /// By the word of the proxies before, and worth a line only where it is not the first.

@@ -34,6 +34,7 @@ impl Place {
             candidate: None,
             handoff_secrets: home.path().join("secret"),
             api_keys: None,
+            issuer_keys: std::collections::BTreeMap::new(),
         };
         Place { home, inputs, watch: Watch::new().unwrap() }
     }

@@ -83,7 +83,7 @@ impl Case {
             Ok(root) => Document { file, root },
             Err(problem) => panic!("{}: {problem}", self.name),
         };
-        let read = service::read("things", &parse(&settings), &parse(&contract), &[], &mut problems);
+        let read = service::read("things", &parse(&settings), &parse(&contract), (&[], None), &mut problems);
         match read.filter(|_| !problems.has_errors()) {
             None => (format!("{problems}\n"), true),
             Some(read) => (self.shown(&read), false),

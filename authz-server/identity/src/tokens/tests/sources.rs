@@ -1,0 +1,1 @@
+//! What issuers may do to us.
