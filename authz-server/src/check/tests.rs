@@ -2,6 +2,7 @@
 
 pub(crate) mod calls;
 pub(crate) mod masked;
+mod persons;
 
 use super::{Body, Call, Concluded, Decider, Decision, Given, HandoffState, sources};
 use crate::bundle::Bundle;
