@@ -3,6 +3,7 @@
 pub(crate) mod calls;
 mod candidate;
 pub(crate) mod masked;
+mod persons;
 
 use super::{Body, Call, Concluded, Decider, Decision, Given, HandoffState, sources};
 use crate::bundle::Bundle;
