@@ -7,6 +7,7 @@ mod colours;
 pub mod dev;
 pub mod diff;
 pub mod drift;
+pub mod key;
 pub mod ledger;
 mod replay;
 pub mod schema;
@@ -42,6 +43,9 @@ pub enum Cli {
     Audit(audit::Args),
     /// Show what broke the contract without being refused: rules in shadow, and responses
     Drift(drift::Args),
+    /// Issue, revoke and list API keys
+    #[command(subcommand)]
+    Key(key::Command),
     /// Look into a ledger, or check it
     #[command(subcommand)]
     Ledger(ledger::Command),
@@ -61,6 +65,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Cli::Why(args) => why::run(&args),
         Cli::Audit(args) => audit::run(&args),
         Cli::Drift(args) => drift::run(&args),
+        Cli::Key(command) => key::run(&command),
         Cli::Ledger(command) => ledger::run(&command),
         Cli::ExecTied(args) => dev::run_exec_tied(&args),
     }
