@@ -3,6 +3,7 @@
 mod cache;
 mod forged;
 mod key_sets;
+mod opaque;
 mod random;
 mod signer;
 mod sources;
@@ -84,7 +85,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         issuer("partner", PARTNER, &accepted, text(&set_of([partner.jwk()]))),
         issuer("solo", SOLO, &accepted, text(&set_of([nameless]))),
     ];
-    let tokens = Tokens::begin(&TokensSettings { issuers }, None).unwrap();
+    let tokens = Tokens::begin(&TokensSettings { issuers, ..TokensSettings::default() }, None).unwrap();
     World { tokens, rsa, es256, ed, partner, solo }
 });
 
