@@ -5,7 +5,9 @@ mod forged;
 mod forged_claims;
 mod key_sets;
 mod random;
+mod server;
 mod signer;
+mod sources;
 
 use super::{TokenError, Tokens, Verified};
 use crate::settings::{
