@@ -7,8 +7,10 @@ use crate::settings::{Algorithm, IssuerSettings, KeysUrl, TokensSettings};
 use crate::tokens::limits::{FETCH_GAP_MS, UNKNOWN_KID_MS};
 use crate::{ClaimRules, KeysFrom, TokenError, Tokens, Unavailable, Verified};
 use serde_json::json;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
+use std::task::Poll;
 use std::time::Duration;
 
 const MAX_AGE_S: u64 = 3600;
@@ -181,6 +183,7 @@ async fn a_bad_answer_leaves_the_last_good_keys() {
     for (name, behaviour, part) in cases {
         now_ms += FETCH_GAP_MS;
         server.does(behaviour);
+        let began = std::time::Instant::now();
         // Nobody could say whether there is such a key: that is no word against the token.
         let outcome = judge(&tokens, &token(&unknown), now_ms).await;
         assert_eq!(outcome, Err(unavailable(Unavailable::AskedJustNow)), "{name}");
@@ -188,6 +191,7 @@ async fn a_bad_answer_leaves_the_last_good_keys() {
         let state = tokens.states(now_ms).remove(0);
         let told = state.last_error.unwrap_or_default();
         assert!(told.contains(part), "{name}: {told}");
+        println!("{name}: {told}, after {} ms", began.elapsed().as_millis());
         assert_eq!((state.usable, state.keys, state.generation), (true, 1, 1), "{name}");
         assert!(tokens.verify(&token(&good), now_ms).is_ok(), "{name}: the last good keys are gone");
     }
@@ -260,8 +264,9 @@ async fn many_who_wait_ask_once_and_may_give_up() {
     let Err(TokenError::Pending(pending)) = other.verify(&token, NOW_MS) else {
         panic!("nothing to ask for")
     };
-    let gave_up = tokio::time::timeout(Duration::ZERO, other.fetch(pending)).await;
-    assert!(gave_up.is_err());
+    let mut asking = Box::pin(other.fetch(pending));
+    poll_fn(|context| Poll::Ready(asking.as_mut().poll(context).is_pending().then_some(()))).await.unwrap();
+    drop(asking);
     until("the keys", || other.verify(&token, NOW_MS).is_ok()).await;
     assert_eq!(server.asked(), 2);
 }
