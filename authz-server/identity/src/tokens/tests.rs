@@ -2,9 +2,11 @@
 
 mod cache;
 mod forged;
+mod forged_claims;
 mod key_sets;
 mod opaque;
 mod random;
+mod server;
 mod signer;
 mod sources;
 
