@@ -92,7 +92,7 @@ fn settings(algorithm: Algorithm, mut jwk: Value) -> TokensSettings {
         claims: ClaimRules { groups: Some(Claim::parse("groups").unwrap()), ..ClaimRules::default() },
         leeway_s: LEEWAY_S_DEFAULT,
     };
-    TokensSettings { issuers: vec![issuer] }
+    TokensSettings { issuers: vec![issuer], ..TokensSettings::default() }
 }
 
 /// Of the size that an issuer's tokens have.

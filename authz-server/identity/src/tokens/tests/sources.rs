@@ -24,7 +24,7 @@ fn settings(url: &str) -> IssuerSettings {
 }
 
 fn tokens_of(settings: IssuerSettings, previous: Option<&Tokens>) -> Tokens {
-    Tokens::begin(&TokensSettings { issuers: vec![settings] }, previous).unwrap()
+    Tokens::begin(&TokensSettings { issuers: vec![settings], ..TokensSettings::default() }, previous).unwrap()
 }
 
 fn keys(of: &[&Signer]) -> Behaviour {
