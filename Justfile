@@ -34,6 +34,10 @@ bench-core:
 bench-policies *args:
     cargo bench -p benches --bench policies -- {{args}}
 
+# What a token costs, verified for the first time and known already
+bench-identity *args:
+    cargo bench -p palisade-identity --bench identity -- {{args}}
+
 # The ledger beside bare group commit, and its processor time; `durable` or `buffered` alone, and a directory on the disk that matters
 bench-ledger *args:
     cargo bench -p benches --bench ledger -- {{args}}

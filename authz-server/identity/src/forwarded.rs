@@ -81,7 +81,9 @@ pub(super) fn workload(
         }
     };
     let workload = SpiffeId::parse(uri, trust_domains).map_err(ForwardedError::Workload)?;
-    if !last.by.is_empty() && !last.by.iter().any(|by| by == forwarder.as_str()) {
+    // A proxy whose own certificate has no URI says nothing here.
+    let mut by = last.by.iter().filter(|by| !by.is_empty()).peekable();
+    if by.peek().is_some() && !by.any(|by| by == forwarder.as_str()) {
         return Err(ForwardedError::WrittenByOther);
     }
     if let Some(escaped) = &last.cert {
@@ -110,21 +112,29 @@ struct Element {
 impl Element {
     /// Takes a pair in, if its key is known and may come once more.
     fn take(&mut self, key: &str, value: String) -> Result<(), &'static str> {
-        let once = match key.to_ascii_lowercase().as_str() {
-            "by" => return Ok(self.by.push(value)),
-            "uri" => return Ok(self.uris.push(value)),
-            "dns" => return Ok(self.dns.push(value)),
-            "hash" => &mut self.hash,
-            "cert" => &mut self.cert,
-            "chain" => &mut self.chain,
-            "subject" => &mut self.subject,
+        let slot = match key.to_ascii_lowercase().as_str() {
+            "by" => Slot::Many(&mut self.by),
+            "uri" => Slot::Many(&mut self.uris),
+            "dns" => Slot::Many(&mut self.dns),
+            "hash" => Slot::One(&mut self.hash),
+            "cert" => Slot::One(&mut self.cert),
+            "chain" => Slot::One(&mut self.chain),
+            "subject" => Slot::One(&mut self.subject),
             _ => return Err("`By`, `Hash`, `Cert`, `Chain`, `Subject`, `URI` or `DNS`"),
         };
-        match once.replace(value) {
-            None => Ok(()),
-            Some(_) => Err("a key that the element does not have already"),
+        match slot {
+            Slot::Many(values) => values.push(value),
+            Slot::One(Some(_)) => return Err("a key that the element does not have already"),
+            Slot::One(empty) => *empty = Some(value),
         }
+        Ok(())
     }
+}
+
+/// Where a value goes.
+enum Slot<'e> {
+    One(&'e mut Option<String>),
+    Many(&'e mut Vec<String>),
 }
 
 fn last_element(text: &str) -> Result<Element, ForwardedError> {

@@ -18,14 +18,16 @@ pub use certificate::{CertificateError, the_uri};
 pub use fetch::{Endpoint, EndpointError, FetchError, FetchLimits, Fetcher, FetcherError};
 pub use forwarded::ForwardedError;
 pub use settings::{
-    Algorithm, AttributeRule, Claim, ClaimError, ClaimKind, ClaimRules, IssuerProblem, IssuerSettings,
-    KeysFrom, KeysUrl, LEEWAY_S_DEFAULT, LEEWAY_S_MAX, MAX_AGE_S_DEFAULT, REFRESH_S_DEFAULT, TokensError,
-    TokensSettings,
+    Algorithm, AttributeRule, CACHE_S_DEFAULT, CACHE_S_MAX, Claim, ClaimError, ClaimKind, ClaimRules,
+    ClientCredentials, IntrospectionSettings, IssuerProblem, IssuerSettings, KeysFrom, KeysUrl,
+    LEEWAY_S_DEFAULT, LEEWAY_S_MAX, MAX_AGE_S_DEFAULT, NEGATIVE_CACHE_S_DEFAULT, NEGATIVE_CACHE_S_MAX,
+    REFRESH_S_DEFAULT, TokensError, TokensSettings,
 };
 pub use sources::{Accepted, AcceptedTokens, Credentials, IdentityError, Sources};
 pub use spiffe::{SpiffeError, SpiffeId, is_trust_domain};
 pub use tokens::{
-    ClaimFault, Malformed, Pending, PendingKeys, SourceState, TokenError, Tokens, Unavailable, Verified,
+    ClaimFault, Malformed, NoAnswer, Pending, PendingKeys, PendingOpaque, SourceState, TokenError, Tokens,
+    Unavailable, Verified,
 };
 pub use user::{ClaimValue, User};
 
@@ -85,6 +87,11 @@ impl Established {
     /// The holder of an API key without scopes.
     pub fn client(name: impl Into<String>) -> Established {
         Established::of(Identity::Client(name.into()), Proof::ApiKey)
+    }
+
+    /// A person with a signed token.
+    pub fn user(user: impl Into<Arc<User>>) -> Established {
+        Established::of(Identity::User(user.into()), Proof::Jwt)
     }
 
     fn of(identity: Identity, proof: Proof) -> Established {

@@ -2,6 +2,13 @@
 //!
 //! INVARIANT: nothing about trust has a default: an issuer without audiences, algorithms or keys is not one.
 
+mod introspection;
+
+pub use introspection::{
+    CACHE_S_DEFAULT, CACHE_S_MAX, ClientCredentials, IntrospectionSettings, NEGATIVE_CACHE_S_DEFAULT,
+    NEGATIVE_CACHE_S_MAX,
+};
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -79,6 +86,9 @@ impl Algorithm {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokensSettings {
     pub issuers: Vec<IssuerSettings>,
+    /// Who is asked about tokens that say nothing. At most one: such a token does not say whose it is, and of two servers
+    /// one would be shown what only the other may see.
+    pub introspection: Vec<IntrospectionSettings>,
 }
 
 /// Somebody whose signed tokens are believed.
@@ -232,6 +242,15 @@ pub enum IssuerProblem {
     Keys(String),
     /// The keys cannot be asked for.
     Url(String),
+    /// There is a server already that is asked about opaque tokens.
+    IntrospectionTwice(String),
+    /// The server cannot be asked about tokens.
+    Introspection(String),
+    /// Answers are kept too long, or not at all.
+    Cache {
+        seconds: u64,
+        max: u64,
+    },
 }
 
 impl fmt::Display for TokensError {
@@ -266,6 +285,14 @@ impl fmt::Display for TokensError {
             }
             IssuerProblem::Keys(detail) => write!(f, "its keys cannot be used: {detail}"),
             IssuerProblem::Url(detail) => write!(f, "its keys cannot be asked for: {detail}"),
+            IssuerProblem::IntrospectionTwice(other) => write!(
+                f,
+                "opaque tokens are shown to `{other}` already: they do not say whose they are, so that only one server may be asked"
+            ),
+            IssuerProblem::Introspection(detail) => write!(f, "it cannot be asked about tokens: {detail}"),
+            IssuerProblem::Cache { seconds, max } => {
+                write!(f, "answers that are kept for {seconds} s: expected 1 to {max}")
+            }
         }
     }
 }
@@ -288,6 +315,16 @@ impl TokensSettings {
                 Some(IssuerProblem::IssuerTwice(other.name.clone()))
             } else {
                 settings.problem()
+            };
+            problems.extend(problem.map(|problem| TokensError { issuer: settings.name.clone(), problem }));
+        }
+        for (place, settings) in self.introspection.iter().enumerate() {
+            let problem = match self.introspection.first() {
+                Some(first) if place > 0 => Some(IssuerProblem::IntrospectionTwice(first.name.clone())),
+                _ if self.issuers.iter().any(|other| other.name == settings.name) => {
+                    Some(IssuerProblem::NameTwice)
+                }
+                _ => settings.problem(),
             };
             problems.extend(problem.map(|problem| TokensError { issuer: settings.name.clone(), problem }));
         }

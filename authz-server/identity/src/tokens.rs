@@ -7,6 +7,7 @@ mod cache;
 mod claims;
 mod compact;
 mod error;
+mod introspection;
 mod keys;
 mod limits;
 mod signature;
@@ -14,12 +15,14 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use error::{ClaimFault, Malformed, TokenError, Unavailable};
+pub use error::{ClaimFault, Malformed, NoAnswer, TokenError, Unavailable};
+pub use introspection::PendingOpaque;
 
 use crate::settings::{IssuerProblem, IssuerSettings, TokensError, TokensSettings};
 use crate::{Proof, User};
 use cache::{By, Cache};
 use compact::Compact;
+use introspection::Introspection;
 use source::{Held, KeySource, NoKey};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +40,8 @@ const READY_TICK: Duration = Duration::from_millis(50);
 pub struct Tokens {
     issuers: Vec<Arc<Issuer>>,
     cache: Arc<Cache>,
+    /// Who is asked about tokens that are none of an issuer.
+    introspection: Option<Arc<Introspection>>,
 }
 
 #[derive(Debug)]
@@ -62,6 +67,8 @@ pub struct Verified {
 pub enum Pending {
     /// An issuer's keys.
     Keys(PendingKeys),
+    /// What a token is worth that says nothing itself.
+    Opaque(PendingOpaque),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,10 +108,18 @@ impl Tokens {
         let mut tokens = Tokens {
             issuers: Vec::new(),
             cache: previous.map(|tokens| tokens.cache.clone()).unwrap_or_default(),
+            introspection: None,
         };
         for settings in &settings.issuers {
             match Issuer::begin(settings, previous.map_or(&[], |tokens| &tokens.issuers)) {
                 Ok(issuer) => tokens.issuers.push(issuer),
+                Err(problem) => problems.push(TokensError { issuer: settings.name.clone(), problem }),
+            }
+        }
+        let before = previous.and_then(|previous| previous.introspection.as_ref());
+        if let Some(settings) = settings.introspection.first().filter(|_| problems.is_empty()) {
+            match Introspection::begin(settings, before) {
+                Ok(introspection) => tokens.introspection = Some(introspection),
                 Err(problem) => problems.push(TokensError { issuer: settings.name.clone(), problem }),
             }
         }
@@ -124,10 +139,13 @@ impl Tokens {
     }
 
     fn verify_anew(&self, token: &str, now_ms: u64) -> Result<Arc<Verified>, TokenError> {
-        let compact = Compact::read(token)?;
-        let iss = claims::issuer(&compact.claims)?;
-        let issuer = self.issuers.iter().find(|issuer| issuer.settings.issuer == iss);
-        let issuer = issuer.ok_or(TokenError::IssuerUnknown)?;
+        let (compact, issuer) = match (self.signed(token), &self.introspection) {
+            (Ok(signed), _) => signed,
+            (Err(error), Some(introspection)) if error.leaves_token_opaque() => {
+                return introspection.verify(token, now_ms);
+            }
+            (Err(error), _) => return Err(error),
+        };
         let settings = &issuer.settings;
         let algorithm = compact.header.algorithm.filter(|it| settings.algorithms.contains(it));
         let algorithm = algorithm.ok_or(TokenError::Algorithm)?;
@@ -158,12 +176,28 @@ impl Tokens {
         Ok(verified)
     }
 
+    /// A token that says itself what it is, and the issuer of the bundle that it says made it.
+    fn signed<'t>(&self, token: &'t str) -> Result<(Compact<'t>, &Issuer), TokenError> {
+        let compact = Compact::read(token)?;
+        let iss = claims::issuer(&compact.claims)?;
+        let issuer = self.issuers.iter().find(|issuer| issuer.settings.issuer == iss);
+        Ok((compact, issuer.ok_or(TokenError::IssuerUnknown)?))
+    }
+
     /// Asks for what is missing. Whatever comes of it, the next `verify` knows. May be dropped at any time: what was asked
     /// for goes on.
     pub async fn fetch(&self, pending: Pending) {
-        let Pending::Keys(PendingKeys { issuer, kid, at_ms }) = pending;
-        if let Some(issuer) = self.issuer(issuer) {
-            issuer.keys.fetch(kid.as_deref(), at_ms).await;
+        match pending {
+            Pending::Keys(PendingKeys { issuer, kid, at_ms }) => {
+                if let Some(issuer) = self.issuer(issuer) {
+                    issuer.keys.fetch(kid.as_deref(), at_ms).await;
+                }
+            }
+            Pending::Opaque(pending) => {
+                if let Some(introspection) = &self.introspection {
+                    introspection.fetch(pending).await;
+                }
+            }
         }
     }
 
@@ -192,6 +226,11 @@ impl Tokens {
     /// How many verified tokens are kept, and about how many bytes they take.
     pub fn kept(&self) -> (usize, usize) {
         self.cache.size()
+    }
+
+    /// How many opaque tokens something is known of: good ones, refused ones, and about how many bytes the good ones take.
+    pub fn opaque_kept(&self) -> (usize, usize, usize) {
+        self.introspection.as_ref().map(|introspection| introspection.kept()).unwrap_or_default()
     }
 
     /// Asks for new keys when it is time, until nobody holds the tokens any more. To be spawned once after `begin`.

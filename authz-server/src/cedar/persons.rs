@@ -6,7 +6,7 @@ use super::entities::{uid, with_causes};
 use super::types::{AttributeType, Types};
 use super::{Policies, names};
 use crate::identity::{ClaimKind, ClaimValue, User};
-use cedar_policy::{Entities, Entity, EntityTypeName, EntityUid, RestrictedExpression};
+use cedar_policy::{Entities, EntityTypeName, EntityUid, RestrictedExpression};
 use hashlink::LruCache;
 use palisade_policy_index::Person;
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -6,7 +6,7 @@ use super::colours;
 use crate::bundle::Bundle;
 use crate::bundle::cases::{Caller, CaseRequest};
 use crate::check::{Asked, Decision, Judge, Judgement, Told};
-use crate::identity::{Established, Identity, SpiffeId};
+use crate::identity::{Established, SpiffeId};
 use palisade_core::contract::Matched;
 use palisade_core::reason::Reason;
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 const DENIED: u8 = 1;
 const NOTHING_DECIDED: u8 = 2;
@@ -94,11 +95,17 @@ fn established(caller: &Caller, bundle: &Bundle) -> Result<Established, String> 
     let workload =
         |id: &String| SpiffeId::parse(id, &bundle.palisade.trust_domains).map_err(|error| error.to_string());
     Ok(match caller {
-        Caller::Anonymous => Established { identity: Identity::Anonymous, through: None },
-        Caller::Workload(id) => Established { identity: Identity::Workload(workload(id)?), through: None },
-        Caller::Client { name, through } => Established {
-            identity: Identity::Client(name.clone()),
+        Caller::Anonymous => Established::by_connection(None),
+        Caller::Workload(id) => Established::by_connection(Some(workload(id)?)),
+        Caller::Client { name, through, scopes } => Established {
             through: through.as_ref().map(workload).transpose()?,
+            scopes: scopes.clone().map(Arc::new),
+            ..Established::client(name)
+        },
+        Caller::User(person) => Established {
+            through: person.through.as_ref().map(workload).transpose()?,
+            scopes: person.scopes.clone().map(Arc::new),
+            ..Established::user(person.user.clone())
         },
     })
 }

@@ -8,6 +8,7 @@ pub mod dev;
 pub mod diff;
 pub mod drift;
 pub mod explain;
+pub mod key;
 pub mod ledger;
 mod replay;
 pub mod schema;
@@ -49,6 +50,9 @@ pub enum Cli {
     /// Show what a candidate bundle and shadow policies would have decided otherwise
     #[command(subcommand)]
     Shadow(shadow::Command),
+    /// Issue, revoke and list API keys
+    #[command(subcommand)]
+    Key(key::Command),
     /// Look into a ledger, or check it
     #[command(subcommand)]
     Ledger(ledger::Command),
@@ -70,6 +74,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Cli::Audit(args) => audit::run(&args),
         Cli::Drift(args) => drift::run(&args),
         Cli::Shadow(command) => shadow::run(&command),
+        Cli::Key(command) => key::run(&command),
         Cli::Ledger(command) => ledger::run(&command),
         Cli::ExecTied(args) => dev::run_exec_tied(&args),
     }

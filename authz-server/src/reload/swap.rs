@@ -221,7 +221,7 @@ fn log(known: &Known, attempt: &Attempt) {
     let source = known.source.name();
     let digest = match known.source {
         Source::Candidate => attempt.candidate.unwrap_or(attempt.digest),
-        Source::Bundle | Source::HandoffSecrets | Source::ApiKeys => attempt.digest,
+        Source::Bundle | Source::HandoffSecrets | Source::ApiKeys | Source::IssuerKeys => attempt.digest,
     };
     match known.outcome {
         Outcome::Unchanged => tracing::debug!(source, "what is in force is what is there"),

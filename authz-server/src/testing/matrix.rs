@@ -163,7 +163,7 @@ impl fmt::Display for Matrix {
 /// Nobody, everybody who is declared, a workload of a trusted domain that is not, and who else the tests know.
 fn callers(bundle: &Bundle) -> Vec<Caller> {
     let clients = bundle.entities.clients.keys().cloned();
-    let clients = clients.map(|name| Caller::Client { name, through: None });
+    let clients = clients.map(|name| Caller::Client { name, scopes: None, through: None });
     let workloads = bundle.entities.workloads.keys().cloned().map(Caller::Workload);
     let mut callers = vec![Caller::Anonymous];
     callers.extend(clients.chain(workloads));

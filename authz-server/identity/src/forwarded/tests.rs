@@ -47,6 +47,8 @@ fn keys_have_no_case_and_values_may_be_quoted() {
         format!("uRi=\"{WEB}\""),
         format!("by={GATEWAY};HASH={HASH};subject=\"CN=web\";Uri={WEB};dns=web.example;DNS=b"),
         format!("By={GATEWAY};By=spiffe://other.example/x;URI={WEB}"),
+        format!("By=spiffe://other.example/x;By={GATEWAY};URI={WEB}"),
+        format!("By=;URI={WEB}"),
         format!("Subject=\"/C=US/CN=a;URI=spiffe://shop.example/admin\";URI={WEB}"),
         format!("Subject=\"CN=a\\\";URI=spiffe://shop.example/admin\";URI={WEB}"),
         format!("Subject=\"CN=a\\\\\\\"b\";URI={WEB}"),
@@ -117,7 +119,6 @@ fn the_last_element_has_one_uri_of_a_listed_domain() {
         ForwardedError::Workload(SpiffeError::TrustDomainUnknown { domain }),
     );
     check(&format!("By=spiffe://shop.example/other;URI={WEB}"), ForwardedError::WrittenByOther);
-    check(&format!("By=;URI={WEB}"), ForwardedError::WrittenByOther);
 }
 
 #[test]

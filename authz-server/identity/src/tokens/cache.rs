@@ -132,7 +132,7 @@ impl Shard {
 }
 
 /// About what a user weighs: the texts, and for each what a set or a map adds.
-fn bytes_of(verified: &Verified) -> usize {
+pub(super) fn bytes_of(verified: &Verified) -> usize {
     const EACH: usize = 64;
     let texts = |set: &BTreeSet<String>| set.iter().map(|text| text.len() + EACH).sum::<usize>();
     let user = &verified.user;

@@ -55,7 +55,7 @@ pub(super) fn judge(claims: &Value, settings: &IssuerSettings, now_ms: u64) -> R
     Ok(Judged { verified, valid_from_ms: not_before_ms.max(issued_ms) })
 }
 
-fn audience(claims: &Value, audiences: &[String]) -> Result<(), TokenError> {
+pub(super) fn audience(claims: &Value, audiences: &[String]) -> Result<(), TokenError> {
     let fail = |fault| Err(TokenError::claim("aud", fault));
     let meant = |audience: &str| audiences.iter().any(|ours| ours == audience);
     let found = match claims.get("aud") {
@@ -78,7 +78,7 @@ fn audience(claims: &Value, audiences: &[String]) -> Result<(), TokenError> {
 }
 
 /// A number of seconds, written without fraction and exponent.
-fn time(claims: &Value, name: &str) -> Result<Option<u64>, TokenError> {
+pub(super) fn time(claims: &Value, name: &str) -> Result<Option<u64>, TokenError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     match value.as_u64() {
         Some(time_s) if time_s <= TIME_S_MAX => Ok(Some(time_s)),
@@ -86,7 +86,7 @@ fn time(claims: &Value, name: &str) -> Result<Option<u64>, TokenError> {
     }
 }
 
-fn user(claims: &Value, issuer: &str, rules: &ClaimRules) -> Result<User, TokenError> {
+pub(super) fn user(claims: &Value, issuer: &str, rules: &ClaimRules) -> Result<User, TokenError> {
     let subject = match rules.subject.find(claims) {
         None => return Err(TokenError::claim(rules.subject.as_str(), ClaimFault::Missing)),
         Some(subject) => text(rules.subject.as_str(), subject, SUBJECT_BYTES_MAX)?,
@@ -127,7 +127,7 @@ fn attribute(claims: &Value, rule: &AttributeRule) -> Result<Option<ClaimValue>,
 }
 
 /// An array of strings, or one string with spaces between the scopes, as RFC 8693 has it.
-fn scopes(claims: &Value, claim: Option<&Claim>) -> Result<Option<BTreeSet<String>>, TokenError> {
+pub(super) fn scopes(claims: &Value, claim: Option<&Claim>) -> Result<Option<BTreeSet<String>>, TokenError> {
     let Some(claim) = claim else { return Ok(None) };
     match claim.find(claims) {
         None => Ok(None),

@@ -15,6 +15,17 @@ pub enum TokenError {
         issuer: String,
         why: Unavailable,
     },
+    /// The server that could say what it is worth did not.
+    NoAnswer {
+        issuer: String,
+        why: NoAnswer,
+    },
+    /// The server that made it says that it is worth nothing, or nothing any more.
+    Inactive,
+    /// A good token, but not one to show here: to get others with, to tell of a login, or bound to a key.
+    OtherKind {
+        claim: &'static str,
+    },
     /// It is no compact JWS; says what it lacks.
     Malformed(Malformed),
     /// Larger than anything that is let in.
@@ -60,6 +71,19 @@ pub enum Malformed {
     Type,
     /// The header demands what is not understood here: `crit`, or one for encryption.
     Critical,
+    /// No text that a bearer token can be.
+    Opaque,
+}
+
+/// Why it is not known what a token is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// The server here was not told who it is to the one that could be asked.
+    NoCredentials,
+    /// Too many tokens are asked about right now.
+    Busy,
+    /// No answer came, or none that is understood.
+    Failed(String),
 }
 
 /// Why keys cannot be had.
@@ -92,7 +116,21 @@ pub enum ClaimFault {
 impl TokenError {
     /// Whether the fault is with the source that could prove it (503), not with the token (401).
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, TokenError::Pending(_) | TokenError::Unavailable { .. })
+        matches!(self, TokenError::Pending(_) | TokenError::Unavailable { .. } | TokenError::NoAnswer { .. })
+    }
+
+    /// Whether a text that is refused so may still mean something to the server that made it. A token that says itself
+    /// which issuer of the bundle made it is judged by that alone.
+    pub(super) fn leaves_token_opaque(&self) -> bool {
+        match self {
+            TokenError::IssuerUnknown => true,
+            TokenError::Malformed(malformed) => matches!(
+                malformed,
+                Malformed::Parts | Malformed::Base64 | Malformed::HeaderJson | Malformed::ClaimsJson
+            ),
+            TokenError::Claim { claim, fault: ClaimFault::Missing } => claim == "iss",
+            _ => false,
+        }
     }
 
     pub(super) fn claim(claim: &str, fault: ClaimFault) -> TokenError {
@@ -106,6 +144,13 @@ impl fmt::Display for TokenError {
             TokenError::Pending(_) => f.write_str("its issuer was not asked yet"),
             TokenError::Unavailable { issuer, why } => {
                 write!(f, "the keys of the issuer `{issuer}` cannot be had: {why}")
+            }
+            TokenError::NoAnswer { issuer, why } => {
+                write!(f, "`{issuer}` did not say what it is worth: {why}")
+            }
+            TokenError::Inactive => f.write_str("its server says that it is not active"),
+            TokenError::OtherKind { claim } => {
+                write!(f, "by `{claim}` in the answer of its server it is no bearer token for access")
             }
             TokenError::Malformed(malformed) => malformed.fmt(f),
             TokenError::Limit { what, max } => write!(f, "{what} over the limit of {max} bytes"),
@@ -138,8 +183,21 @@ impl fmt::Display for Malformed {
             Malformed::ClaimsJson => "its claims are not one JSON object that everybody reads alike",
             Malformed::HeaderMember => "expected text as `alg` in its header, and text or nothing as `kid`",
             Malformed::Type => "expected `JWT`, `at+jwt` or nothing as `typ` in its header",
+            Malformed::Opaque => "expected letters, digits and `-._~+/`, and `=` at the end alone",
             Malformed::Critical => "its header demands an extension that is not understood here",
         })
+    }
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoAnswer::NoCredentials => {
+                f.write_str("this server has no credentials to ask it: give it `--introspection-secret`")
+            }
+            NoAnswer::Busy => f.write_str("too many tokens are asked about right now"),
+            NoAnswer::Failed(detail) => f.write_str(detail),
+        }
     }
 }
 

@@ -4,8 +4,11 @@ mod cache;
 mod forged;
 mod forged_claims;
 mod key_sets;
+mod opaque;
 mod random;
+mod server;
 mod signer;
+mod sources;
 
 use super::{TokenError, Tokens, Verified};
 use crate::settings::{
@@ -84,7 +87,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         issuer("partner", PARTNER, &accepted, text(&set_of([partner.jwk()]))),
         issuer("solo", SOLO, &accepted, text(&set_of([nameless]))),
     ];
-    let tokens = Tokens::begin(&TokensSettings { issuers }, None).unwrap();
+    let tokens = Tokens::begin(&TokensSettings { issuers, ..TokensSettings::default() }, None).unwrap();
     World { tokens, rsa, es256, ed, partner, solo }
 });
 

@@ -113,7 +113,9 @@ fn settings_say_what_is_wrong_with_them() {
     let url = |url: &str, refresh_s, max_age_s| {
         KeysFrom::Url(KeysUrl { url: url.to_owned(), refresh_s, max_age_s, ca: None })
     };
-    let begin = |issuers: Vec<crate::IssuerSettings>| Tokens::begin(&TokensSettings { issuers }, None);
+    let begin = |issuers: Vec<crate::IssuerSettings>| {
+        Tokens::begin(&TokensSettings { issuers, ..TokensSettings::default() }, None)
+    };
     let check = |change: &dyn Fn(&mut crate::IssuerSettings), part: &str| {
         let mut settings = good();
         change(&mut settings);
