@@ -38,7 +38,8 @@ mod writer;
 pub use checkpoint::{Checkpoint, VerifierKey};
 pub use entry::{
     Admin, AdminEvent, Asked, Conclusion, Decision, Drift, Entry, EntryError, Epoch, HeaderName, Judged,
-    JudgedCount, Outcome, Passed, Proof, Refusal, Shadow, Side, Spike, UnrecordableHeader, Verdict,
+    JudgedCount, Outcome, Passed, Proof, Refusal, Shadow, Side, Spike, Undecided, UnrecordableHeader,
+    Verdict,
 };
 pub use error::{
     AppendError, ChainError, CheckpointError, Corruption, FileError, FormatError, KeyError, LedgerError,

@@ -26,6 +26,7 @@ pub(super) fn name(event: &AdminEvent) -> &'static str {
         AdminEvent::ReportsLost { .. } => REPORTS_LOST,
         AdminEvent::OutcomesMissing { .. } => OUTCOMES_MISSING,
         AdminEvent::Spike(_) => SPIKE,
+        AdminEvent::Undecided(_) => "undecided",
     }
 }
 
@@ -130,7 +131,8 @@ impl Event {
             | AdminEvent::SegmentReplaced
             | AdminEvent::ReportsLost { .. }
             | AdminEvent::OutcomesMissing { .. }
-            | AdminEvent::Spike(_) => true,
+            | AdminEvent::Spike(_)
+            | AdminEvent::Undecided(_) => true,
         }
     }
 }

@@ -9,6 +9,7 @@ mod compiled;
 mod context;
 pub mod diff;
 mod entities;
+mod failure;
 mod files;
 pub mod format;
 mod landscape;
@@ -250,7 +251,7 @@ fn read_bundle(
         checked.notes.push("names in tests were not looked up: what they may name has errors");
         return None;
     };
-    let recordings = Recordings::of(&contract, &contexts, &policies, &palisade.ledger).map_err(|error| {
+    let recordings = Recordings::of(&contract, &contexts, &policies, &palisade).map_err(|error| {
         // The headers were looked at where they are selected.
         Problems::from(Problem::new(Place::directory("services"), error.to_string()))
     });

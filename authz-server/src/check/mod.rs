@@ -1,4 +1,5 @@
-//! The decision on one call: head → handoff → operation → identity → Cedar. Pure: values and `now` in, conclusion out.
+//! The decision on one call: head → handoff → operation → identity → Cedar. Pure but for a stopwatch: values and `now` in,
+//! conclusion out.
 //!
 //! INVARIANT: every way out that is not Cedar's clean allow is a denial with a reason, and every way out has a record.
 
@@ -16,11 +17,13 @@ pub(crate) use record::{shown, told};
 pub use trust::{HandoffState, Trust};
 
 use crate::bundle::Bundle;
+use crate::bundle::format::FailMode;
 use crate::digests::Digests;
 use crate::identity::{self, ApiKeys, Credentials, Established};
 use crate::ledger;
 use crate::secrets::HandoffSecrets;
 use crate::state::{Epoch, PreviousBundle};
+use crate::telemetry::traces::Stages;
 use judge::Request;
 use palisade_core::call_id::CallId;
 use palisade_core::contract::Matched;
@@ -29,6 +32,7 @@ use palisade_core::handoff::{Flags, HEADER};
 use palisade_core::head::RequestHead;
 use palisade_core::reason::Reason;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What calls are decided by. Immutable; a change is a new one.
 #[derive(Debug)]
@@ -74,11 +78,44 @@ pub struct Concluded {
     pub shadow: Option<Shadow>,
     /// When the record counts as stored.
     pub durability: ledger::Durability,
+    /// What becomes of the call where we cannot decide or record in time: never open for a call that is not vouched for,
+    /// or whose credentials do not hold.
+    pub fail_mode: FailMode,
+    /// Why the call is allowed by its fail mode, where it is.
+    pub failed_open: Option<Reason>,
+    /// How long it took to know the caller and to ask the policies; of no influence on anything.
+    pub stages: Option<Stages>,
+}
+
+impl Call<'_> {
+    /// What is left of a call that cannot be read.
+    pub const NONE: Call<'static> = Call { pairs: &[], peer: "", peer_certificate: "", body: Body::None };
 }
 
 impl Decider {
     /// Decides. `fallback` becomes the call's id where no genuine handoff brings one.
     pub fn decide(&self, call: Call<'_>, now_ms: u64, fallback: CallId) -> Concluded {
+        self.conclude(call, now_ms, fallback, None)
+    }
+
+    /// Denies a call that came to the policies, for a reason of our own. What refuses it before them does so here, too.
+    pub fn undecided(
+        &self,
+        call: Call<'_>,
+        now_ms: u64,
+        fallback: CallId,
+        because: (Reason, &str),
+    ) -> Concluded {
+        self.conclude(call, now_ms, fallback, Some(because))
+    }
+
+    fn conclude(
+        &self,
+        call: Call<'_>,
+        now_ms: u64,
+        fallback: CallId,
+        undecided: Option<(Reason, &str)>,
+    ) -> Concluded {
         let head = RequestHead::parse(call.pairs.iter().copied(), self.bundle.contract.identity_headers());
         let mut record = self.blank_record(call, now_ms);
         let head = match head {
@@ -100,18 +137,28 @@ impl Decider {
         let trust = self.trust(&head, matched.as_ref().ok().copied(), now_ms);
         record::describe_trust(&mut record, &trust);
         let call_id = trust.call_id().unwrap_or(fallback);
+        let begun = Instant::now();
         let caller = self.identify(call);
+        let identified = Instant::now();
         if let Ok(caller) = &caller {
             record::describe_caller(&mut record, caller);
         }
-        let judgement = match &trust {
-            Trust::Refused { reason, detail, .. } => Judgement::because(*reason, detail.clone()),
-            Trust::Genuine { flags, .. } => {
+        let is_sound = trust.state().is_genuine() && caller.is_ok();
+        let judgement = match (&trust, undecided) {
+            (Trust::Refused { reason, detail, .. }, _) => Judgement::because(*reason, detail.clone()),
+            (Trust::Genuine { .. }, Some((reason, detail))) if is_sound => {
+                Judgement::because(reason, detail.to_owned())
+            }
+            (Trust::Genuine { flags, .. }, _) => {
                 let body = call.body.as_judged(flags.has(Flags::BODY_JUDGED));
                 self.bundle.judge(Request { head: &head, pairs: call.pairs, body }, matched, caller)
             }
         };
-        record::conclude(judgement, call_id, trust.state(), record, (recording, &self.digests))
+        let stages = Stages { identity: (begun, identified), evaluation: (identified, Instant::now()) };
+        let concluded =
+            record::conclude(judgement, call_id, trust.state(), record, (recording, &self.digests));
+        let fail_mode = if is_sound { recording.fail_mode } else { FailMode::Closed };
+        Concluded { fail_mode, stages: Some(stages), ..concluded }
     }
 
     fn identify(&self, call: Call<'_>) -> Result<Established, String> {

@@ -7,7 +7,7 @@ use super::context::attempt;
 use super::judge::Judgement;
 use super::{Call, Concluded, Decider, Decision, HandoffState, Trust};
 use crate::bundle::Recording;
-use crate::bundle::format::Mask;
+use crate::bundle::format::{FailMode, Mask};
 use crate::digests::Digests;
 use crate::identity::{Established, Identity};
 use crate::ledger;
@@ -134,7 +134,8 @@ pub(super) fn conclude(
         Decision::Allow => recording.durability,
         Decision::Deny { .. } => ledger::Durability::Durable,
     };
-    Concluded { decision, call_id, handoff, record, shadow, durability }
+    let (fail_mode, failed_open, stages) = (FailMode::Closed, None, None);
+    Concluded { decision, call_id, handoff, record, shadow, durability, fail_mode, failed_open, stages }
 }
 
 /// A decision as entries name it.

@@ -49,6 +49,8 @@ choice! {
         ChangeAsRead = "change-as-read",
         /// A change that is answered before it is on disk can have happened and be found nowhere.
         BufferedChange = "buffered-change",
+        /// A change that nobody decided on passes where the server cannot decide in time; without its allowance it is an error.
+        OpenChange = "open-change",
         /// What is in such a body is for the service alone to judge: the contract says nothing of it that could be checked.
         BodyNotJudged = "body-not-judged",
         /// A format that nobody knows is kept by every text: JSON Schema says so, and its author may believe otherwise.
@@ -85,7 +87,7 @@ pub(super) fn look(bundle: &Bundle, documents: &Parsed<'_>, problems: &mut Probl
     reach::look(&landscape, &places, &mut found);
     callers::look(&landscape, &mut found);
     contracts::look(&landscape, &places, &mut found);
-    ledger::look(&bundle.palisade.ledger, &places, &mut found);
+    ledger::look(&bundle.palisade, &places, &mut found);
     found.problems.extend(bundle.models.iter().flat_map(|model| model.habits.iter().cloned()));
     found.cedar(bundle.policies.warnings());
     problems.extend(allowed::without_allowed(found.problems, &bundle.palisade.lints, &places));
