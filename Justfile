@@ -58,6 +58,10 @@ soak seconds="1800":
 reports count="200000" kills="20":
     PALISADE_REPORTS={{count}} PALISADE_REPORT_KILLS={{kills}} cargo test --release -p tests --test e2e -- --nocapture reports::
 
+# Calls cancelled at random moments, full size: no allow without its entry, no decision without one
+cancels count="100000":
+    PALISADE_CANCELS={{count}} cargo test --release -p palisade --lib -- --nocapture calls_that_are_cancelled
+
 # Reloads under load, full size: no request fails, no decision mixes two bundles, memory stays flat
 reloads count="10000":
     PALISADE_RELOADS={{count}} cargo test --release --workspace --test e2e -- --nocapture reload::storm

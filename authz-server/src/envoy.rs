@@ -7,10 +7,12 @@ mod check;
 
 pub use check::CheckServer;
 
-use crate::check::{Body, Call, Decider, Decision, shown};
+use crate::check::{Body, Call, Decision, shown};
 use crate::ledger::Outcome;
 use crate::secrets::HandoffSecrets;
-use crate::serve::service::{Answered, Service};
+use crate::serve::faults::{self, Stage};
+use crate::serve::load::Load;
+use crate::serve::service::{Answered, Service, Source};
 use check::{Check, Http};
 use envoy_types::pb::envoy::config::core::v3::address::Address as Place;
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
@@ -27,9 +29,11 @@ use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
 use envoy_types::pb::google::rpc;
 use palisade_core::handoff::{Binding, HEADER, Handoff};
+use palisade_core::reason::Reason;
 use palisade_core::reply;
 use prost::Message as _;
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -54,21 +58,34 @@ const RPC_PERMISSION_DENIED: i32 = 7;
 #[derive(Debug, Clone)]
 pub struct Gateway {
     service: Arc<Service>,
+    /// Of the thread that this one answers on.
+    load: Arc<Load>,
 }
 
 impl Gateway {
-    pub fn new(service: Arc<Service>) -> Gateway {
-        Gateway { service }
+    pub fn new(service: Arc<Service>, load: Arc<Load>) -> Gateway {
+        Gateway { service, load }
     }
 }
 
 impl Gateway {
     async fn check(&self, request: Check) -> CheckResponse {
-        let decide = move |decider: &Decider, now_ms, fallback| {
-            with_call(&request, |call| decider.decide(call, now_ms, fallback))
-        };
-        let answered = self.service.clone().answer(decide).await;
-        reply_to(&answered)
+        let answered = self.service.answer(&self.load, request).await;
+        // A denial without its body would be an error to the proxy, which has its own fail mode for those.
+        let reply = catch_unwind(AssertUnwindSafe(|| {
+            faults::reach(Stage::Replying);
+            reply_to(&answered)
+        }));
+        reply.unwrap_or_else(|_panic| {
+            self.service.refused_after_all();
+            reply_to(&answered.refused(Reason::Internal))
+        })
+    }
+}
+
+impl Source for Check {
+    fn with_call<T>(&self, use_call: impl FnOnce(Call<'_>) -> T) -> T {
+        with_call(self, use_call)
     }
 }
 
@@ -118,7 +135,7 @@ fn body(http: &Http) -> Body<'_> {
 }
 
 fn reply_to(answered: &Answered) -> CheckResponse {
-    let Answered { decision, call_id, epoch, advice } = answered;
+    let Answered { decision, call_id, epoch, advice, failed_open } = answered;
     let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
     let (word, code, http_response) = match decision {
         Decision::Allow => {
@@ -139,11 +156,14 @@ fn reply_to(answered: &Answered) -> CheckResponse {
             ("deny", RPC_PERMISSION_DENIED, HttpResponse::DeniedResponse(denied))
         }
     };
-    let fields = HashMap::from([
+    let mut fields = HashMap::from([
         ("decision_id".to_owned(), text(&call_id.to_string())),
         ("decision".to_owned(), text(word)),
         ("epoch".to_owned(), text(epoch)),
     ]);
+    if let Some(reason) = failed_open {
+        fields.insert("failed_open".to_owned(), text(reason.code()));
+    }
     CheckResponse {
         status: Some(rpc::Status { code, ..rpc::Status::default() }),
         dynamic_metadata: Some(Struct { fields }),
@@ -283,6 +303,8 @@ fn flags(flags: &ResponseFlags) -> Vec<String> {
     all.into_iter().filter(|(_, set)| *set).map(|(name, _)| name.to_owned()).collect()
 }
 
+#[cfg(test)]
+mod injected;
 #[cfg(test)]
 mod tests {
     use super::outcome_of;

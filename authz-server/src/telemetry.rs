@@ -2,12 +2,15 @@
 //!
 //! INVARIANT: labels come from enums, from the bundle, or from a set that is bounded here; a caller cannot invent one.
 
-use crate::check::{Concluded, Decision};
-use crate::ledger::{Ledger, LedgerMetrics, Proof};
+pub mod traces;
+
+use crate::check::{Comparison, HandoffState};
+use crate::ledger::{self, Conclusion, Ledger, LedgerMetrics, Proof};
 use crate::reload::ReloadMetrics;
 use crate::reports::ReportMetrics;
 use crate::serve::CandidateMetrics;
 use crate::spikes::Kind;
+use palisade_core::reason::Reason;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -17,6 +20,8 @@ use prometheus_client::registry::Registry;
 use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::sync::Mutex;
+use std::time::Instant;
+use traces::Stages;
 use tracing_subscriber::EnvFilter;
 
 /// Workloads that are named in metrics before the rest is `other`.
@@ -43,8 +48,55 @@ struct ProofLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailedOpenLabels {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SpikeLabels {
     kind: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabels {
+    stage: &'static str,
+}
+
+/// What is counted of traces.
+#[derive(Debug, Default)]
+pub struct TraceMetrics {
+    sent: Counter,
+    dropped: Counter,
+}
+
+impl TraceMetrics {
+    fn sent(&self, count: u64) {
+        self.sent.inc_by(count);
+    }
+
+    fn dropped(&self, count: u64) {
+        self.dropped.inc_by(count);
+    }
+}
+
+/// How long the stages of decisions took.
+#[derive(Debug)]
+struct StageSeconds {
+    identity: Histogram,
+    evaluation: Histogram,
+    ledger: Histogram,
+}
+
+impl StageSeconds {
+    /// Each is made once, so that a call need not look for it.
+    fn register(registry: &mut Registry) -> StageSeconds {
+        // 1 µs to 1 s: from a look into a cache to far beyond the proxy's patience.
+        let new = || Histogram::new(exponential_buckets(0.000_001, 4.0, 11));
+        let family = Family::<StageLabels, Histogram, fn() -> Histogram>::new_with_constructor(new);
+        registry.register("stage_seconds", "How long the stages of a decision took", family.clone());
+        let stage = |stage| family.get_or_create(&StageLabels { stage }).clone();
+        StageSeconds { identity: stage("identity"), evaluation: stage("evaluation"), ledger: stage("ledger") }
+    }
 }
 
 /// What the server counts.
@@ -56,7 +108,12 @@ pub struct Metrics {
     callers: Family<ProofLabels, Counter>,
     bundle_skew: Counter,
     latency_seconds: Histogram,
+    stage_seconds: StageSeconds,
+    epoch: Gauge,
     refused_for_load: Counter,
+    failed_open: Family<FailedOpenLabels, Counter>,
+    connections_refused: Counter,
+    accepts_failed: Counter,
     not_recorded: Counter,
     outcomes: Counter,
     outcomes_not_recorded: Counter,
@@ -64,6 +121,7 @@ pub struct Metrics {
     index_entries: Gauge,
     spikes: Family<SpikeLabels, Counter>,
     workloads: Mutex<BTreeSet<String>>,
+    pub traces: TraceMetrics,
     pub reloads: ReloadMetrics,
     pub reports: ReportMetrics,
     candidate: CandidateMetrics,
@@ -102,6 +160,19 @@ impl Default for Metrics {
         );
         let refused_for_load =
             counter(&mut registry, "refused_for_load", "Calls refused because too many were under way");
+        let failed_open = Family::default();
+        registry.register(
+            "failed_open",
+            "Calls allowed by the fail mode of their class because they could not be decided or recorded in time",
+            failed_open.clone(),
+        );
+        let connections_refused = counter(
+            &mut registry,
+            "connections_refused",
+            "Connections of proxies refused because too many were open",
+        );
+        let accepts_failed =
+            counter(&mut registry, "accepts_failed", "Times that no connection could be accepted");
         let not_recorded = counter(
             &mut registry,
             "decisions_not_recorded",
@@ -137,6 +208,16 @@ impl Default for Metrics {
             "From the call's arrival to its reply, the sync included",
             latency_seconds.clone(),
         );
+        let stage_seconds = StageSeconds::register(&mut registry);
+        let epoch = Gauge::default();
+        registry.register("epoch", "The counter of the epoch in force", epoch.clone());
+        let traces = TraceMetrics::default();
+        registry.register("traces_sent", "Decisions whose spans a collector took", traces.sent.clone());
+        registry.register(
+            "traces_dropped",
+            "Decisions whose spans were dropped because the collector is slow or away",
+            traces.dropped.clone(),
+        );
         let reloads = ReloadMetrics::register(&mut registry);
         let reports = ReportMetrics::register(&mut registry);
         let candidate = CandidateMetrics::register(&mut registry);
@@ -147,7 +228,12 @@ impl Default for Metrics {
             callers,
             bundle_skew,
             latency_seconds,
+            stage_seconds,
+            epoch,
             refused_for_load,
+            failed_open,
+            connections_refused,
+            accepts_failed,
             not_recorded,
             outcomes,
             outcomes_not_recorded,
@@ -155,6 +241,7 @@ impl Default for Metrics {
             index_entries,
             spikes,
             workloads: Mutex::default(),
+            traces,
             reloads,
             reports,
             candidate,
@@ -170,11 +257,10 @@ impl Metrics {
         metrics
     }
 
-    pub fn decided(&self, concluded: &Concluded, seconds: f64) {
-        let record = &concluded.record;
-        let decision = match &concluded.decision {
-            Decision::Allow => "allow",
-            Decision::Deny { .. } => "deny",
+    pub fn decided(&self, record: &ledger::Decision, handoff: HandoffState, comparison: Option<Comparison>) {
+        let decision = match record.decision {
+            Conclusion::Allow => "allow",
+            Conclusion::Deny => "deny",
         };
         let labels = DecisionLabels {
             service: record.service.clone(),
@@ -191,16 +277,43 @@ impl Metrics {
             Proof::None => "none",
         };
         self.callers.get_or_create(&ProofLabels { proof, decision }).inc();
-        self.latency_seconds.observe(seconds);
-        self.candidate.compared(concluded.comparison);
-        let state = concluded.handoff;
-        if state == crate::check::HandoffState::PreviousBundle {
+        self.candidate.compared(comparison);
+        if handoff == HandoffState::PreviousBundle {
             self.bundle_skew.inc();
         }
-        if !state.is_genuine() {
+        if !handoff.is_genuine() {
             let workload = self.bounded(record.workload.as_deref().unwrap_or("unknown"));
-            self.handoffs.get_or_create(&HandoffLabels { workload, state: state.code() }).inc();
+            self.handoffs.get_or_create(&HandoffLabels { workload, state: handoff.code() }).inc();
         }
+    }
+
+    /// A call that was decided can be told.
+    pub fn answered(&self, arrived: Instant, stages: Option<Stages>, ledger: (Instant, Instant)) {
+        let seconds = |(from, to): (Instant, Instant)| to.saturating_duration_since(from).as_secs_f64();
+        if let Some(Stages { identity, evaluation }) = stages {
+            self.stage_seconds.identity.observe(seconds(identity));
+            self.stage_seconds.evaluation.observe(seconds(evaluation));
+        }
+        self.stage_seconds.ledger.observe(seconds(ledger));
+        self.latency_seconds.observe(seconds((arrived, ledger.1)));
+    }
+
+    /// The epoch that decisions are made under from now on.
+    pub fn epoch(&self, counter: u64) {
+        self.epoch.set(i64::try_from(counter).unwrap_or(i64::MAX));
+    }
+
+    /// A call was allowed by the fail mode of its class.
+    pub fn failed_open(&self, reason: Reason) {
+        self.failed_open.get_or_create(&FailedOpenLabels { reason: reason.code() }).inc();
+    }
+
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
+    }
+
+    pub fn accept_failed(&self) {
+        self.accepts_failed.inc();
     }
 
     pub fn refused_for_load(&self) {

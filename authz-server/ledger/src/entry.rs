@@ -326,6 +326,23 @@ pub enum AdminEvent {
     },
     /// One caller has far more of something than it usually has.
     Spike(Spike),
+    /// Calls that were answered without entries of their own, because the server could not decide or record in time.
+    Undecided(Undecided),
+}
+
+/// So many calls were told the same, each without an entry.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Undecided {
+    /// An allow is by the fail mode of the operation's class.
+    pub decision: Conclusion,
+    /// Why they could not be decided or recorded, as the stable code that refused callers are told.
+    pub reason: String,
+    /// Empty, like `operation`, where nobody looked; `*` for several together.
+    pub service: String,
+    pub operation: String,
+    pub count: u64,
+    /// When the first of them was answered, since the Unix epoch.
+    pub since_ms: u64,
 }
 
 /// More than usual of something that should be rare. `*` stands for caller, service or operation where it is several

@@ -39,7 +39,7 @@ pub use checkpoint::{Checkpoint, VerifierKey};
 pub use entry::{
     Admin, AdminEvent, Asked, Candidate, Conclusion, Credential, Decision, Drift, Entry, EntryError, Epoch,
     HeaderName, Judged, JudgedCount, Otherwise, Outcome, Passed, Proof, Refusal, Shadow, Side, Spike,
-    UnrecordableHeader, Verdict,
+    Undecided, UnrecordableHeader, Verdict,
 };
 pub use error::{
     AppendError, ChainError, CheckpointError, Corruption, FileError, FormatError, KeyError, LedgerError,

@@ -28,6 +28,7 @@ pub(super) fn name(event: &AdminEvent) -> &'static str {
         AdminEvent::ReportsLost { .. } => REPORTS_LOST,
         AdminEvent::OutcomesMissing { .. } => OUTCOMES_MISSING,
         AdminEvent::Spike(_) => SPIKE,
+        AdminEvent::Undecided(_) => "undecided",
     }
 }
 
@@ -134,7 +135,8 @@ impl Event {
             | AdminEvent::SegmentReplaced
             | AdminEvent::ReportsLost { .. }
             | AdminEvent::OutcomesMissing { .. }
-            | AdminEvent::Spike(_) => true,
+            | AdminEvent::Spike(_)
+            | AdminEvent::Undecided(_) => true,
         }
     }
 }

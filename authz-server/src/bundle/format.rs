@@ -4,6 +4,7 @@
 
 use super::callers::Identity;
 use super::entities::Attributes;
+pub use super::failure::{FailMode, FailureSettings};
 use super::lints::LintSettings;
 use super::record::{Named, Placed, Read, Reader, Tried, choice, record};
 use super::yaml::Node;
@@ -31,6 +32,9 @@ record! {
         /// What stands in the ledger, and when it counts as recorded. Absent: all that policies may ask, and before the
         /// reply.
         optional ledger: LedgerSettings,
+        /// What becomes of calls that the server cannot decide or record in time. Absent: they are refused, as all are where
+        /// the server cannot be reached.
+        optional failure: FailureSettings,
         /// What `palisade check` shall not warn of. Absent: it warns of everything.
         optional lints: LintSettings,
     }
@@ -417,5 +421,6 @@ impl Palisade {
             );
         }
         self.lints.check(reader);
+        self.failure.check(&self.lints, reader);
     }
 }

@@ -10,6 +10,7 @@ mod compiled;
 mod context;
 pub mod diff;
 mod entities;
+mod failure;
 mod files;
 pub mod format;
 mod landscape;
@@ -46,6 +47,7 @@ pub use snapshot::Snapshot;
 
 use crate::cedar::{CedarFiles, Policies, World};
 use crate::identity::Accepted;
+use crate::identity::Tokens;
 use files::{Files, Role};
 use format::Palisade;
 use palisade_core::canary;
@@ -277,7 +279,7 @@ fn read_bundle(
         checked.notes.push("names in tests were not looked up: what they may name has errors");
         return None;
     };
-    let recordings = Recordings::of(&contract, &contexts, &policies, &palisade.ledger).map_err(|error| {
+    let recordings = Recordings::of(&contract, &contexts, &policies, &palisade).map_err(|error| {
         // The headers were looked at where they are selected.
         Problems::from(Problem::new(Place::directory("services"), error.to_string()))
     });
@@ -288,7 +290,7 @@ fn read_bundle(
     if problems.has_errors() {
         return None;
     }
-    Some(Bundle {
+    let bundle = Bundle {
         digest,
         palisade,
         contract,
@@ -301,7 +303,14 @@ fn read_bundle(
         issuer_keys: issuer_keys.unwrap_or_default(),
         fragments: BTreeMap::new(),
         cases,
-    })
+    };
+    // Sets of keys that no token could be verified by would only be told of when a server takes the bundle.
+    if let Err(errors) = Tokens::begin(&bundle.issuers(&BTreeMap::new(), &BTreeMap::new()), None) {
+        let told = errors.into_iter();
+        told.for_each(|error| problems.push(Problem::new(Place::file("palisade.yaml"), error.to_string())));
+        return None;
+    }
+    Some(bundle)
 }
 
 fn read_palisade(documents: &Parsed<'_>, problems: &mut Problems) -> Option<Palisade> {

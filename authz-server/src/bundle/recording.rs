@@ -4,10 +4,11 @@
 //! bundle is loaded; a decision only looks it up.
 
 use super::context::{ContextField, ContextPart, OperationContext};
-use super::format::{Durability, LedgerSettings, Mask};
+use super::format::{Durability, FailMode, LedgerSettings, Mask, Palisade};
 use super::masks;
 use crate::cedar::Policies;
 use crate::ledger::{self, HeaderName, UnrecordableHeader};
+use palisade_core::canary;
 use palisade_core::contract::{Contract, OperationClass};
 use palisade_core::routes::OperationIndex;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct Recording {
     pub conceals: bool,
     /// When an allow counts as recorded.
     pub durability: ledger::Durability,
+    /// What becomes of a call where the server cannot decide or record in time.
+    pub fail_mode: FailMode,
 }
 
 /// How one value that policies may ask is recorded.
@@ -64,8 +67,9 @@ impl Recordings {
         contract: &Contract,
         contexts: &[OperationContext],
         policies: &Policies,
-        settings: &LedgerSettings,
+        palisade: &Palisade,
     ) -> Result<Recordings, UnrecordableHeader> {
+        let Palisade { ledger: settings, failure, .. } = palisade;
         let always = |header| masks::everywhere(&settings.mask.headers, header);
         let unknown = Recording {
             fields: Vec::new(),
@@ -73,6 +77,7 @@ impl Recordings {
             attempt: always(ATTEMPT),
             conceals: false,
             durability: ledger::Durability::Durable,
+            fail_mode: FailMode::Closed,
         };
         let mut operations = Vec::with_capacity(contexts.len());
         for (index, context) in (0..).map(OperationIndex).zip(contexts) {
@@ -83,13 +88,18 @@ impl Recordings {
             };
             let fields: Vec<RecordedField> =
                 context.fields.iter().enumerate().map(field).collect::<Result<_, _>>()?;
-            let class = contract.operation(index).map(|matched| matched.operation.class);
+            let matched = contract.operation(index);
+            let class = matched.map(|matched| matched.operation.class);
+            // The canary is denied always, or it would prove nothing.
+            let may_fail_open = matched.filter(|matched| *matched.service.name != *canary::SERVICE);
             operations.push(Recording {
                 conceals: fields.iter().any(|field| field.mask.is_some()),
                 fields,
                 request_id: context.mask_of(REQUEST_ID),
                 attempt: context.mask_of(ATTEMPT),
                 durability: class.map_or(ledger::Durability::Durable, |class| settings.durability(class)),
+                fail_mode: may_fail_open
+                    .map_or(FailMode::Closed, |matched| failure.mode(matched.operation.class)),
             });
         }
         Ok(Recordings { operations, unknown })

@@ -6,7 +6,8 @@ use super::{Call, Decider};
 use crate::bundle::Bundle;
 use crate::bundle::callers::AUTHORIZATION;
 use crate::identity::{
-    Accepted, ApiKeys, Credentials, Established, IdentityError, KeysFrom, Pending, Sources, SpiffeId, Tokens,
+    Accepted, ApiKeys, ClientCredentials, Credentials, Established, IdentityError, KeysFrom, Pending,
+    Sources, SpiffeId, Tokens,
 };
 use palisade_core::contract::Matched;
 use palisade_core::reason::Reason;
@@ -23,6 +24,8 @@ pub struct Given {
     pub api_keys: Option<Arc<ApiKeys>>,
     /// Where the keys of issuers are, instead of where the bundle says, by the names of the issuers.
     pub issuer_keys: BTreeMap<String, KeysFrom>,
+    /// Who the server is to those that are asked about opaque tokens, by their names.
+    pub introspection: BTreeMap<String, ClientCredentials>,
 }
 
 /// Why nobody knows who calls.
@@ -60,7 +63,7 @@ pub fn sources(bundle: &Bundle, given: &Given, previous: Option<&Sources>) -> Re
         bundle.palisade.trust_domains.iter().map(|domain| domain.value.clone()).collect();
     let tokens = if identity.takes_tokens() {
         let previous = previous.and_then(|previous| previous.tokens.as_deref());
-        let begun = Tokens::begin(&bundle.issuers(&given.issuer_keys), previous);
+        let begun = Tokens::begin(&bundle.issuers(&given.issuer_keys, &given.introspection), previous);
         let begun =
             begun.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
         Some(Arc::new(begun?))

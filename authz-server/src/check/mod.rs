@@ -1,4 +1,5 @@
-//! The decision on one call: head → handoff → operation → identity → Cedar. Pure: values and `now` in, conclusion out.
+//! The decision on one call: head → handoff → operation → identity → Cedar. Pure but for a stopwatch: values and `now` in,
+//! conclusion out.
 //!
 //! INVARIANT: every way out that is not Cedar's clean allow is a denial with a reason, and every way out has a record.
 
@@ -23,11 +24,13 @@ pub(crate) use record::{claim_json, shown, told};
 pub use trust::{HandoffState, Trust};
 
 use crate::bundle::Bundle;
+use crate::bundle::format::FailMode;
 use crate::digests::Digests;
 use crate::identity::{Pending, Sources};
 use crate::ledger;
 use crate::secrets::HandoffSecrets;
 use crate::state::{Epoch, PreviousBundle};
+use crate::telemetry::traces::Stages;
 use candidate::Decided;
 use judge::Request;
 use palisade_core::call_id::CallId;
@@ -37,6 +40,7 @@ use palisade_core::handoff::{Flags, HEADER};
 use palisade_core::head::RequestHead;
 use palisade_core::reason::Reason;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What calls are decided by. Immutable; a change is a new one.
 #[derive(Debug, Clone)]
@@ -93,11 +97,44 @@ pub struct Concluded {
     pub durability: ledger::Durability,
     /// What the caller is told beside the reason: the `@advice` of the forbid that denies.
     pub advice: Option<Arc<str>>,
+    /// What becomes of the call where we cannot decide or record in time: never open for a call that is not vouched for,
+    /// or whose credentials do not hold.
+    pub fail_mode: FailMode,
+    /// Why the call is allowed by its fail mode, where it is.
+    pub failed_open: Option<Reason>,
+    /// How long it took to know the caller and to ask the policies; of no influence on anything.
+    pub stages: Option<Stages>,
+}
+
+impl Call<'_> {
+    /// What is left of a call that cannot be read.
+    pub const NONE: Call<'static> = Call { pairs: &[], peer: "", peer_certificate: "", body: Body::None };
 }
 
 impl Decider {
     /// Decides. `fallback` becomes the call's id where no genuine handoff brings one.
     pub fn decide(&self, call: Call<'_>, now_ms: u64, fallback: CallId) -> Concluded {
+        self.conclude(call, now_ms, fallback, None)
+    }
+
+    /// Denies a call that came to the policies, for a reason of our own. What refuses it before them does so here, too.
+    pub fn undecided(
+        &self,
+        call: Call<'_>,
+        now_ms: u64,
+        fallback: CallId,
+        because: (Reason, &str),
+    ) -> Concluded {
+        self.conclude(call, now_ms, fallback, Some(because))
+    }
+
+    fn conclude(
+        &self,
+        call: Call<'_>,
+        now_ms: u64,
+        fallback: CallId,
+        undecided: Option<(Reason, &str)>,
+    ) -> Concluded {
         let head = RequestHead::parse(call.pairs.iter().copied(), self.bundle.contract.identity_headers());
         let mut record = self.blank_record(call, now_ms);
         let head = match head {
@@ -126,29 +163,46 @@ impl Decider {
             Trust::Genuine { flags, .. } => Ok(call.body.as_judged(flags.has(Flags::BODY_JUDGED))),
             Trust::NotRequired => self.judge_alone(&head, call, found, now_ms),
         };
-        let (mut awaits, mut comparison) = (None, None);
+        let (mut awaits, mut comparison, mut stages) = (None, None, None);
+        let mut fail_mode = FailMode::Closed;
         let judgement = match judged {
             Err(judgement) => judgement,
             Ok(body) => {
+                let begun = Instant::now();
                 let caller = self.identify(call, found, now_ms);
+                let identified = Instant::now();
                 match &caller {
                     Ok(caller) => record::describe_caller(&mut record, caller, &self.bundle, &self.digests),
                     Err(unproven) => awaits.clone_from(&unproven.awaits),
                 }
-                let compared = self.candidate.as_ref().zip(found).filter(|_| awaits.is_none());
-                let compared = compared.map(|(candidate, matched)| (candidate, matched, caller.clone()));
-                let request = Request { head: &head, pairs: call.pairs, body, now_ms };
-                let judgement = self.bundle.judge(request, matched, caller);
-                if let Some((candidate, matched, caller)) = compared {
-                    let decided = Decided { call, head: &head, matched, caller: &caller, body };
-                    (comparison, record.candidate) = candidate.compare(self, &decided, &judgement, now_ms);
+                if trust.state().is_genuine() && caller.is_ok() {
+                    fail_mode = recording.fail_mode;
                 }
+                let judgement = match undecided {
+                    Some((reason, detail)) if caller.is_ok() => Judgement::because(reason, detail.to_owned()),
+                    _ => {
+                        let request = Request { head: &head, pairs: call.pairs, body, now_ms };
+                        let compared = self.candidate.as_ref().zip(found).filter(|_| awaits.is_none());
+                        let compared =
+                            compared.map(|(candidate, matched)| (candidate, matched, caller.clone()));
+                        let judgement = self.bundle.judge(request, matched, caller);
+                        if let Some((candidate, matched, caller)) = compared {
+                            let decided = Decided { call, head: &head, matched, caller: &caller, body };
+                            (comparison, record.candidate) =
+                                candidate.compare(self, &decided, &judgement, now_ms);
+                        }
+                        judgement
+                    }
+                };
+                stages =
+                    Some(Stages { identity: (begun, identified), evaluation: (identified, Instant::now()) });
                 judgement
             }
         };
         let how = (recording, &self.digests);
         let concluded = record::conclude(judgement, call_id, trust.state(), record, how);
-        Concluded { awaits, comparison, advice: self.advice(&concluded), ..concluded }
+        let advice = self.advice(&concluded);
+        Concluded { awaits, comparison, advice, fail_mode, stages, ..concluded }
     }
 
     /// A gRPC caller reads a status message, which is fixed, and no body.

@@ -6,7 +6,7 @@
 use super::context::attempt;
 use super::judge::Judgement;
 use super::{Call, Concluded, Decider, Decision, HandoffState, Trust};
-use crate::bundle::format::Mask;
+use crate::bundle::format::{FailMode, Mask};
 use crate::bundle::{Bundle, Recording};
 use crate::digests::Digests;
 use crate::identity::{Established, Identity, Proof};
@@ -163,6 +163,9 @@ pub(super) fn conclude(
         awaits: None,
         durability,
         advice: None,
+        fail_mode: FailMode::Closed,
+        failed_open: None,
+        stages: None,
     }
 }
 

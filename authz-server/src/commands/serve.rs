@@ -9,8 +9,10 @@ use crate::telemetry::{self, LogFormat};
 use rustix::process::Signal;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -42,6 +44,9 @@ pub struct Args {
     /// many times
     #[arg(long, value_name = "NAME=FILE_OR_URL", value_parser = issuer_keys)]
     issuer_keys: Vec<(String, IssuerKeys)>,
+    /// What the server proves itself by to those that it asks about opaque tokens: a file of two lines, id and secret
+    #[arg(long, value_name = "NAME=FILE", value_parser = introspection_secret)]
+    introspection_secret: Vec<(String, PathBuf)>,
     /// The server's certificate chain; with it, callers need one too
     #[arg(long, value_name = "FILE", requires_all = ["tls_key", "client_ca", "peer"])]
     tls_cert: Option<PathBuf>,
@@ -57,6 +62,12 @@ pub struct Args {
     /// send, and forge the workload that a call is from
     #[arg(long, conflicts_with = "tls_cert")]
     plaintext_for_anyone_on_this_network: bool,
+    /// Threads that answer calls, each on its own. Absent: one for each processor that this process may use
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Send OpenTelemetry traces to this collector by OTLP over gRPC, `http://HOST:PORT`; only of callers that are traced
+    #[arg(long, value_name = "URL", value_parser = otlp_endpoint)]
+    otlp_endpoint: Option<String>,
     #[arg(long, value_enum, default_value_t = LogFormat::Pretty)]
     log_format: LogFormat,
     /// How long the end of a call is waited for before it counts as lost. Shorter than what a call may take it makes gaps of
@@ -71,7 +82,10 @@ pub fn run(args: Args) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return failed("serve", &error),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // Calls are answered by threads of their own. What is left for this one, reloads and administration, is seldom; two
+    // threads, so that no probe waits behind a reload that computes.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return failed("serve", &error),
     };
@@ -131,8 +145,23 @@ fn settings(args: Args) -> Result<Settings, String> {
         handoff_secrets: args.handoff_secret_file,
         api_keys: args.api_keys,
         issuer_keys: args.issuer_keys.into_iter().collect(),
+        introspection_secrets: args.introspection_secret.into_iter().collect(),
         outcome_grace: Duration::from_millis(args.outcome_grace_ms),
+        threads: args.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+        otlp_endpoint: args.otlp_endpoint,
     })
+}
+
+fn otlp_endpoint(text: &str) -> Result<String, String> {
+    let is_plain = text.strip_prefix("http://").is_some_and(|rest| !rest.is_empty());
+    is_plain.then(|| text.to_owned()).ok_or_else(|| {
+        "expected `http://HOST:PORT`; a collector elsewhere is reached through one on this machine".to_owned()
+    })
+}
+
+fn introspection_secret(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("expected `NAME=FILE`")?;
+    Ok((name.to_owned(), file.into()))
 }
 
 fn issuer_keys(text: &str) -> Result<(String, IssuerKeys), String> {

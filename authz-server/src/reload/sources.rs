@@ -238,7 +238,8 @@ pub(crate) fn begin(inputs: Inputs) -> Result<Begun, String> {
         known.push(Known::nothing(Source::Candidate));
         known.last_mut()?.note(reading)
     });
-    let given = Given { api_keys: api_keys.map(|(keys, _)| Arc::new(keys)), issuer_keys };
+    let api_keys = api_keys.map(|(keys, _)| Arc::new(keys));
+    let given = Given { api_keys, issuer_keys, ..Given::default() };
     Ok(Begun { sources: Sources { inputs, known }, bundle, snapshot, secrets, given, candidate })
 }
 

@@ -66,6 +66,7 @@ impl Reloader {
         let given = Given {
             api_keys: fresh.api_keys.map(Arc::new).or_else(|| before.given.api_keys.clone()),
             issuer_keys: fresh.issuer_keys.unwrap_or_else(|| before.given.issuer_keys.clone()),
+            introspection: before.given.introspection.clone(),
         };
         if let Some(issuer) = unknown_issuer(&bundle, &given.issuer_keys) {
             tracing::warn!(issuer, "the server was given keys of an issuer that the bundle does not have");

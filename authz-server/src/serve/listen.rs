@@ -6,9 +6,9 @@ use crate::identity::{SpiffeId, the_uri};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::transport::server::{Router, TcpConnectInfo, TcpIncoming, TlsConnectInfo};
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use tonic::{Request, Status};
 
@@ -35,6 +35,9 @@ impl FromStr for ListenAddress {
             .map_err(|_| format!("`{text}` is neither `ADDRESS:PORT` nor `unix:/PATH`"))
     }
 }
+
+/// How long a peer may take to prove who it is.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Files for mTLS.
 #[derive(Debug, Clone)]
@@ -64,7 +67,11 @@ impl Peers {
         let identity = Identity::from_pem(read(&tls.certificate)?, read(&tls.key)?);
         let client_ca = Certificate::from_pem(read(&tls.client_ca)?);
         Ok(Some(
-            ServerTlsConfig::new().identity(identity).client_ca_root(client_ca).client_auth_optional(false),
+            ServerTlsConfig::new()
+                .identity(identity)
+                .client_ca_root(client_ca)
+                .client_auth_optional(false)
+                .timeout(HANDSHAKE),
         ))
     }
 
@@ -90,13 +97,34 @@ impl Peers {
     }
 }
 
-/// A bound listener.
-pub(super) enum Incoming {
-    Tcp { address: String, stream: TcpIncoming },
-    Unix { address: String, stream: UnixListenerStream },
+/// Over which kind of socket proxies come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    Tcp,
+    Unix,
 }
 
-pub(super) async fn bind(address: &ListenAddress, peers: &Peers) -> Result<Incoming, String> {
+/// A bound listener.
+#[derive(Debug)]
+pub(super) struct Bound {
+    address: String,
+    listener: Listener,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// A connection that no runtime holds yet.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+pub(super) async fn bind(address: &ListenAddress, peers: &Peers) -> Result<Bound, String> {
     match address {
         ListenAddress::Tcp(address) => {
             if matches!(peers, Peers::Local) && !address.ip().is_loopback() {
@@ -108,19 +136,14 @@ pub(super) async fn bind(address: &ListenAddress, peers: &Peers) -> Result<Incom
                 .await
                 .map_err(|error| format!("cannot listen on `{address}`: {error}"))?;
             let address = listener.local_addr().map_err(|error| error.to_string())?.to_string();
-            // Here, because the server's own setting does not reach connections that are handed to it. Without it the tail
-            // of a reply waits for the proxy's delayed acknowledgement, 40 ms.
-            let stream = TcpIncoming::from(listener).with_nodelay(Some(true));
-            Ok(Incoming::Tcp { address, stream })
+            Ok(Bound { address, listener: Listener::Tcp(listener) })
         }
         ListenAddress::Unix(path) => {
             remove_stale_socket(path)?;
             let listener = UnixListener::bind(path)
                 .map_err(|error| format!("cannot listen on `{}`: {error}", path.display()))?;
-            Ok(Incoming::Unix {
-                address: format!("unix:{}", path.display()),
-                stream: UnixListenerStream::new(listener),
-            })
+            let address = format!("unix:{}", path.display());
+            Ok(Bound { address, listener: Listener::Unix(listener) })
         }
     }
 }
@@ -139,21 +162,31 @@ fn remove_stale_socket(path: &Path) -> Result<(), String> {
         .map_err(|error| format!("cannot remove the stale socket `{}`: {error}", path.display()))
 }
 
-impl Incoming {
+impl Bound {
     pub(super) fn address(&self) -> &str {
-        match self {
-            Incoming::Tcp { address, .. } | Incoming::Unix { address, .. } => address,
+        &self.address
+    }
+
+    pub(super) fn transport(&self) -> Transport {
+        match self.listener {
+            Listener::Tcp(_) => Transport::Tcp,
+            Listener::Unix(_) => Transport::Unix,
         }
     }
 
-    pub(super) async fn serve(
-        self,
-        router: Router,
-        stop: impl Future<Output = ()>,
-    ) -> Result<(), tonic::transport::Error> {
-        match self {
-            Incoming::Tcp { stream, .. } => router.serve_with_incoming_shutdown(stream, stop).await,
-            Incoming::Unix { stream, .. } => router.serve_with_incoming_shutdown(stream, stop).await,
+    pub(super) async fn accept(&self) -> std::io::Result<Accepted> {
+        match &self.listener {
+            Listener::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // The server's own setting does not reach connections that are handed to it. Without it the tail of a reply
+                // waits for the proxy's delayed acknowledgement, 40 ms.
+                stream.set_nodelay(true)?;
+                stream.into_std().map(Accepted::Tcp)
+            }
+            Listener::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.into_std().map(Accepted::Unix)
+            }
         }
     }
 }

@@ -4,33 +4,46 @@
 //! makes it unready.
 
 mod candidate;
+mod connection;
+pub(crate) mod faults;
+mod lanes;
 mod listen;
+pub mod load;
 pub(crate) mod seldom;
 pub mod service;
+mod undecided;
 
 pub(crate) use candidate::CandidateMetrics;
 pub use listen::{ListenAddress, Peers, ServerTls};
 
 use crate::admin;
 use crate::audit::{Indexer, OutcomeWatch};
-use crate::bundle::CONTEXT_BODY_BYTES_MAX;
+use crate::bundle::{Bundle, CONTEXT_BODY_BYTES_MAX};
 use crate::check::{self, Candidate, Decider};
 use crate::envoy::{AccessLogServiceServer, CheckServer, Gateway};
-use crate::identity::Tokens;
+use crate::identity::{ClientCredentials, Tokens};
 use crate::ledger::{Admin, AdminEvent, Entry, Ledger, Recovery};
 use crate::reload::{self, Inputs, IssuerKeys, Prepared, Sources, Status, Trigger};
 use crate::reports::{Reports, ReportsServer};
 use crate::state::{LEDGER_DIRECTORY, State};
 use crate::telemetry::Metrics;
+use crate::telemetry::traces::Traces;
+use lanes::{Lane, Phase};
+use load::Load;
 use service::{Service, now_ms};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tonic::transport::Server;
+use tokio::sync::watch;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::server::Router;
+use tonic::transport::{Server, ServerTlsConfig};
+use tonic_health::pb::health_server::{Health, HealthServer};
 
 /// The largest body that travels to the server, and a head with a certificate beside it.
 const MESSAGE_BYTES_MAX: usize = CONTEXT_BODY_BYTES_MAX as usize + 512 * 1024;
@@ -88,8 +101,14 @@ pub struct Settings {
     pub api_keys: Option<PathBuf>,
     /// Where keys of issuers are, instead of where the bundle says.
     pub issuer_keys: BTreeMap<String, IssuerKeys>,
+    /// Files with what the server proves itself by to those that it asks about opaque tokens.
+    pub introspection_secrets: BTreeMap<String, PathBuf>,
     /// How long the end of a call is waited for before it counts as lost.
     pub outcome_grace: Duration,
+    /// Threads that answer, each with a runtime of its own.
+    pub threads: NonZeroUsize,
+    /// Where traces are sent by OTLP over gRPC, `http://HOST:PORT`.
+    pub otlp_endpoint: Option<String>,
 }
 
 /// Everything that can keep a server from starting, as a text for the operator.
@@ -174,32 +193,18 @@ pub async fn serve(
     if let Some((event, detail)) = candidate {
         record(&service, event, detail).await?;
     }
-    let gateway = Gateway::new(service.clone());
-    let peers = settings.peers.clone();
-    let guard = move |request| peers.admit(request);
-    let (guard_logs, guard_reports) = (guard.clone(), guard.clone());
-    let checks = CheckServer::new(gateway.clone(), MESSAGE_BYTES_MAX);
-    let logs = AccessLogServiceServer::new(gateway).max_decoding_message_size(LOG_MESSAGE_BYTES_MAX);
-    let reports = ReportsServer::new(Reports::start(service.clone(), &settings.state));
+    let reports = Reports::start(service.clone(), &settings.state);
     health_reporter.set_serving::<CheckServer>().await;
-    let mut server = Server::builder()
-        .max_concurrent_streams(STREAMS_MAX)
-        .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
-        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
-        .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
-        .max_frame_size(FRAME_BYTES_MAX)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE));
-    if let Some(tls) = settings.peers.tls().map_err(fail)? {
-        server = server.tls_config(tls).map_err(fail)?;
+    let tls = settings.peers.tls().map_err(fail)?;
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let mut lanes = Vec::with_capacity(settings.threads.get());
+    for number in 0..settings.threads.get() {
+        let server = server(tls.clone()).map_err(fail)?;
+        let (service, reports, peers) = (service.clone(), reports.clone(), settings.peers.clone());
+        let health = health.clone();
+        let router = move |load| router(server, health, (service, reports), peers, load);
+        lanes.push(Lane::start(number, incoming.transport(), phases.clone(), router).map_err(fail)?);
     }
-    let router = server
-        .add_service(health)
-        .add_service(tonic::service::interceptor::InterceptedService::new(checks, guard))
-        .add_service(tonic::service::interceptor::InterceptedService::new(logs, guard_logs))
-        .add_service(tonic::service::interceptor::InterceptedService::new(reports, guard_reports));
     readiness.set_ready(true);
     let reloads = reloads.start(sources, service.clone(), state).map_err(fail)?;
     let hangup_task = tokio::spawn(reload_at(hangups, service.clone()));
@@ -211,29 +216,78 @@ pub async fn serve(
     };
     tracing::info!(listen = serving.listen, admin = %serving.admin, epoch = serving.epoch, bundle = serving.bundle, "serving");
     up(&serving);
-    let drained = Arc::new(tokio::sync::Notify::new());
-    let draining = drained.clone();
-    let signal = async move {
-        stop.await;
-        tracing::info!("draining");
-        readiness.set_ready(false);
-        health_reporter.set_not_serving::<CheckServer>().await;
-        draining.notify_one();
-    };
-    let until_cut_off = async {
-        drained.notified().await;
-        // Access log streams never end by themselves, so that a drain needs a bound.
-        tokio::time::sleep(DRAIN).await;
+    let tallies_task = {
+        let service = service.clone();
+        tokio::spawn(async move { service.enter_tallies_regularly().await })
     };
     tokio::select! {
-        served = incoming.serve(router, signal) => served.map_err(fail)?,
-        () = until_cut_off => tracing::warn!("calls were still under way at the end of the drain"),
+        () = lanes::accept(incoming, &lanes, phases, service.metrics()) => {}
+        () = stop => {}
     }
+    tracing::info!("draining");
+    readiness.set_ready(false);
+    health_reporter.set_not_serving::<CheckServer>().await;
+    let ended = drain(lanes, &phase).await;
+    tallies_task.abort();
     hangup_task.abort();
     reloads.stop(RELOAD_ENDS).await;
     admin_task.abort();
     drop((outcome_watch, indexer));
-    stop_recording(service).await
+    stop_recording(service).await?;
+    ended.map_err(fail)
+}
+
+/// Lets calls that are under way end, and then everything else.
+async fn drain(lanes: Vec<Lane>, phase: &watch::Sender<Phase>) -> Result<(), String> {
+    phase.send_replace(Phase::Draining);
+    let mut ended = std::pin::pin!(futures_util::future::join_all(lanes.into_iter().map(Lane::ended)));
+    let results = match tokio::time::timeout(DRAIN, &mut ended).await {
+        Ok(results) => results,
+        Err(_late) => {
+            // Access log streams never end by themselves, so that a drain needs a bound.
+            tracing::warn!("calls were still under way at the end of the drain");
+            phase.send_replace(Phase::Over);
+            ended.await
+        }
+    };
+    results.into_iter().collect()
+}
+
+fn server(tls: Option<ServerTlsConfig>) -> Result<Server, tonic::transport::Error> {
+    let server = Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
+        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
+        .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE));
+    match tls {
+        Some(tls) => server.tls_config(tls),
+        None => Ok(server),
+    }
+}
+
+/// Everything that one thread serves.
+fn router<H: Health>(
+    mut server: Server,
+    health: HealthServer<H>,
+    (service, reports): (Arc<Service>, Arc<Reports>),
+    peers: Peers,
+    load: Arc<Load>,
+) -> Router {
+    let gateway = Gateway::new(service, load);
+    let guard = move |request| peers.admit(request);
+    let (guard_logs, guard_reports) = (guard.clone(), guard.clone());
+    let checks = CheckServer::new(gateway.clone(), MESSAGE_BYTES_MAX);
+    let logs = AccessLogServiceServer::new(gateway).max_decoding_message_size(LOG_MESSAGE_BYTES_MAX);
+    server
+        .add_service(health)
+        .add_service(InterceptedService::new(checks, guard))
+        .add_service(InterceptedService::new(logs, guard_logs))
+        .add_service(InterceptedService::new(ReportsServer::new(reports), guard_reports))
 }
 
 /// A server that could serve, and does not yet.
@@ -256,6 +310,8 @@ fn open(settings: &Settings) -> Result<Opened, ServeError> {
         issuer_keys: settings.issuer_keys.clone(),
     };
     let mut begun = reload::begin(inputs).map_err(fail)?;
+    begun.given.introspection =
+        introspection(&settings.introspection_secrets, &begun.bundle).map_err(fail)?;
     let (ledger, recovery) = Ledger::open(&settings.state.join(LEDGER_DIRECTORY)).map_err(fail)?;
     let started_ms = now_ms();
     let state = State::open(&settings.state, &begun.snapshot, started_ms).map_err(fail)?;
@@ -300,8 +356,29 @@ fn open(settings: &Settings) -> Result<Opened, ServeError> {
         candidate: beside.map(Arc::new),
     };
     let link = (reloads.orders(), Status::begin(started));
-    let service = Service::new(decider, link, ledger, Arc::new(metrics), seed);
+    let metrics = Arc::new(metrics);
+    let traces = match &settings.otlp_endpoint {
+        None => Traces::default(),
+        Some(endpoint) => Traces::start(endpoint, &decider.epoch.server, metrics.clone()).map_err(fail)?,
+    };
+    let service = Service::new(decider, link, ledger, (metrics, traces), seed);
     Ok(Opened { service, recovery, state, sources: begun.sources, reloads, candidate: candidate_told })
+}
+
+/// Who we are to those that are asked about tokens. Read once: to change a secret is to start anew.
+fn introspection(
+    files: &BTreeMap<String, PathBuf>,
+    bundle: &Bundle,
+) -> Result<BTreeMap<String, ClientCredentials>, String> {
+    let known =
+        |name: &str| bundle.palisade.identity.introspection.0.iter().any(|(known, _)| known.text == name);
+    let read = |(name, file): (&String, &PathBuf)| {
+        if !known(name) {
+            return Err(format!("`--introspection-secret {name}`: the bundle asks nobody of that name"));
+        }
+        Ok((name.clone(), ClientCredentials::read(file)?))
+    };
+    files.iter().map(read).collect()
 }
 
 /// SIGHUP is the customary way to have files read anew.
@@ -319,9 +396,16 @@ async fn record(service: &Service, event: AdminEvent, detail: String) -> Result<
 }
 
 async fn stop_recording(service: Arc<Service>) -> Result<(), ServeError> {
+    service.enter_tallies().await;
     record(&service, AdminEvent::Stop, format!("epoch {}", service.decider().epoch)).await?;
     tracing::info!("stopped");
     service.ledger().clone().close().await.map_err(fail)
+}
+
+/// A service on this state that nobody serves, for tests of what becomes of calls.
+#[cfg(test)]
+pub(crate) fn service_of(settings: &Settings) -> Service {
+    open(settings).unwrap_or_else(|error| panic!("{error}")).service
 }
 
 #[cfg(test)]
@@ -347,7 +431,10 @@ mod tests {
                 handoff_secrets: secrets.clone(),
                 api_keys: None,
                 issuer_keys: std::collections::BTreeMap::new(),
+                introspection_secrets: std::collections::BTreeMap::new(),
                 outcome_grace: crate::audit::OUTCOME_GRACE,
+                threads: std::num::NonZeroUsize::MIN,
+                otlp_endpoint: None,
             })
         };
         let epoch = || std::fs::read_to_string(directory.path().join("state/epoch.json")).unwrap();

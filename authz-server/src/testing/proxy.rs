@@ -124,7 +124,7 @@ impl Proxy {
         let (keys, api_keys) = keys(&bundle)?;
         let certificates = certificates(&bundle)?;
         let engine = Engine { contract, secret: secret.clone() };
-        let given = Given { api_keys: Some(Arc::new(api_keys)), issuer_keys: BTreeMap::new() };
+        let given = Given { api_keys: Some(Arc::new(api_keys)), ..Given::default() };
         let mint = Mint::new("palisade-test").map_err(|error| ProxyError(error.to_string()))?;
         let identity = Sources { tokens: tokens(&bundle, &mint)?, ..sources_of(&bundle, &given)? };
         let decider = Decider {
@@ -326,7 +326,7 @@ fn keys(bundle: &Bundle) -> Result<(Keys, ApiKeys), ProxyError> {
 
 /// Tokens as the bundle reads them, but for the keys: all issuers sign with ours.
 fn tokens(bundle: &Bundle, mint: &Mint) -> Result<Option<Arc<Tokens>>, ProxyError> {
-    let mut settings = bundle.issuers(&BTreeMap::new());
+    let mut settings = bundle.issuers(&BTreeMap::new(), &BTreeMap::new());
     for issuer in &mut settings.issuers {
         issuer.algorithms = vec![Algorithm::EdDsa];
         issuer.keys = KeysFrom::Text(Mint::set([mint]).to_string().into());

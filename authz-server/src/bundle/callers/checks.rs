@@ -76,8 +76,13 @@ pub(in crate::bundle) fn check(
         }
     }
     for (name, issuer) in &identity.introspection.0 {
-        // What would be refused at every call is better refused here.
-        reader.wrong(name.at, "this build does not ask about opaque tokens yet", "use an issuer under `jwt`");
+        if let Some((first, _)) =
+            identity.introspection.0.first().filter(|(first, _)| first.text != name.text)
+        {
+            let message = format!("`{}` is asked about opaque tokens already", first.text);
+            let help = "an opaque token does not say whose it is, and would be shown to both";
+            reader.wrong(name.at, message, help);
+        }
         url(&issuer.url, reader);
         audiences(&issuer.audiences, reader);
         claims(&issuer.claims, reader);

@@ -11,14 +11,21 @@ use crate::bundle::problem::{Place, Problem, Problems};
 use crate::bundle::yaml::Span;
 use crate::cedar::UserAttribute;
 use crate::identity::{
-    self, AttributeRule, Claim, ClaimRules, IssuerSettings, KeysFrom, KeysUrl, LEEWAY_S_DEFAULT,
-    MAX_AGE_S_DEFAULT, REFRESH_S_DEFAULT, TokensSettings,
+    self, AttributeRule, CACHE_S_DEFAULT, Claim, ClaimRules, ClientCredentials, IntrospectionSettings,
+    IssuerSettings, KeysFrom, KeysUrl, LEEWAY_S_DEFAULT, MAX_AGE_S_DEFAULT, NEGATIVE_CACHE_S_DEFAULT,
+    REFRESH_S_DEFAULT, TokensSettings,
 };
 use std::collections::BTreeMap;
 
 impl Bundle {
     /// What tokens are judged by, where these keys count instead of those that the bundle names.
-    pub fn issuers(&self, instead: &BTreeMap<String, KeysFrom>) -> TokensSettings {
+    ///
+    /// `credentials` is who the server is to those that are asked about opaque tokens.
+    pub fn issuers(
+        &self,
+        instead: &BTreeMap<String, KeysFrom>,
+        credentials: &BTreeMap<String, ClientCredentials>,
+    ) -> TokensSettings {
         let issuers = self.palisade.identity.jwt.0.iter().map(|(name, issuer)| IssuerSettings {
             name: name.text.clone(),
             issuer: issuer.issuer.value.clone(),
@@ -31,7 +38,18 @@ impl Bundle {
             claims: rules(&issuer.claims, self.policies.user_attributes()),
             leeway_s: issuer.skew_s.as_ref().map_or(LEEWAY_S_DEFAULT, |skew| skew.value),
         });
-        TokensSettings { issuers: issuers.collect() }
+        let asked = self.palisade.identity.introspection.0.iter();
+        let introspection = asked.map(|(name, asked)| IntrospectionSettings {
+            name: name.text.clone(),
+            url: asked.url.value.clone(),
+            client: credentials.get(&name.text).cloned(),
+            audiences: asked.audiences.value.iter().map(|audience| audience.value.clone()).collect(),
+            claims: rules(&asked.claims, self.policies.user_attributes()),
+            cache_s: asked.cache_s.as_ref().map_or(CACHE_S_DEFAULT, |cache| cache.value),
+            negative_cache_s: NEGATIVE_CACHE_S_DEFAULT,
+            ca: None,
+        });
+        TokensSettings { issuers: issuers.collect(), introspection: introspection.collect() }
     }
 
     fn keys_of(&self, name: &str, issuer: &Issuer) -> KeysFrom {

@@ -3,7 +3,7 @@
 use super::{Area, Found, Kind};
 use crate::bundle::Bundle;
 use crate::bundle::format::Palisade;
-use crate::bundle::format::{Durability, Mask};
+use crate::bundle::format::{Durability, FailMode, Mask};
 use crate::bundle::record::Named;
 use crate::bundle::statement::words;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +68,19 @@ fn ledger(before: &Palisade, after: &Palisade, found: &mut Found) {
             && new.value == Durability::Buffered
         {
             said.danger(Some("what was allowed in the last tenth of a second can be lost with the machine"));
+        }
+    }
+    for (class, old, new) in [
+        ("read", &before.failure.read, &after.failure.read),
+        ("write", &before.failure.write, &after.failure.write),
+        ("delete", &before.failure.delete, &after.failure.delete),
+    ] {
+        let what = format!("fail mode of {class}");
+        let said = found.part(Area::Settings, "failure", &what, old.value.word(), new.value.word());
+        if let Some(said) = said
+            && new.value == FailMode::Open
+        {
+            said.danger(Some("calls pass undecided where the server cannot decide in time"));
         }
     }
     let masks = |named: &Named<Mask>, what: &str| -> BTreeMap<String, Mask> {

@@ -29,6 +29,15 @@ record! {
 }
 
 impl LintSettings {
+    /// Whether a finding of this lint about this subject is meant.
+    pub(in crate::bundle) fn allows(&self, lint: Lint, subject: &str) -> bool {
+        self.allow.iter().any(|allowance| {
+            let names = &allowance.of;
+            allowance.lint.value == lint
+                && (names.is_empty() || names.iter().any(|name| name.value == subject))
+        })
+    }
+
     pub(in crate::bundle) fn check(&self, reader: &mut Reader<'_>) {
         for allowance in self.allow.iter().filter(|allowance| allowance.reason.value.trim().is_empty()) {
             reader.wrong(

@@ -52,6 +52,8 @@ choice! {
         ChangeAsRead = "change-as-read",
         /// A change that is answered before it is on disk can have happened and be found nowhere.
         BufferedChange = "buffered-change",
+        /// A change that nobody decided on passes where the server cannot decide in time; without its allowance it is an error.
+        OpenChange = "open-change",
         /// A call that did not come through the filter is judged without what only the filter can do.
         HandoffOptional = "handoff-optional",
         /// What is in such a body is for the service alone to judge: the contract says nothing of it that could be checked.
@@ -98,7 +100,7 @@ pub(super) fn look(bundle: &Bundle, documents: &Parsed<'_>, problems: &mut Probl
     reach::look(&landscape, &places, &mut found);
     callers::look(&landscape, &mut found);
     contracts::look(&landscape, &places, &mut found);
-    ledger::look(&bundle.palisade.ledger, &places, &mut found);
+    ledger::look(&bundle.palisade, &places, &mut found);
     shadows::look(&landscape, &places, now_ms(), &mut found);
     handoff(&bundle.palisade.handoff, &places, &mut found);
     found.problems.extend(bundle.models.iter().flat_map(|model| model.habits.iter().cloned()));

@@ -22,6 +22,10 @@ use tempfile::TempDir;
 pub(crate) struct Numbers(u64);
 
 impl Numbers {
+    pub(crate) fn new(seed: u64) -> Numbers {
+        Numbers(seed)
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         // SplitMix64: each step of the counter is scrambled by itself.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
