@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Calls that one thread has under way. Deciding takes no place: it is done at once, and what waits waits for the disk.
-/// A thread answers some 60,000 calls a second and the outliers of a sound disk are 4 ms, so that some 240 wait at the
-/// worst; eight times that is a disk that stands still, and then each further call would only wait in vain.
+/// A bare server of the same libraries answered 67,000 calls a second and the outliers of a sound disk were 4 ms, so that
+/// fewer than 300 wait at the worst; seven times that is a disk that stands still, and each further call would wait in vain.
 pub(super) const CALLS_MAX: usize = 2048;
 
 /// The calls of one thread.
