@@ -273,7 +273,8 @@ fn a_file_that_is_not_understood_is_refused() {
     edit("2026-11-22T01:09:37Z", "yesterday", "`created` of key `010101010101` is `yesterday`");
     edit("2026-11-22T02:09:37Z", "2026-11-22", "`expires` of key `010101010101` is `2026-11-22`");
     edit("\"created\"", "\"revoked\": 5, \"created\"", "invalid type: integer `5`");
-    let entry = &good[good.find("    {").unwrap()..good.rfind("  ]").unwrap()];
+    let (_, entries) = good.split_once("\"keys\": [\n").unwrap();
+    let (entry, _) = entries.rsplit_once("  ]").unwrap();
     check(&good.replace(entry, &format!("{entry},{entry}")), "is issued twice");
     let other = entry.replace(&hex::encode(file.records()[0].sha256), &"ab".repeat(32));
     check(&good.replace(entry, &format!("{entry},{other}")), "two keys have the id `010101010101`");

@@ -136,7 +136,7 @@ fn what_is_mistyped_is_refused_with_what_was_meant() {
     assert!(!file.exists());
     let said = say(&file, "new --file FILE --client web --json", NOW_S).unwrap();
     let id = serde_json::from_str::<Value>(&said.result).unwrap()["id"].as_str().unwrap().to_owned();
-    let near = format!("{}x", &id[..11]);
+    let near = format!("{}x", id.split_at(11).0);
     check(
         &format!("revoke {near} --file FILE"),
         &format!("no key has the id `{near}`; did you mean `{id}`?"),
