@@ -25,9 +25,9 @@ const SLICES_OF_ONE_MAX: usize = 8;
 #[derive(Debug)]
 pub enum CallerError {
     /// The request asks about somebody else.
-    Another { asked: EntityUid, brought: EntityUid },
+    Another { asked: Box<EntityUid>, brought: Box<EntityUid> },
     /// The store has its own entity of this name.
-    Declared(EntityUid),
+    Declared(Box<EntityUid>),
     /// Together they are no hierarchy.
     Entities(Box<EntitiesError>),
 }
@@ -80,7 +80,7 @@ impl Slices {
             return Ok(found);
         }
         if self.store.get(person.uid()).is_some() {
-            return Err(CallerError::Declared(person.uid().clone()));
+            return Err(CallerError::Declared(Box::new(person.uid().clone())));
         }
         let above =
             person.parents().iter().flat_map(|parent| self.store.ancestors(parent).into_iter().flatten());
