@@ -161,7 +161,7 @@ impl Index {
             }
             Caller::Brought { person, named } => {
                 if person.uid() != principal {
-                    let (asked, brought) = (principal.clone(), person.uid().clone());
+                    let [asked, brought] = [principal, person.uid()].map(|uid| Box::new(uid.clone()));
                     return Err(CallerError::Another { asked, brought });
                 }
                 let brought = self.slices.brought(person, &self.principals)?;

@@ -25,7 +25,7 @@ const SLICES_OF_ONE_MAX: usize = 8;
 #[derive(Debug)]
 pub enum CallerError {
     /// The request asks about somebody else.
-    Another { asked: EntityUid, brought: EntityUid },
+    Another { asked: Box<EntityUid>, brought: Box<EntityUid> },
     /// Together they are no hierarchy.
     Entities(Box<EntitiesError>),
 }
