@@ -124,7 +124,6 @@ fn what_is_mistyped_is_refused_with_what_was_meant() {
         assert!(error.contains(expected), "{error}");
     };
     check("new --file FILE --client wbe --bundle POLICIES", "declares no client `wbe`; did you mean `web`?");
-    check("new --file FILE --client x --bundle POLICIES", "; did you mean `web`?");
     check("new --file FILE --client nobody-here --bundle POLICIES", "; there is `support-tool`, `web`");
     check("new --file FILE", "--client");
     check("new --file FILE --client web --overlap 1h", "--rotate");
