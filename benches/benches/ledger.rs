@@ -295,6 +295,7 @@ fn entry() -> Entry {
         latency_us: 83,
         shadow: None,
         candidate: None,
+        credential: None,
         verdict: Some(Passed { body_judged: true, grpc: false, upgrade: false }),
         attempt: Some(1),
         request_digest: Some("cd".repeat(16)),

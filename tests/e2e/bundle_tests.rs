@@ -75,7 +75,7 @@ fn a_header_that_is_sent_twice_is_what_envoy_makes_of_it() {
     let directory = workspace_dir().join(Profile::load(bundle).bundle);
     let bundle_read = Bundle::load(&directory).unwrap_or_else(|problems| panic!("{problems}"));
     let proxy = Proxy::new(bundle_read).expect("equip the callers");
-    let caller = Caller::Client { name: "web".to_owned(), through: None };
+    let caller = Caller::Client { name: "web".to_owned(), scopes: None, through: None };
     for target in Target::ALL {
         let mut stage = Stage::start(Rig::start(target, bundle));
         let mut wrong = Vec::new();
@@ -123,6 +123,7 @@ fn workload(caller: &Caller) -> Option<&str> {
         Caller::Anonymous => None,
         Caller::Workload(id) => Some(id),
         Caller::Client { through, .. } => through.as_deref(),
+        Caller::User(person) => person.through.as_deref(),
     }
 }
 
@@ -201,7 +202,7 @@ impl Stage {
         let is_grpc = content_type.is_some_and(|(_, value)| value.starts_with("application/grpc"));
         let key = match caller {
             Caller::Client { name, .. } => Some(self.rig.api_key(name)),
-            Caller::Anonymous | Caller::Workload(_) => None,
+            Caller::Anonymous | Caller::Workload(_) | Caller::User(_) => None,
         };
         match (workload(caller), is_grpc) {
             (None, true) => Ok(raw_h2::send(self.rig.addr(), &on_http2(request, key))),

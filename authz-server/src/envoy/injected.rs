@@ -4,6 +4,7 @@
 //! An entry that says allow while its caller was refused is told apart by what is counted into the ledger at the same time,
 //! and by the outcome that the access log brings under the same id.
 
+use super::check::Check;
 use super::{Gateway, RPC_OK};
 use crate::check::Call;
 use crate::check::tests::calls::{Numbers, edited};
@@ -15,13 +16,13 @@ use crate::serve::load::Load;
 use crate::serve::service::{Service, Source, now_ms};
 use crate::serve::{ListenAddress, Peers, Settings, service_of};
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request as Asked};
-use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorization as _;
 use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 use futures_util::FutureExt as _;
 use palisade_core::call_id::CallIdMint;
 use palisade_core::contract::BundleDigest;
 use palisade_core::handoff::{Binding, Flags, HEADER, Handoff, Secret};
 use palisade_core::method::Method;
+use prost::Message as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -68,6 +69,9 @@ impl World {
             outcome_grace: crate::audit::OUTCOME_GRACE,
             threads: NonZeroUsize::MIN,
             otlp_endpoint: None,
+            candidate: None,
+            issuer_keys: BTreeMap::new(),
+            introspection_secrets: BTreeMap::new(),
         };
         let service = Arc::new(service_of(&settings).with_deadline(deadline));
         World { service, mint: CallIdMint::new([7; 16]), folder, _bundle: bundle }
@@ -158,13 +162,13 @@ fn check(failure: &str, rows: &[Row]) {
             if let Happens::At(stage, fault) = happens {
                 inject(*stage, *fault);
             }
-            let mut asked = Box::pin(gateway.check(tonic::Request::new(request)));
+            let mut asked = Box::pin(gateway.check(read(&request)));
             let reply = match happens {
                 Happens::Cancelled => {
                     assert!((&mut asked).now_or_never().is_none(), "the receipt was there at once");
                     None
                 }
-                Happens::Nothing | Happens::At(..) => Some(asked.as_mut().await.unwrap().into_inner()),
+                Happens::Nothing | Happens::At(..) => Some(asked.as_mut().await),
             };
             drop(asked);
             assert!(!is_left(), "{happens:?} did not happen");
@@ -279,7 +283,7 @@ fn what_is_refused_for_load_is_entered_with_true_counts() {
             let mut asked = BTreeSet::new();
             for _ in 0..calls {
                 let (id, request) = world.call(true);
-                let reply = gateway.check(tonic::Request::new(request)).await.unwrap().into_inner();
+                let reply = gateway.check(read(&request)).await;
                 assert_eq!(is_allow(&reply), allowed);
                 asked.insert(id);
             }
@@ -309,16 +313,21 @@ fn what_nobody_vouches_for_is_refused_whatever_the_fail_mode() {
                 http.headers.insert("x-api-key".to_owned(), "unknown".to_owned());
             }
             inject(Stage::Deciding, Fault::Panic);
-            let reply = runtime().block_on(gateway.check(tonic::Request::new(request))).unwrap().into_inner();
+            let reply = runtime().block_on(gateway.check(read(&request)));
             let _may_be_left = is_left();
             assert!(!is_allow(&reply), "without {forget}");
         }
     }
 }
 
+/// What the server reads of a whole message.
+fn read(request: &CheckRequest) -> Check {
+    Check::decode(request.encode_to_vec().as_slice()).unwrap()
+}
+
 /// A call that says whether anybody began to look at it.
 struct Watched {
-    request: CheckRequest,
+    request: Check,
     is_begun: Arc<AtomicBool>,
 }
 
@@ -344,7 +353,7 @@ fn calls_that_are_cancelled_at_random_leave_one_entry_each() {
                 // One in a hundred has to wait for a bundle first.
                 let (id, request) = world.call(numbers.below(100) != 0);
                 let is_begun = Arc::new(AtomicBool::new(false));
-                let watched = Watched { request, is_begun: is_begun.clone() };
+                let watched = Watched { request: read(&request), is_begun: is_begun.clone() };
                 let (service, load) = (world.service.clone(), load.clone());
                 let call = tokio::spawn(async move { service.answer(&load, watched).await });
                 calls.push((id, is_begun, call));

@@ -39,7 +39,7 @@ fn edited(edits: &[(&str, &str, &str)]) -> Arc<Bundle> {
 
 fn with(edits: &[(&str, &str, &str)]) -> Decider {
     let decider = decider();
-    let candidate = Candidate::beside(&decider.bundle, edited(edits));
+    let candidate = Candidate::beside(&decider.bundle, edited(edits), (&decider.given, &decider.identity));
     Decider { candidate: Some(candidate.into()), ..decider }
 }
 
@@ -180,10 +180,7 @@ fn a_shadow_is_asked_until_its_day() {
     let bundle = edited(NOTHING);
     let (matched, asks) =
         bundle.operations().find(|(matched, _)| &*matched.operation.name == "listOrders").unwrap();
-    let caller = crate::identity::Established {
-        identity: crate::identity::Identity::Client("web".to_owned()),
-        through: None,
-    };
+    let caller = crate::identity::Established::client("web");
     let mut values = vec![None; asks.fields.len()];
     let limit = asks.fields.iter().position(|field| field.keys == ["limit"]).unwrap();
     values[limit] = Some(crate::value::Value::Long(70));

@@ -101,6 +101,7 @@ fn scene_with(palisade: &str) -> Scene {
         epoch: Epoch { server: "test".to_owned(), counter: 1 },
         previous: Vec::new(),
         digests: Digests::new(&[5; 32]),
+        candidate: None,
     };
     Scene { _folder: folder, decider, corp, partner }
 }
