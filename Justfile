@@ -62,6 +62,10 @@ reports count="200000" kills="20":
 cancels count="100000":
     PALISADE_CANCELS={{count}} cargo test --release -p palisade --lib -- --nocapture calls_that_are_cancelled
 
+# Floods of cheap HTTP/2 frames on the server's port, so many seconds each, full size: bounded memory, and others hardly notice
+floods seconds="60":
+    PALISADE_FLOODS_S={{seconds}} cargo test --release --workspace --test e2e -- --nocapture floods::
+
 # Reloads under load, full size: no request fails, no decision mixes two bundles, memory stays flat
 reloads count="10000":
     PALISADE_RELOADS={{count}} cargo test --release --workspace --test e2e -- --nocapture reload::storm

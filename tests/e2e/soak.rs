@@ -88,7 +88,7 @@ fn ask_through_envoy(rig: &Rig, made: &Made) {
     }
 }
 
-fn memory_kb(pid: u32) -> u64 {
+pub(crate) fn memory_kb(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel tells it");
     line.trim().trim_end_matches(" kB").parse().expect("a number")

@@ -12,6 +12,7 @@ pub mod binaries;
 pub mod corpus;
 pub mod deadline;
 pub mod dice;
+pub mod floods;
 pub mod http1;
 pub mod lone_server;
 pub mod module;

@@ -10,24 +10,24 @@ use std::time::Instant;
 use crate::http1::Header;
 use crate::raw_client::{Outcome, REACTION_TIMEOUT, REPLY_TIMEOUT, Reply};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEAD_BYTES: usize = 9;
 const FRAME_PAYLOAD_BYTES_MAX: usize = 16_384;
 const WINDOW_BYTES_DEFAULT: i64 = 65_535;
 const STREAM: u32 = 1;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
+pub(crate) const CONTINUATION: u8 = 9;
 
-const END_STREAM: u8 = 0x1;
+pub(crate) const END_STREAM: u8 = 0x1;
 const ACK: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;
+pub(crate) const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
@@ -295,7 +295,7 @@ impl Exchange {
     }
 }
 
-fn encode(encoder: &mut loona_hpack::Encoder<'_>, headers: &[Header]) -> Vec<u8> {
+pub(crate) fn encode(encoder: &mut loona_hpack::Encoder<'_>, headers: &[Header]) -> Vec<u8> {
     encoder.encode(headers.iter().map(|(name, value)| (name.as_slice(), value.as_slice())))
 }
 
@@ -316,7 +316,7 @@ fn write_block(wire: &mut Vec<u8>, block: &[u8], ends_stream: bool) {
     }
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a frame is short").to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
     bytes.extend_from_slice(&stream.to_be_bytes());
