@@ -193,13 +193,17 @@ impl Index {
                 return Err(OnlyCedar);
             };
             let said = if policy.shadow { &mut shadows } else { &mut counted };
-            match policy.condition.as_ref().map(|condition| eval_expression(request, entities, condition)) {
-                None | Some(Ok(EvalResult::Bool(true))) => said.satisfied(&policy.id, policy.effect),
-                Some(Ok(EvalResult::Bool(false))) => {}
-                Some(Ok(_) | Err(EvaluationError::NonValue(_) | EvaluationError::UnlinkedSlot(_))) => {
+            let Some(condition) = &policy.condition else {
+                said.satisfied(&policy.id, policy.effect);
+                continue;
+            };
+            match eval_expression(request, entities, condition) {
+                Ok(EvalResult::Bool(true)) => said.satisfied(&policy.id, policy.effect),
+                Ok(EvalResult::Bool(false)) => {}
+                Ok(_) | Err(EvaluationError::NonValue(_) | EvaluationError::UnlinkedSlot(_)) => {
                     return Err(OnlyCedar);
                 }
-                Some(Err(error)) => said.failed(&policy.id, error),
+                Err(error) => said.failed(&policy.id, error),
             }
         }
         let with_shadows = self.counted.is_some().then(|| counted.clone().and(shadows).conclude());

@@ -55,7 +55,7 @@ pub(crate) struct Brought {
 }
 
 impl Slices {
-    pub(crate) fn new(store: Arc<Entities>, reach: &Reach) -> Result<Slices, EntitiesError> {
+    pub(crate) fn new(store: Arc<Entities>, reach: &Reach) -> Result<Slices, Box<EntitiesError>> {
         let mut within = Within::new(&store);
         within.reach(reach.literals.iter().cloned());
         let base = Entities::from_entities(within.finish(), None)?;
@@ -113,8 +113,7 @@ impl Slices {
         if let Some(found) = slices().get(&roots) {
             return Ok(Arc::clone(found));
         }
-        let slice =
-            Arc::new(self.cut(&brought.person, &roots).map_err(|e| CallerError::Entities(Box::new(e)))?);
+        let slice = Arc::new(self.cut(&brought.person, &roots)?);
         slices().insert(roots, Arc::clone(&slice));
         Ok(slice)
     }
@@ -125,12 +124,13 @@ impl Slices {
         whole.map_err(|error| CallerError::Entities(Box::new(error)))
     }
 
-    fn cut(&self, person: &Person, roots: &[EntityUid]) -> Result<Entities, EntitiesError> {
+    fn cut(&self, person: &Person, roots: &[EntityUid]) -> Result<Entities, CallerError> {
         let mut within = Within::new(&self.store);
         within.above(person.parents().iter().cloned());
         within.reach(roots.iter().cloned().chain(entities_in(person.entity())));
         let missing = within.finish().into_iter().filter(|entity| self.base.get(&entity.uid()).is_none());
-        self.base.clone().add_entities(missing.chain([person.entity().clone()]), None)
+        let slice = self.base.clone().add_entities(missing.chain([person.entity().clone()]), None);
+        slice.map_err(|error| CallerError::Entities(Box::new(error)))
     }
 }
 

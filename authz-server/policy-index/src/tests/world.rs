@@ -119,7 +119,7 @@ impl World {
 }
 
 fn one(dice: &mut Dice, of: &[&'static str]) -> &'static str {
-    *dice.one(of)
+    dice.one(of)
 }
 
 fn somebody(dice: &mut Dice) -> EntityUid {
