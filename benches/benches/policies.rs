@@ -27,16 +27,15 @@ const SLICE: Duration = Duration::from_millis(20);
 const CALLERS: usize = 1_200;
 const GROUPS: usize = 250;
 const SERVICES: usize = 50;
-/// Requests that each arm goes through in turn.
-const REQUESTS_MAX: usize = 256;
+/// Requests that each arm goes through in turn, each by another caller, so that caches hold as much at every size.
+const REQUESTS: usize = 256;
 const MATCHING: usize = 5;
 
 fn main() {
     // Cargo hands on options such as `--bench`; a word without a dash is ours.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let wanted = |arm: &str| words.is_empty() || words.iter().any(|word| arm.contains(word.as_str()));
-    let entities = Arc::new(store());
-    let worlds: Vec<World> = SIZES.iter().map(|size| World::new(*size, &entities)).collect();
+    let worlds: Vec<World> = SIZES.iter().map(|size| World::new(*size)).collect();
     let mut times: BTreeMap<(usize, usize), Vec<f64>> = BTreeMap::new();
     for _ in 0..ROUNDS {
         for world in &worlds {
@@ -46,7 +45,7 @@ fn main() {
             }
         }
     }
-    println!("{} entities; µs a decision, median of {ROUNDS} rounds (min–max)", entities.len());
+    println!("µs a decision, median of {ROUNDS} rounds (min–max); {REQUESTS} callers in turn");
     print!("{:<40}", "arm");
     SIZES.iter().for_each(|size| print!("{:>24}", format!("{size} policies")));
     println!("{:>12}", "10 → 10,000");
@@ -188,8 +187,8 @@ fn uid(kind: &str, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(EntityTypeName::from_str(kind).unwrap(), EntityId::new(id))
 }
 
-/// A third of the groups is in another one; each caller is in two, whose numbers are its own.
-fn store() -> Entities {
+/// A third of the groups is in another one; callers are spread over the groups of so many teams.
+fn store(teams: usize) -> Entities {
     let group = |at: usize| uid("Group", &format!("team{at}"));
     let groups = (0..GROUPS).map(|at| {
         let parents = (at % 3 == 2).then(|| group(at - 1)).into_iter().collect();
@@ -197,7 +196,7 @@ fn store() -> Entities {
     });
     let callers = (0..CALLERS).map(|at| {
         let level = RestrictedExpression::new_long(3);
-        let parents = HashSet::from([group(at % GROUPS)]);
+        let parents = HashSet::from([group(at % teams.min(GROUPS))]);
         Entity::new(uid("User", &format!("user{at}")), HashMap::from([("level".to_owned(), level)]), parents)
             .unwrap()
     });
@@ -230,17 +229,18 @@ fn names(team: usize) -> (String, String, String) {
 }
 
 impl World {
-    fn new(size: usize, entities: &Arc<Entities>) -> World {
+    fn new(size: usize) -> World {
         let teams = (size - 1) / (MATCHING - 1);
+        let entities = Arc::new(store(teams));
         let policies = policies(size, teams);
         let began = Instant::now();
-        let index = Index::new(policies.clone(), &HashMap::new(), Arc::clone(entities)).unwrap();
+        let index = Index::new(policies.clone(), &HashMap::new(), Arc::clone(&entities)).unwrap();
         let made_ms = began.elapsed().as_secs_f64() * 1e3;
-        let requests: Vec<Asked> = (0..teams.min(REQUESTS_MAX)).map(asked).collect();
+        let requests: Vec<Asked> = (0..REQUESTS).map(|at| asked(at, teams)).collect();
         let mut prebuilt = HashMap::new();
         for asked in &requests {
             let request = &asked.declared;
-            let response = Authorizer::new().is_authorized(request, &policies, entities);
+            let response = Authorizer::new().is_authorized(request, &policies, &entities);
             let wanted: HashSet<PolicyId> = response.diagnostics().reason().cloned().collect();
             let mut set = PolicySet::new();
             // The one `forbid` matches every request, and determines none.
@@ -254,16 +254,7 @@ impl World {
                 [request.principal(), request.action(), request.resource()].map(|uid| uid.unwrap().clone());
             prebuilt.insert((principal, action, resource), set);
         }
-        World {
-            size,
-            policies,
-            entities: Arc::clone(entities),
-            schema: schema(),
-            index,
-            made_ms,
-            prebuilt,
-            requests,
-        }
+        World { size, policies, entities, schema: schema(), index, made_ms, prebuilt, requests }
     }
 }
 
@@ -327,15 +318,16 @@ fn policies(size: usize, teams: usize) -> PolicySet {
     set
 }
 
-fn asked(team: usize) -> Asked {
-    let (group, action, resource) = names(team);
+fn asked(caller: usize, teams: usize) -> Asked {
+    let (group, action, resource) = names(caller % teams);
     let request = |principal: EntityUid| {
         Request::new(principal, uid("Action", &action), uid("Service", &resource), context(), None).unwrap()
     };
     let level = ("level".to_owned(), RestrictedExpression::new_long(3));
-    let person = Person::new(uid("User", &format!("corp/{team}")), [uid("Group", &group)], [level]).unwrap();
+    let person =
+        Person::new(uid("User", &format!("corp/{caller}")), [uid("Group", &group)], [level]).unwrap();
     Asked {
-        declared: request(uid("User", &format!("user{}", team % GROUPS))),
+        declared: request(uid("User", &format!("user{caller}"))),
         brought: request(person.uid().clone()),
         person,
     }

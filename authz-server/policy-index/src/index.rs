@@ -218,13 +218,17 @@ impl Index {
                 Some(until_ms) if lasts(until_ms, shadows_at_ms) => &mut shadows,
                 Some(_) => continue,
             };
-            match policy.condition.as_ref().map(|condition| eval_expression(request, entities, condition)) {
-                None | Some(Ok(EvalResult::Bool(true))) => said.satisfied(&policy.id, policy.effect),
-                Some(Ok(EvalResult::Bool(false))) => {}
-                Some(Ok(_) | Err(EvaluationError::NonValue(_) | EvaluationError::UnlinkedSlot(_))) => {
+            let Some(condition) = &policy.condition else {
+                said.satisfied(&policy.id, policy.effect);
+                continue;
+            };
+            match eval_expression(request, entities, condition) {
+                Ok(EvalResult::Bool(true)) => said.satisfied(&policy.id, policy.effect),
+                Ok(EvalResult::Bool(false)) => {}
+                Ok(_) | Err(EvaluationError::NonValue(_) | EvaluationError::UnlinkedSlot(_)) => {
                     return Err(OnlyCedar);
                 }
-                Some(Err(error)) => said.failed(&policy.id, error),
+                Err(error) => said.failed(&policy.id, error),
             }
         }
         let with_shadows = lasts(self.shadows_until_ms, shadows_at_ms);

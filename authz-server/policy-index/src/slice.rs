@@ -53,7 +53,7 @@ pub(crate) struct Brought {
 }
 
 impl Slices {
-    pub(crate) fn new(store: Arc<Entities>, reach: &Reach) -> Result<Slices, EntitiesError> {
+    pub(crate) fn new(store: Arc<Entities>, reach: &Reach) -> Result<Slices, Box<EntitiesError>> {
         let mut within = Within::new(&store);
         within.reach(reach.literals.iter().cloned());
         let base = Entities::from_entities(within.finish(), None)?;
@@ -105,8 +105,10 @@ impl Slices {
         if let Some(found) = slices().get(&roots) {
             return Ok(Arc::clone(found));
         }
-        let slice =
-            Arc::new(self.cut(&brought.person, &roots).map_err(|e| CallerError::Entities(Box::new(e)))?);
+        let person = &brought.person;
+        // What is in the person whom the store has is, there, in all that one is in: only the whole store can forget it.
+        let takes_a_place = always && self.store.get(person.uid()).is_some();
+        let slice = Arc::new(if takes_a_place { self.whole(person)? } else { self.cut(person, &roots)? });
         slices().insert(roots, Arc::clone(&slice));
         Ok(slice)
     }
@@ -117,7 +119,7 @@ impl Slices {
         whole.map_err(|error| CallerError::Entities(Box::new(error)))
     }
 
-    fn cut(&self, person: &Person, roots: &[EntityUid]) -> Result<Entities, EntitiesError> {
+    fn cut(&self, person: &Person, roots: &[EntityUid]) -> Result<Entities, CallerError> {
         let mut within = Within::new(&self.store);
         within.above(person.parents().iter().cloned());
         within.reach(roots.iter().cloned().chain(entities_in(person.entity())));
@@ -126,7 +128,8 @@ impl Slices {
             .finish()
             .into_iter()
             .filter(|entity| self.base.get(&entity.uid()).is_none() && entity.uid() != *person.uid());
-        self.base.clone().upsert_entities(missing.chain([person.entity().clone()]), None)
+        let slice = self.base.clone().upsert_entities(missing.chain([person.entity().clone()]), None);
+        slice.map_err(|error| CallerError::Entities(Box::new(error)))
     }
 }
 

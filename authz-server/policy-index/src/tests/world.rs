@@ -119,7 +119,7 @@ impl World {
 }
 
 fn one(dice: &mut Dice, of: &[&'static str]) -> &'static str {
-    *dice.one(of)
+    dice.one(of)
 }
 
 fn somebody(dice: &mut Dice) -> EntityUid {
@@ -343,6 +343,12 @@ fn entities(dice: &mut Dice) -> Entities {
         }
         all.push(filled(dice, uid("Doc", doc), parents));
     }
+    // Who comes with a request may be declared, too, and as somebody else.
+    for name in PEOPLE.iter().filter(|_| dice.percent(30)).collect::<Vec<_>>() {
+        // The last one has groups in it: it is in none, lest there be a circle.
+        let parents = if *name == PEOPLE[2] { HashSet::new() } else { groups(dice) };
+        all.push(filled(dice, uid("User", name), parents));
+    }
     Entities::from_entities(all, None).unwrap()
 }
 
@@ -393,6 +399,6 @@ fn person(dice: &mut Dice, name: &str, store: &Entities) -> (Person, Entities) {
     let free = |parent: &EntityUid| !store.is_ancestor_of(&uid, parent);
     parents.retain(free);
     let person = Person::new(uid.clone(), parents, attributes(dice)).unwrap();
-    let whole = store.clone().add_entities([person.entity().clone()], None).unwrap();
+    let whole = store.clone().upsert_entities([person.entity().clone()], None).unwrap();
     (person, whole)
 }
