@@ -46,7 +46,7 @@ fn said(status: u16, reason: &str) -> (u16, Option<String>) {
 }
 
 /// Removes the HTTP filters whose name contains `name` from every chain.
-fn remove_http_filters(config: &mut Value, name: &str) {
+pub(crate) fn remove_http_filters(config: &mut Value, name: &str) {
     each_http_filters(config, &mut |filters| {
         filters.retain(|filter| !filter["name"].as_str().is_some_and(|known| known.contains(name)));
     });

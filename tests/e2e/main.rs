@@ -36,6 +36,7 @@ mod ledger_faults;
 mod module;
 mod outage;
 mod outcomes;
+mod persons;
 mod reload;
 mod reports;
 mod runtimes;

@@ -9,8 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::deadline::eventually;
 use crate::http1::{self, Body, Framing, Head, Header};
 use crate::spy_h2;
+
+/// How long a spy that stops may take to leave its port.
+const BIND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What one spy has seen since it started or was last reset.
 #[derive(Debug, Default, Clone)]
@@ -81,7 +85,16 @@ pub(crate) struct Shared {
 impl Spy {
     /// Listens on a free loopback port and answers every request with 200.
     pub fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("bind a loopback port for a spy");
+        Self::listen(TcpListener::bind(("127.0.0.1", 0)).expect("bind a loopback port for a spy"))
+    }
+
+    /// Listens where those who ask it expect it, also where another spy has just stopped.
+    #[track_caller]
+    pub fn start_at(addr: SocketAddr) -> Self {
+        Self::listen(eventually("the port of a spy is free", BIND_TIMEOUT, || TcpListener::bind(addr).ok()))
+    }
+
+    fn listen(listener: TcpListener) -> Self {
         let addr = listener.local_addr().expect("read the port of a spy");
         let shared = Arc::new(Shared::default());
         let accepting = Arc::clone(&shared);
