@@ -118,5 +118,8 @@ fn a_decision_is_part_of_its_callers_trace() {
 }
 
 fn hex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex")).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(text.get(at..at + 2).expect("hex"), 16).expect("hex"))
+        .collect()
 }

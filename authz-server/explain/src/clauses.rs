@@ -144,8 +144,8 @@ fn one(world: &World<'_>, part: Part, expression: Expr, reached: bool) -> Examin
         (Truth::True | Truth::False, _) => Outcome::Missed,
         (Truth::Error(_), false) => Outcome::NotReached,
         (Truth::Error(found), true) => {
-            error = Some(errors::why(world, &expression, found.as_ref()));
-            failed = Some(Failure { error: found });
+            error = Some(errors::why(world, &expression, found.as_deref()));
+            failed = Some(Failure { error: found.map(|found| *found) });
             Outcome::Error
         }
     };

@@ -216,7 +216,7 @@ fn near_misses(world: &World<'_>, policies: &[Policy], outs: &[Change], explanat
     });
     let mut all: Vec<(Explained, Anatomy, &Policy)> = examined.collect();
     all.sort_by_cached_key(|(explained, ..)| (explained.distance(), explained.id.clone()));
-    let mut found: Vec<((bool, usize, Option<_>, String), Explained)> = Vec::new();
+    let mut found = Vec::new();
     let mut attainable: usize = 0;
     for (index, (mut explained, anatomy, policy)) in all.into_iter().enumerate() {
         let mut size = None;

@@ -43,7 +43,7 @@ pub(crate) enum Conclusion {
 pub(crate) enum Truth {
     True,
     False,
-    Error(Option<EvaluationError>),
+    Error(Option<Box<EvaluationError>>),
 }
 
 impl<'a> World<'a> {
@@ -99,8 +99,8 @@ impl<'a> World<'a> {
         })
     }
 
-    pub(crate) fn evaluate(&self, expression: &Expr) -> Result<EvalResult, EvaluationError> {
-        eval_expression(&self.request, &self.entities, &expression.parsed)
+    pub(crate) fn evaluate(&self, expression: &Expr) -> Result<EvalResult, Box<EvaluationError>> {
+        eval_expression(&self.request, &self.entities, &expression.parsed).map_err(Box::new)
     }
 
     pub(crate) fn truth(&self, expression: &Expr) -> Truth {

@@ -159,14 +159,16 @@ impl Decider {
         let found = matched.as_ref().ok().copied();
         // Before a call is one of a filter of ours, nobody can make us verify anything.
         let judged = match &trust {
-            Trust::Refused { reason, detail, .. } => Err(Judgement::because(*reason, detail.clone())),
+            Trust::Refused { reason, detail, .. } => {
+                Err(Box::new(Judgement::because(*reason, detail.clone())))
+            }
             Trust::Genuine { flags, .. } => Ok(call.body.as_judged(flags.has(Flags::BODY_JUDGED))),
             Trust::NotRequired => self.judge_alone(&head, call, found, now_ms),
         };
         let (mut awaits, mut comparison, mut stages) = (None, None, None);
         let mut fail_mode = FailMode::Closed;
         let judgement = match judged {
-            Err(judgement) => judgement,
+            Err(judgement) => *judgement,
             Ok(body) => {
                 let begun = Instant::now();
                 let caller = self.identify(call, found, now_ms);

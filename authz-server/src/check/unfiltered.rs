@@ -39,7 +39,7 @@ impl Decider {
         call: Call<'a>,
         matched: Option<Matched<'_>>,
         now_ms: u64,
-    ) -> Result<Body<'a>, Judgement> {
+    ) -> Result<Body<'a>, Box<Judgement>> {
         // An operation that nobody knows is refused by whoever judges next.
         let Some(matched) = matched else { return Ok(call.body) };
         let (contract, pairs) = (&self.bundle.contract, call.pairs.iter().copied());
@@ -65,7 +65,7 @@ impl Decider {
                 } else {
                     format!("judged without the filter, at `{place}`")
                 };
-                Err(Judgement::because(reason, detail))
+                Err(Box::new(Judgement::because(reason, detail)))
             }
         }
     }

@@ -251,7 +251,7 @@ impl Service {
         source: &S,
         (fallback, arrived): (CallId, Instant),
         may_wait: MayWait,
-    ) -> Result<(Queued, impl Future<Output = Result<Accepted, AppendError>> + Send + use<S>), Concluded>
+    ) -> Result<(Queued, impl Future<Output = Result<Accepted, AppendError>> + Send + use<S>), Box<Concluded>>
     {
         let begun = catch_unwind(AssertUnwindSafe(|| {
             let concluded = source.with_call(|call| {
@@ -266,7 +266,7 @@ impl Service {
                 MayWait::No => false,
             };
             if waits {
-                return Err(concluded);
+                return Err(Box::new(concluded));
             }
             // Decided too late: nobody could be told in time.
             let concluded = if arrived.elapsed() < self.deadline || concluded.decision != Decision::Allow {

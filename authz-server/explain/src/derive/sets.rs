@@ -37,8 +37,10 @@ pub(super) fn contains_any(world: &World<'_>, set: &Json, others: &Json, goal: b
         return edited(world, &path, &values, &format!("any of {told}"), false).into_iter().collect();
     }
     let each = values.iter().take(MEMBERS_MAX);
-    each.filter_map(|value| edited(world, &path, &[value.clone()], &told(world, others, value), true))
-        .collect()
+    each.filter_map(|value| {
+        edited(world, &path, std::slice::from_ref(value), &told(world, others, value), true)
+    })
+    .collect()
 }
 
 pub(super) fn contains_all(world: &World<'_>, set: &Json, others: &Json, goal: bool) -> Vec<Change> {

@@ -1,3 +1,5 @@
+//! Keys that are issued, used, rotated, revoked and ended, and files that are not understood.
+
 use super::file::{ChangeRefused, Drawn, Issue, KeyState, KeysFile, Rotation};
 use super::{ApiKeyError, ApiKeys};
 use std::collections::BTreeSet;

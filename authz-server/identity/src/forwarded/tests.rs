@@ -1,3 +1,5 @@
+//! What a forwarded certificate says, in one reading or in none.
+
 use super::{ForwardedError, last_element, workload};
 use crate::{CertificateError, SpiffeError, SpiffeId};
 use proptest::prelude::*;

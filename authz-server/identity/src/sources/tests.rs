@@ -1,3 +1,5 @@
+//! Callers by every source, and who wins where several speak.
+
 use super::{Accepted, Credentials, IdentityError, Sources};
 use crate::{ApiKeys, CertificateError, ForwardedError, Identity, Proof, SpiffeError, SpiffeId};
 use rcgen::{CertificateParams, KeyPair, SanType};

@@ -194,7 +194,9 @@ impl KeySource {
         };
         // Only what was asked after the token came can say that its key does not exist.
         let is_new = question.is_some();
-        question.map(Question::set_off);
+        if let Some(question) = question {
+            question.set_off();
+        }
         self.wait_for(number).await;
         if let (Some(kid), true) = (kid, is_new) {
             let mut state = self.state();

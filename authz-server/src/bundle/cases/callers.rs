@@ -14,7 +14,7 @@ impl Checking<'_, '_> {
     pub(super) fn caller(&mut self, case: &Placed<String>, rules: &CallerRules) -> Option<Caller> {
         let Placed { value: proven, at } = match rules {
             CallerRules::Anonymous => return Some(Caller::Anonymous),
-            CallerRules::Proven(proven) => proven,
+            CallerRules::Proven(proven) => proven.as_ref(),
         };
         let ProvenCaller { client, workload, stranger, user, groups, roles, attributes, scopes, through } =
             proven;

@@ -127,7 +127,7 @@ record! {
 #[derive(Debug, Clone)]
 pub enum CallerRules {
     Anonymous,
-    Proven(Placed<ProvenCaller>),
+    Proven(Box<Placed<ProvenCaller>>),
 }
 
 impl Read for CallerRules {
@@ -145,7 +145,7 @@ impl Read for CallerRules {
                 reader.push(problem.suggest(text, ["anonymous"]).help(help));
                 None
             }
-            _ => Placed::read(node, reader).map(CallerRules::Proven),
+            _ => Placed::read(node, reader).map(Box::new).map(CallerRules::Proven),
         }
     }
 

@@ -18,9 +18,11 @@ const SCOPES: &str = "scopes";
 
 /// What the credential says. `None`: a certificate, or nothing at all.
 pub(super) fn record(caller: &Established, bundle: &Bundle, digests: &Digests) -> Option<ledger::Credential> {
-    let mut credential = ledger::Credential::default();
-    credential.expires_at_s = caller.expires_at_s;
-    credential.key_id = caller.key_id.as_deref().map(ToOwned::to_owned);
+    let mut credential = ledger::Credential {
+        expires_at_s: caller.expires_at_s,
+        key_id: caller.key_id.as_deref().map(ToOwned::to_owned),
+        ..ledger::Credential::default()
+    };
     let mut into = Masks { bundle, digests, credential: &mut credential };
     if let Some(scopes) = &caller.scopes {
         let written = into.list(SCOPES, scopes.iter());

@@ -128,8 +128,10 @@ fn add_credential(lines: &mut Lines, credential: &Credential) {
     lines.add("not told", &masked.join(", "));
 }
 
+/// Beyond the times that there are, the end of a credential is no time.
 fn instant(at_s: u64) -> Option<String> {
-    jiff::Timestamp::from_second(i64::try_from(at_s).ok()?).ok().map(|instant| instant.to_string())
+    let at_ms = at_s.checked_mul(1000)?;
+    Some(format!("{} UTC", Zone::utc().show(at_ms)))
 }
 
 /// By the word of the proxies before, and worth a line only where it is not the first.
