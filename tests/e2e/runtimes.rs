@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use tests::deadline::eventually;
 use tests::lone_server::{LoneServer, Said, said};
 use tests::rig::START_TIMEOUT;
@@ -69,7 +69,9 @@ fn descriptors(pid: u32) -> u64 {
 
 fn limit(pid: u32, descriptors: u64) {
     let pid = Pid::from_raw(i32::try_from(pid).expect("a process id")).expect("a process id");
-    let new = Rlimit { current: Some(descriptors), maximum: Some(1 << 20) };
+    // To raise the upper bound again needs a privilege; the server has ours.
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let new = Rlimit { current: Some(descriptors), maximum };
     prlimit(Some(pid), Resource::Nofile, new).expect("change the server's limit");
 }
 

@@ -8,6 +8,7 @@
 //! INVARIANT: a decision is made with one `Decider`, taken once; a swap changes it for those who come after.
 
 mod failing;
+mod issuer;
 
 use super::faults::{self, Stage};
 use super::load::Load;
@@ -15,7 +16,6 @@ use super::seldom::Seldom;
 use super::undecided::{self, Kind, Tallies};
 use crate::bundle::format::FailMode;
 use crate::check::{Call, Comparison, Concluded, Decider, Decision, HandoffState};
-use crate::identity::Pending;
 use crate::ledger::{self, Accepted, AppendError, Entry, Ledger, Outcome, Refusal, Spike};
 use crate::reload::{Orders, Status};
 use crate::spikes::{self, SpikeWatch};
@@ -45,12 +45,6 @@ const _: () = assert!(
 const BUNDLE_AWAITED: Duration = Duration::from_millis(1_000);
 
 const _: () = assert!(BUNDLE_AWAITED.as_millis() + 300 < DEADLINE_MS as u128, "deciding needs its time, too");
-
-/// How long after its arrival a call may still wait for an issuer's answer about its caller.
-const IDENTITY_AWAITED: Duration = Duration::from_millis(1_100);
-
-const _: () =
-    assert!(IDENTITY_AWAITED.as_millis() + 300 < DEADLINE_MS as u128, "deciding needs its time, too");
 
 /// What all calls share.
 #[derive(Debug)]
@@ -224,7 +218,7 @@ impl Service {
                 begun = service.begin(&decider, &source, at, MayWait::ForIssuer);
             }
             if let Err(concluded) = begun {
-                ask_issuer(&decider, concluded.awaits, arrived).await;
+                issuer::ask(&decider, concluded.awaits, arrived).await;
                 begun = service.begin(&decider, &source, at, MayWait::No);
             }
             // Whoever may not wait is queued always.
@@ -438,14 +432,6 @@ impl Service {
     fn mint(&self, now_ms: u64) -> CallId {
         // A mint that was held while something panicked still mints.
         self.mint.lock().unwrap_or_else(PoisonError::into_inner).mint(now_ms)
-    }
-}
-
-/// Asks what only an issuer knows. Whatever comes of it, deciding once more says so.
-async fn ask_issuer(decider: &Decider, awaits: Option<Pending>, arrived: Instant) {
-    if let (Some(pending), Some(tokens)) = (awaits, &decider.identity.tokens) {
-        let until = tokio::time::Instant::from_std(arrived + IDENTITY_AWAITED);
-        let _in_time = tokio::time::timeout_at(until, tokens.fetch(pending)).await;
     }
 }
 

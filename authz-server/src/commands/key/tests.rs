@@ -1,3 +1,5 @@
+//! `palisade key`, as it is used and as it is misused.
+
 use super::{Command, Said, list, new, revoke};
 use crate::identity::api_keys::{ApiKeys, Drawn, Issue, KeysFile, Rotation};
 use clap::Parser;

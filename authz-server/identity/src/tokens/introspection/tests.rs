@@ -1,3 +1,5 @@
+//! What is said of opaque tokens, by a server that is asked, and what becomes of calls with them.
+
 use super::{FetchLimits, Introspection, QUESTIONS_MAX};
 use crate::settings::{
     AttributeRule, CACHE_S_DEFAULT, Claim, ClaimKind, ClaimRules, ClientCredentials, IntrospectionSettings,
