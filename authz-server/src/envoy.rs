@@ -66,9 +66,7 @@ impl Gateway {
     pub fn new(service: Arc<Service>, load: Arc<Load>) -> Gateway {
         Gateway { service, load }
     }
-}
 
-impl Gateway {
     async fn check(&self, request: Check) -> CheckResponse {
         let answered = self.service.answer(&self.load, request).await;
         // A denial without its body would be an error to the proxy, which has its own fail mode for those.
