@@ -246,7 +246,7 @@ fn join(
         },
         hosts: placed,
         operations_hold,
-        service: Service { name: name.into(), hosts, operations },
+        service: Service { name: name.into(), hosts, operations, shedding: None },
         terms,
         contexts,
         model,

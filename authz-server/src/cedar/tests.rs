@@ -71,7 +71,12 @@ fn world() -> (Contract, Vec<OperationContext>) {
             all.push(OperationContext::new(fields));
             Operation::new(operation, Method::Get, *class, vec![Segment::Literal((*operation).into())])
         });
-        Service { name: name.into(), hosts: vec![name.into()], operations: operations.collect() }
+        Service {
+            name: name.into(),
+            hosts: vec![name.into()],
+            operations: operations.collect(),
+            shedding: None,
+        }
     });
     let contract =
         Contract::assemble(BundleDigest([0; 32]), Vec::new(), services.into(), SchemaTable::default());

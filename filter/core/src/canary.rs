@@ -32,5 +32,6 @@ pub(crate) fn service() -> Service {
             operation("head", Method::Get, OperationClass::Read, None),
             operation("body", Method::Post, OperationClass::Write, Some(body)),
         ],
+        shedding: None,
     }
 }

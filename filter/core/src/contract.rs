@@ -12,6 +12,7 @@ mod codec;
 mod parameter;
 mod response;
 mod shadow;
+mod shedding;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -20,6 +21,7 @@ pub use codec::ContractError;
 pub use parameter::{Between, ObjectWriting, Parameter, Part, Properties, Scalars, Writing};
 pub use response::{Enforcement, ResponseMedia, ResponseRule, ResponseRules, Status};
 pub use shadow::{Rule, Shadows};
+pub use shedding::{Priority, RateKey, RateLimit, ShedMode, ShedScope, Shedding};
 
 use crate::canary;
 use crate::limits::{HOSTS_MAX, OPERATIONS_MAX, SERVICES_MAX};
@@ -89,6 +91,7 @@ pub struct Operation {
     pub body: Option<BodyRule>,
     pub responses: Box<ResponseRules>,
     pub shadows: Shadows,
+    pub priority: Priority,
 }
 
 /// gRPC's media type, as Envoy knows it.
@@ -109,6 +112,7 @@ impl Operation {
             body: None,
             responses: Box::new(responses),
             shadows: Shadows::default(),
+            priority: Priority::default(),
         }
     }
 
@@ -152,6 +156,8 @@ pub struct Service {
     /// In lower case, without port.
     pub hosts: Vec<Box<str>>,
     pub operations: Vec<Operation>,
+    /// `None`: nothing is said of load.
+    pub shedding: Option<Box<Shedding>>,
 }
 
 /// A contract ready to be asked.

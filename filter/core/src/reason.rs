@@ -141,6 +141,11 @@ reasons! {
     ResponseTooLarge "response_too_large" 502 Internal "the service answered with a larger body than can be judged";
     ResponseForbidden "response_forbidden" 502 Internal "the service's answer carries a header or a property that must never leave it";
     ProxyFull "proxy_full" 503 ResourceExhausted "the proxy holds as many bytes of bodies as it may; nothing of this one was kept";
+    ShedLoad "shed_load" 429 ResourceExhausted "the service has as many requests in work as it can answer in time";
+    ShedRetry "shed_retry" 429 ResourceExhausted "a retry came while retries are more than the service can bear beside first attempts";
+    ShedShare "shed_share" 429 ResourceExhausted "the caller has its share of a service that cannot serve all who call";
+    ShedDeadline "shed_deadline" 429 ResourceExhausted "the service could not answer within the time that the caller gives it";
+    RateLimited "rate_limited" 429 ResourceExhausted "the caller sent more than the contract's rate limit lets through";
     ParameterMissing "parameter_missing" 400 InvalidArgument "a value that the contract requires, and that policies may ask for, is not in the request";
     ParameterMalformed "parameter_malformed" 400 InvalidArgument "a value that policies may ask for is not of the kind that its contract declares, or has two readings";
     IdentityInvalid "identity_invalid" 401 Unauthenticated "a credential was sent and does not hold";

@@ -37,7 +37,8 @@ fn values(
 ) -> Result<Vec<Option<Value>>, Unreadable> {
     let template = vec![Segment::Literal("things".into()), Segment::Parameter("id".into())];
     let operation = Operation::new("get", Method::Get, OperationClass::Read, template);
-    let service = Service { name: "s".into(), hosts: vec!["s".into()], operations: vec![operation] };
+    let service =
+        Service { name: "s".into(), hosts: vec!["s".into()], operations: vec![operation], shedding: None };
     let contract =
         Contract::assemble(BundleDigest([0; 32]), Vec::new(), vec![service], SchemaTable::default()).unwrap();
     let pseudo = [(":method", "GET"), (":path", target), (":authority", "s"), (":scheme", "http")];

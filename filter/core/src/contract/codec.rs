@@ -222,7 +222,7 @@ fn read_service(input: &mut Reader<'_>) -> Result<Service, WireError> {
     for _ in 0..count {
         operations.push(read_operation(input)?);
     }
-    Ok(Service { name, hosts, operations })
+    Ok(Service { name, hosts, operations, shedding: None })
 }
 
 const fn read_bool(code: u8) -> Option<bool> {

@@ -42,6 +42,7 @@ pub(crate) fn sample() -> Contract {
             ),
             socket,
         ],
+        shedding: None,
     };
     Contract::assemble(BundleDigest([7; 32]), vec!["x-api-key".into()], vec![service], SchemaTable::default())
         .unwrap()
@@ -103,8 +104,12 @@ pub(crate) fn rich() -> Contract {
         never_properties: vec!["secret".into()],
     });
     operation.shadows = Shadows::new(vec![(Rule::Body, 1_800_000_000_000), (Rule::Query, 1)]);
-    let service =
-        Service { name: "things".into(), hosts: vec!["things".into()], operations: vec![operation] };
+    let service = Service {
+        name: "things".into(),
+        hosts: vec!["things".into()],
+        operations: vec![operation],
+        shedding: None,
+    };
     let nodes = vec![Node { types: Types::STRING, ..Node::default() }, Node::default()];
     let schemas = SchemaTable { nodes, patterns: Vec::new() };
     Contract::assemble(BundleDigest([7; 32]), vec!["x-api-key".into()], vec![service], schemas).unwrap()

@@ -66,7 +66,18 @@ pub(super) fn read_operation(input: &mut Reader<'_>) -> Result<Operation, WireEr
         shadows.push((rule, input.u64()?));
     }
     let shadows = Shadows::new(shadows);
-    Ok(Operation { name, method, class, template, upgrade, parameters, body, responses, shadows })
+    Ok(Operation {
+        name,
+        method,
+        class,
+        template,
+        upgrade,
+        parameters,
+        body,
+        responses,
+        shadows,
+        priority: Default::default(),
+    })
 }
 
 fn write_parameters(out: &mut Writer, parameters: &[Parameter], max: usize) -> Result<(), WireError> {
