@@ -49,6 +49,13 @@ unsafe extern "C" {
         value: *const u8,
         value_size: usize,
     ) -> u32;
+    fn proxy_get_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
     fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
     fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
@@ -90,17 +97,28 @@ fn header_map(map: u32) -> Result<Vec<u8>, HostError> {
     owned(|data, size| unsafe { proxy_get_header_map_pairs(map, data, size) }).map(Option::unwrap_or_default)
 }
 
+/// One header of the response. `None`: it has none of this name.
+pub(crate) fn response_header(name: &str) -> Result<Option<Vec<u8>>, HostError> {
+    // SAFETY: see the module's invariant.
+    owned(|data, size| unsafe {
+        proxy_get_header_map_value(MAP_RESPONSE_HEADERS, name.as_ptr(), name.len(), data, size)
+    })
+}
+
+/// Sets one response header, in place of all that have its name.
+pub(crate) fn set_response_header(name: &str, value: &str) -> Result<(), HostError> {
+    set_header(MAP_RESPONSE_HEADERS, name, value)
+}
+
 /// Sets one request header, in place of all that have its name.
 pub(crate) fn set_request_header(name: &str, value: &str) -> Result<(), HostError> {
+    set_header(MAP_REQUEST_HEADERS, name, value)
+}
+
+fn set_header(map: u32, name: &str, value: &str) -> Result<(), HostError> {
     // SAFETY: see the module's invariant.
     check(unsafe {
-        proxy_replace_header_map_value(
-            MAP_REQUEST_HEADERS,
-            name.as_ptr(),
-            name.len(),
-            value.as_ptr(),
-            value.len(),
-        )
+        proxy_replace_header_map_value(map, name.as_ptr(), name.len(), value.as_ptr(), value.len())
     })
 }
 
@@ -193,10 +211,15 @@ pub(crate) fn begin_call(
 
 /// Milliseconds since 1970. A host without a clock gives 0: the handoff is then stale, and the server denies.
 pub(crate) fn now_ms() -> u64 {
+    now_us() / 1_000
+}
+
+/// The same in microseconds.
+pub(crate) fn now_us() -> u64 {
     let mut time_ns = 0;
     // SAFETY: see the module's invariant.
     match unsafe { proxy_get_current_time_nanoseconds(&mut time_ns) } {
-        OK => time_ns / 1_000_000,
+        OK => time_ns / 1_000,
         _ => 0,
     }
 }

@@ -6,5 +6,6 @@
 mod held;
 mod host;
 mod http;
+mod load;
 mod reports;
 mod root;

@@ -20,6 +20,9 @@ use proxy_wasm::types::LogLevel;
 use std::borrow::Cow;
 use std::cell::RefCell;
 
+/// Whom a caller without a certificate calls from, with its port.
+const SOURCE: &str = "source\0address";
+
 /// The peer as the proxy verified it: parts of a property path, with zero bytes between them.
 const PEER: &str = "connection\0uri_san_peer_certificate";
 
@@ -78,7 +81,7 @@ pub(crate) fn add(bundle: BundleDigest, refusal: Refusal, subject: impl FnOnce()
         reports.outbox.add(bundle, refusal.reason, || Report {
             call_id: refusal.call_id,
             at_ms: host::now_ms(),
-            verdict: Verdict::Reject,
+            verdict: if refusal.overload.is_some() { Verdict::Shed } else { Verdict::Reject },
             reason: Cow::Borrowed(refusal.reason.code()),
             operation: refusal.operation,
             subject: subject(),
@@ -114,6 +117,17 @@ pub(crate) fn drifted(bundle: BundleDigest, drift: Drifted<'_>) {
 /// Counts a request or response whose content was judged, whatever came of it: drift is told as a part of these.
 pub(crate) fn judged(bundle: BundleDigest, operation: OperationIndex, side: Side) {
     reporting(|reports| reports.outbox.judged(bundle, operation, side));
+}
+
+/// Who calls, for shares and limits: the verified peer, and without one the address that it calls from.
+pub(crate) fn caller() -> Vec<u8> {
+    let mut caller = property(PEER);
+    if caller.is_empty() {
+        caller = property(SOURCE);
+        // Each connection has a port of its own.
+        caller.truncate(caller.iter().rposition(|byte| *byte == b':').unwrap_or(caller.len()));
+    }
+    caller
 }
 
 fn peer() -> String {

@@ -5,6 +5,7 @@
 
 use crate::host;
 use crate::http::Http;
+use crate::load;
 use crate::reports;
 use palisade_core::call_id::CallIdMint;
 use palisade_core::contract::Contract;
@@ -30,6 +31,8 @@ pub(crate) struct Root {
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) engine: Rc<Engine>,
+    /// Whether its contract says anything of load: if not, load costs nothing.
+    pub(crate) sheds: bool,
     pub(crate) mint: Rc<RefCell<CallIdMint>>,
     /// Which responses are looked at.
     pub(crate) sampler: Rc<RefCell<Sampler>>,
@@ -98,9 +101,12 @@ fn configure(size: usize) -> Result<Shared, String> {
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(|error| format!("the host gives no randomness: {error}"))?;
     reports::begin()?;
+    load::begin()?;
     host::set_tick_period_ms(REPORT_PERIOD_MS)
         .map_err(|error| format!("the host has no clock that ticks (status {})", error.status))?;
+    let sheds = contract.services().iter().any(|service| service.shedding.is_some());
     Ok(Shared {
+        sheds,
         engine: Rc::new(Engine { contract, secret }),
         mint: Rc::new(RefCell::new(CallIdMint::new(seed))),
         sampler: Rc::default(),

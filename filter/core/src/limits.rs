@@ -149,6 +149,24 @@ pub const REPORT_PAUSE_MS_MAX: u64 = 8_000;
 /// How far the time of a batch may be from the server's clock: the allowance of a handoff, for the same clocks.
 pub const BATCH_AGE_MS_MAX: u64 = HANDOFF_AGE_MS_MAX;
 
+/// Allowances of rate limits that one VM tells apart: hundreds of callers at some limits each, in 300 kB.
+pub const RATE_KEYS_MAX: usize = 8192;
+
+/// Allowances of which one worker tells the others: those that let most pass, and so may be at their limit.
+pub const RATE_KEYS_TOLD_MAX: usize = 256;
+
+/// Workers of one proxy that tell each other of their limits: more than any machine has processors.
+pub const RATE_WORKERS_MAX: u32 = 512;
+
+/// How often a full table of allowances is swept: that costs as much as thousands of requests.
+pub const RATE_SWEEP_PAUSE_US: u64 = 1_000_000;
+
+/// Idempotency keys that one VM remembers, to know a second coming: those of the last seconds of a busy service.
+pub const REPEATS_MAX: usize = 4096;
+
+/// How long a key is remembered: the pauses of ordinary retry policies end within a minute.
+pub const REPEATS_AGE_US_MAX: u64 = 60_000_000;
+
 /// The place of a fault is told in logs and entries of the ledger, and a caller chooses the keys on the way to it.
 pub const POINTER_BYTES_MAX: usize = 512;
 
