@@ -33,6 +33,7 @@ pub mod responses;
 pub mod routes;
 pub mod rules;
 pub mod schema;
+pub mod shed;
 pub mod trailers;
 pub mod violation;
 pub mod wire;
