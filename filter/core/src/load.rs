@@ -8,16 +8,18 @@
 mod repeats;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use crate::attempt::Attempt;
 use crate::contract::{Matched, RateKey, RateLimit, ShedMode, ShedScope, Shedding};
 use crate::limits::SERVICES_MAX;
 use crate::rates::{RateKeyHash, Rates};
 use crate::reason::Reason;
-use crate::shed::{Admission, Answer, Ask, CallerKey, Cause, Level, Pushback, Shedder, Ticket};
+use crate::shed::{Admission, Answer, Ask, CallerKey, Cause, Level, OperationKey, Pushback, Shedder, Ticket};
 use repeats::Repeats;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use watch::Watch;
 
 /// The load of one VM.
 #[derive(Debug)]
@@ -28,11 +30,18 @@ pub struct Load {
     random: u64,
     /// By name, because an update may number services anew.
     seats: HashMap<Box<str>, SeatIndex>,
-    shedders: Vec<Shedder>,
+    seats_taken: Vec<Seat>,
     rates: Rates,
     repeats: Repeats,
     /// The latest time that was told: good enough for the end of a stream whose response was seen.
     now_us: u64,
+}
+
+/// One service.
+#[derive(Debug, Default)]
+struct Seat {
+    shedder: Shedder,
+    watch: Watch,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +105,7 @@ impl Load {
             seed,
             random: low.iter().fold(1, |random, eight| random ^ u64::from_le_bytes(*eight)).max(1),
             seats: HashMap::new(),
-            shedders: Vec::new(),
+            seats_taken: Vec::new(),
             rates: Rates::default(),
             repeats: Repeats::default(),
             now_us: 0,
@@ -130,7 +139,7 @@ impl Load {
             let Err(wait_us) = self.rates.take(limit, key, shared, now_us) else { continue };
             let overload = Overload {
                 reason: Reason::RateLimited,
-                pushback: Pushback::after(wait_us, next_random(&mut self.random)),
+                pushback: pushback_after(wait_us, next_random(&mut self.random)),
                 scope: ShedScope::Service,
                 limit: Some(limit.name.clone()),
                 is_retry,
@@ -164,11 +173,13 @@ impl Load {
         weighed: &mut Weighed,
     ) {
         let Some(seat) = self.seat(&matched.service.name) else { return };
-        let Some(shedder) = self.shedders.get_mut(seat.0) else { return };
+        let Some(Seat { shedder, watch }) = self.seats_taken.get_mut(seat.0) else { return };
+        let is_watched = watch.takes(now_us);
+        let in_work = |ticket| Some(InWork { seat, ticket, is_watched, is_unanswered: true });
         let mut ask = Ask {
             priority: matched.operation.priority,
             retry: is_retry,
-            operation: matched.index,
+            operation: OperationKey::named(&matched.operation.name),
             caller: None,
             timeout_us: weight.attempt.timeout_us,
             concurrency_max: shedding.concurrency_max,
@@ -180,7 +191,7 @@ impl Load {
         }
         let cause = match admission {
             Admission::Go(ticket) => {
-                weighed.in_work = Some(InWork { seat, ticket, is_watched: true, is_unanswered: true });
+                weighed.in_work = in_work(ticket);
                 return;
             }
             Admission::Shed(cause) => cause,
@@ -189,7 +200,7 @@ impl Load {
         };
         let overload = Overload {
             reason: reason_of(cause),
-            pushback: shedder.pushback(now_us, next_random(&mut self.random)),
+            pushback: shedder.pushback(next_random(&mut self.random)),
             scope: shedding.scope,
             limit: None,
             is_retry,
@@ -199,8 +210,8 @@ impl Load {
             weighed.would_shed.clear();
             weighed.shed = Some(Box::new(overload));
         } else {
-            let ticket = shedder.admit_anyway(now_us, &ask);
-            weighed.in_work = Some(InWork { seat, ticket, is_watched: true, is_unanswered: true });
+            let (ticket, _told_above) = shedder.admit_anyway(now_us, &ask);
+            weighed.in_work = in_work(ticket);
             weighed.would_shed.push(overload);
         }
     }
@@ -210,11 +221,11 @@ impl Load {
         if let Some(seat) = self.seats.get(service) {
             return Some(*seat);
         }
-        let seat = SeatIndex(self.shedders.len());
+        let seat = SeatIndex(self.seats_taken.len());
         if seat.0 >= SERVICES_MAX {
             return None;
         }
-        self.shedders.push(Shedder::default());
+        self.seats_taken.push(Seat::default());
         self.seats.insert(service.into(), seat);
         Some(seat)
     }
@@ -229,8 +240,8 @@ impl Load {
 
     /// The whole request goes on towards its service.
     pub fn sent(&mut self, now_us: u64, in_work: &mut InWork) {
-        if let Some(shedder) = self.shedders.get_mut(in_work.seat.0) {
-            shedder.sent(now_us, &mut in_work.ticket);
+        if let Some(seat) = self.seats_taken.get_mut(in_work.seat.0) {
+            seat.shedder.sent(now_us, &mut in_work.ticket);
         }
     }
 
@@ -238,16 +249,16 @@ impl Load {
     pub fn answered(&mut self, now_us: u64, in_work: &mut InWork, answer: Answer) {
         self.now_us = now_us;
         in_work.is_unanswered = false;
-        if let Some(shedder) = self.shedders.get_mut(in_work.seat.0) {
-            shedder.answered(now_us, &mut in_work.ticket, answer);
+        if let Some(seat) = self.seats_taken.get_mut(in_work.seat.0) {
+            seat.shedder.answered(now_us, &mut in_work.ticket, answer);
         }
     }
 
     /// A response came that nobody reads.
     pub fn answered_unseen(&mut self, in_work: &mut InWork) {
         in_work.is_unanswered = false;
-        if let Some(shedder) = self.shedders.get_mut(in_work.seat.0) {
-            shedder.answered_unseen(&mut in_work.ticket);
+        if let Some(seat) = self.seats_taken.get_mut(in_work.seat.0) {
+            seat.shedder.answered_unseen(&mut in_work.ticket);
         }
     }
 
@@ -261,19 +272,21 @@ impl Load {
     /// The stream is gone. `now_us`: needed where nobody answered it.
     pub fn gone(&mut self, now_us: Option<u64>, in_work: InWork) {
         let now_us = now_us.unwrap_or(self.now_us);
-        if let Some(shedder) = self.shedders.get_mut(in_work.seat.0) {
-            shedder.gone(now_us, in_work.ticket);
+        if let Some(seat) = self.seats_taken.get_mut(in_work.seat.0) {
+            seat.shedder.gone(now_us, in_work.ticket);
         }
     }
 
     /// Whether a failure of this service should go out with the word that a retry is of no use.
     pub fn tells_no_retry(&self, in_work: &InWork) -> bool {
-        self.shedders.get(in_work.seat.0).is_some_and(Shedder::tells_no_retry)
+        self.seats_taken.get(in_work.seat.0).is_some_and(|seat| seat.shedder.tells_no_retry())
     }
 
     /// How each service of this VM is doing, for whoever watches.
     pub fn levels(&self) -> impl Iterator<Item = (&str, Level)> {
-        self.seats.iter().filter_map(|(name, seat)| Some((&**name, self.shedders.get(seat.0)?.level())))
+        self.seats
+            .iter()
+            .filter_map(|(name, seat)| Some((&**name, self.seats_taken.get(seat.0)?.shedder.level())))
     }
 }
 
@@ -301,6 +314,14 @@ const fn reason_of(cause: Cause) -> Reason {
         Cause::Share => Reason::ShedShare,
         Cause::Deadline => Reason::ShedDeadline,
     }
+}
+
+/// The allowance has room again after `wait_us`. Up to twice that is told, so that not all come back at once.
+fn pushback_after(wait_us: Option<u64>, random: u32) -> Pushback {
+    let Some(wait_us) = wait_us else { return Pushback::Never };
+    let wait_ms = wait_us.div_ceil(1000);
+    let spread_ms = wait_ms.saturating_mul(u64::from(random)) >> 32;
+    Pushback::Later(u32::try_from(wait_ms.saturating_add(spread_ms)).unwrap_or(u32::MAX))
 }
 
 /// What this request's allowance of a limit belongs to.

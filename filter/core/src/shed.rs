@@ -151,6 +151,8 @@ pub struct Shedder {
     /// Of about the last second.
     served: f64,
     shed: f64,
+    /// Of the response that was looked at last.
+    failed_last: bool,
     turned: Moment,
     faded: Moment,
 }
@@ -200,6 +202,7 @@ impl Shedder {
         ticket.answered = true;
         self.in_flight = self.in_flight.saturating_sub(1);
         self.served += 1.0;
+        self.failed_last = answer == Answer::Failed;
         match answer {
             Answer::Good => {
                 if !ticket.retry {
@@ -214,6 +217,19 @@ impl Shedder {
                 }
             }
             Answer::Refused => {}
+        }
+    }
+
+    /// A response came that nobody looked at: it is taken for what the last one was that somebody did look at.
+    pub fn answered_unseen(&mut self, ticket: &mut Ticket) {
+        if ticket.answered {
+            return;
+        }
+        ticket.answered = true;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.served += 1.0;
+        if !ticket.retry && !self.failed_last {
+            self.budget.deposit();
         }
     }
 
