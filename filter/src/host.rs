@@ -70,6 +70,20 @@ unsafe extern "C" {
         grpc_status: i32,
     ) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+        version: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        data: *const u8,
+        size: usize,
+        version: u32,
+    ) -> u32;
 }
 
 // The macro defines `_initialize`, which the host calls first.
@@ -184,6 +198,22 @@ pub(crate) fn send_local_reply(
 pub(crate) fn grpc_answer(size: usize) -> Result<Option<Vec<u8>>, HostError> {
     // SAFETY: see the module's invariant.
     owned(|data, found| unsafe { proxy_get_buffer_bytes(BUFFER_GRPC_ANSWER, 0, size, data, found) })
+}
+
+/// What the workers of this proxy share under a key, with its version. `None`: nothing yet.
+pub(crate) fn shared(key: &str) -> Result<Option<(Vec<u8>, u32)>, HostError> {
+    let mut version = 0;
+    // SAFETY: see the module's invariant.
+    let found = owned(|data, size| unsafe {
+        proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut version)
+    });
+    Ok(found?.map(|bytes| (bytes, version)))
+}
+
+/// Sets it, unless it has another version meanwhile. A version of 0 sets it in any case.
+pub(crate) fn set_shared(key: &str, bytes: &[u8], version: u32) -> Result<(), HostError> {
+    // SAFETY: see the module's invariant.
+    check(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), bytes.as_ptr(), bytes.len(), version) })
 }
 
 /// When the root of this context ticks next, and then again and again.

@@ -9,3 +9,4 @@ mod http;
 mod load;
 mod reports;
 mod root;
+mod workers;

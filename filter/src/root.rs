@@ -7,6 +7,7 @@ use crate::host;
 use crate::http::Http;
 use crate::load;
 use crate::reports;
+use crate::workers;
 use palisade_core::call_id::CallIdMint;
 use palisade_core::contract::Contract;
 use palisade_core::exchange::Engine;
@@ -76,6 +77,9 @@ impl RootContext for Root {
                 let _regular = host::set_tick_period_ms(REPORT_PERIOD_MS);
             }
             reports::tick(&shared.engine.secret);
+            if shared.sheds {
+                workers::tick();
+            }
         }
     }
 

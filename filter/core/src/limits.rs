@@ -155,6 +155,9 @@ pub const RATE_KEYS_MAX: usize = 8192;
 /// Allowances of which one worker tells the others: those that let most pass, and so may be at their limit.
 pub const RATE_KEYS_TOLD_MAX: usize = 256;
 
+/// How often the workers tell each other of their limits at most: a little less than a tick is apart.
+pub const RATES_TOLD_PERIOD_US: u64 = 900_000;
+
 /// Workers of one proxy that tell each other of their limits: more than any machine has processors.
 pub const RATE_WORKERS_MAX: u32 = 512;
 

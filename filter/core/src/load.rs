@@ -12,8 +12,8 @@ mod watch;
 
 use crate::attempt::Attempt;
 use crate::contract::{Matched, RateKey, RateLimit, ShedMode, ShedScope, Shedding};
-use crate::limits::SERVICES_MAX;
-use crate::rates::{RateKeyHash, Rates};
+use crate::limits::{RATES_TOLD_PERIOD_US, SERVICES_MAX};
+use crate::rates::{RateKeyHash, Rates, Told};
 use crate::reason::Reason;
 use crate::shed::{Admission, Answer, Ask, CallerKey, Cause, Level, OperationKey, Pushback, Shedder, Ticket};
 use repeats::Repeats;
@@ -26,6 +26,9 @@ use watch::Watch;
 pub struct Load {
     /// Random, so that nobody can choose keys that collide.
     seed: [u8; 16],
+    /// The same for the keys of rate limits, of which the workers of a proxy speak to each other.
+    rates_seed: [u8; 16],
+    told_at_us: u64,
     /// For the spread of what callers are told.
     random: u64,
     /// By name, because an update may number services anew.
@@ -103,6 +106,8 @@ impl Load {
         let (low, _) = seed.as_chunks::<8>();
         Load {
             seed,
+            rates_seed: seed,
+            told_at_us: 0,
             random: low.iter().fold(1, |random, eight| random ^ u64::from_le_bytes(*eight)).max(1),
             seats: HashMap::new(),
             seats_taken: Vec::new(),
@@ -127,15 +132,15 @@ impl Load {
         let is_retry = self.is_retry(now_us, matched, weight.attempt);
         let mut weighed = Weighed::default();
         let mut known = None;
-        let seed = self.seed;
+        let seed = self.rates_seed;
         let mut caller = || *known.get_or_insert_with(|| hash(seed, b"caller", &caller()));
         for (place, limit) in shedding.limits.iter().enumerate() {
             if !limit.operations.is_empty() && !limit.operations.contains(&matched.operation.name) {
                 continue;
             }
             let name = &matched.service.name;
-            let key = rate_key(self.seed, limit, (name, place), matched, &mut caller, &header);
-            let shared = RateKeyHash(hash(self.seed, b"shared", (name, place)));
+            let key = rate_key(self.rates_seed, limit, (name, place), matched, &mut caller, &header);
+            let shared = RateKeyHash(hash(self.rates_seed, b"shared", (name, place)));
             let Err(wait_us) = self.rates.take(limit, key, shared, now_us) else { continue };
             let overload = Overload {
                 reason: Reason::RateLimited,
@@ -275,6 +280,34 @@ impl Load {
         if let Some(seat) = self.seats_taken.get_mut(in_work.seat.0) {
             seat.shedder.gone(now_us, in_work.ticket);
         }
+    }
+
+    /// The seed by which the workers of this proxy name the keys of rate limits; what was counted by another is forgotten.
+    pub fn agree(&mut self, rates_seed: [u8; 16]) {
+        if self.rates_seed != rates_seed {
+            self.rates_seed = rates_seed;
+            self.rates = Rates::default();
+        }
+    }
+
+    /// The seed that this VM would have.
+    pub const fn seed(&self) -> [u8; 16] {
+        self.seed
+    }
+
+    /// What this worker let pass since it was asked last, for the others. `None`: not long ago, or nothing.
+    pub fn tell(&mut self, now_us: u64) -> Option<Told> {
+        let span_us = now_us.abs_diff(self.told_at_us);
+        if span_us < RATES_TOLD_PERIOD_US {
+            return None;
+        }
+        self.told_at_us = now_us;
+        Some(self.rates.tell(now_us, span_us)).filter(|told| !told.taken.is_empty())
+    }
+
+    /// What the others let pass.
+    pub fn hear(&mut self, others: &[Told]) {
+        self.rates.hear(others.iter());
     }
 
     /// Whether a failure of this service should go out with the word that a retry is of no use.

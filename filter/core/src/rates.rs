@@ -12,6 +12,8 @@ use crate::limits::{RATE_KEYS_MAX, RATE_SWEEP_PAUSE_US};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+pub use shares::Told;
+
 /// One request's worth of an allowance, so that slow limits refill in whole numbers.
 const ONE: u128 = 1_000_000_000_000_000;
 

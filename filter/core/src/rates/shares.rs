@@ -13,6 +13,8 @@ const VERSION: u8 = 1;
 /// What one worker let pass in a time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Told {
+    /// Its worker, by a random number.
+    pub worker: [u8; 16],
     /// By the clock of the proxy: what is old is of a worker that is gone.
     pub at_us: u64,
     pub span_us: u64,
@@ -23,6 +25,7 @@ impl Told {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.u8(VERSION);
+        out.bytes(&self.worker);
         out.u64(self.at_us);
         out.u64(self.span_us);
         // More are never told.
@@ -40,12 +43,13 @@ impl Told {
         if input.u8()? != VERSION {
             return Ok(Told::default());
         }
+        let worker = input.array()?;
         let (at_us, span_us) = (input.u64()?, input.u64()?);
         let count = input.count(RATE_KEYS_TOLD_MAX)?;
         let taken = (0..count).map(|_| Ok((RateKeyHash(input.u64()?), input.u32()?)));
         let taken = taken.collect::<Result<_, WireError>>()?;
         input.end()?;
-        Ok(Told { at_us, span_us, taken })
+        Ok(Told { worker, at_us, span_us, taken })
     }
 
     /// Whether its worker is still there, which tells something every second.
@@ -67,7 +71,7 @@ impl Rates {
             taken.sort_unstable_by_key(|(_, count)| core::cmp::Reverse(*count));
             taken.truncate(RATE_KEYS_TOLD_MAX);
         }
-        Told { at_us: now_us, span_us, taken }
+        Told { at_us: now_us, span_us, taken, ..Told::default() }
     }
 
     /// Hears what the others let pass. Half of what is believed of them is what they told before, so that two workers that
@@ -162,6 +166,7 @@ mod tests {
     universal_test! {
         fn what_is_told_is_read_again_and_what_is_damaged_is_not() {
             let told = Told {
+                worker: [9; 16],
                 at_us: START_US,
                 span_us: SECOND_US,
                 taken: vec![(RateKeyHash(1), 2), (RateKeyHash(u64::MAX), u32::MAX)],
@@ -182,7 +187,7 @@ mod tests {
             let limit = limit(100);
             let mut rates = Rates::default();
             let key = RateKeyHash(7);
-            let told = vec![Told { at_us: START_US, span_us, taken: vec![(key, count)] }; workers];
+            let told = vec![Told { at_us: START_US, span_us, taken: vec![(key, count)], ..Told::default() }; workers];
             let mut passed = 0;
             for nth in 0..10_000_u64 {
                 let at_us = START_US + nth * 1000;
