@@ -70,6 +70,19 @@ pub const RESPONSES_MAX: usize = 128;
 /// Headers and properties that no response of an operation may carry.
 pub const NEVER_MAX: usize = 256;
 
+/// Rate limits of one service: each request is held against each of them, and nobody understands more.
+pub const RATE_LIMITS_MAX: usize = 32;
+
+/// What tells the allowances of one limit apart: caller, operation and a header or two.
+pub const RATE_KEYS_MAX: usize = 4;
+
+/// The longest time that a rate counts in: an hour. What lasts longer is a quota, and a proxy that restarts forgets it.
+pub const RATE_PERIOD_MS_MAX: u32 = 60 * 60 * 1000;
+
+/// Requests of a rate, and of a burst: more than one worker of a proxy can serve in the longest time. Arithmetic on both in
+/// microseconds stays within 64 bits.
+pub const RATE_REQUESTS_MAX: u32 = 100_000_000;
+
 /// Names in a contract: services, operations, hosts, path segments, media types.
 pub const NAME_BYTES_MAX: usize = 512;
 
@@ -222,6 +235,10 @@ pub const SCHEMA_STEPS_BASE: u64 = 1_048_576;
 pub const SCHEMA_STEPS_PER_BYTE: u64 = 32;
 
 const _: () = assert!(BODY_BYTES_MAX_DEFAULT <= BODY_BYTES_MAX, "a default above the maximum cannot hold");
+const _: () = assert!(
+    (RATE_REQUESTS_MAX as u64) < u64::MAX / (RATE_PERIOD_MS_MAX as u64 * 1000),
+    "the time of all requests of a burst can be counted in microseconds"
+);
 const _: () =
     assert!(PATH_SEGMENTS_MAX <= ROUTE_STEPS_MAX, "a route without branches must always be reachable");
 const _: () = assert!(
