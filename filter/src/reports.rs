@@ -87,6 +87,7 @@ pub(crate) fn add(bundle: BundleDigest, refusal: Refusal, subject: impl FnOnce()
             subject: subject(),
             peer: peer(),
             place: palisade_core::report::shown(refusal.place.as_bytes(), REPORT_TEXT_BYTES_MAX),
+            retry: false,
         })
     });
     hurry.unwrap_or(false)

@@ -143,6 +143,33 @@ pub const DRIFT_PERIOD_MS: u64 = 10_000;
 /// How often it is told how many were judged where nothing drifts: it is news to nobody then.
 pub const JUDGED_PERIOD_MS: u64 = 60_000;
 
+/// Sheds of one second that a VM tells one by one, so that whoever was shed finds the call: the server stores as many of a
+/// thousand VMs each second, and a storm is told by its counts.
+pub const SHEDS_TOLD_PER_S_MAX: u32 = 10;
+
+/// Kinds of sheds that one VM tells apart: some dozens of callers with some operations each.
+pub const SHED_ROWS_MAX: usize = 512;
+
+/// What is told apart beyond that without caller and limit.
+pub const SHED_FOLDED_ROWS_MAX: usize = 256;
+
+/// How often counted sheds are told: what watches for storms thinks in seconds, and a storm is a few rows each time. The
+/// first ones are told at the next look.
+pub const SHED_PERIOD_MS: u64 = 5_000;
+
+/// Operations of which one VM counts what it let through: those of several large contracts that are in use.
+pub const LOAD_ROWS_MAX: usize = 4096;
+
+/// Counts in one report on load. The server makes one entry of it, of some kilobytes.
+pub const LOAD_COUNTS_MAX: usize = 128;
+
+/// Services of which one VM tells how their shedders stand. A sidecar has one or two.
+pub const LOAD_LEVELS_MAX: usize = 64;
+
+/// How often load is told while anything is shed, retried or failed, and how often while nothing is.
+pub const LOAD_PERIOD_MS: u64 = 10_000;
+pub const LOAD_CALM_PERIOD_MS: u64 = 60_000;
+
 /// How often a VM looks whether there is something to report: soon enough for whoever watches, and nearly free.
 pub const REPORT_PERIOD_MS: u32 = 1_000;
 
@@ -248,6 +275,10 @@ const _: () = assert!(
 );
 const _: () =
     assert!(BATCH_BYTES_MAX > 1024 + JUDGED_COUNTS_MAX * 13, "any count of what was judged fits a batch");
+const _: () = assert!(
+    BATCH_BYTES_MAX > 1024 + LOAD_COUNTS_MAX * 28 + LOAD_LEVELS_MAX * 16,
+    "any report on load fits a batch"
+);
 const _: () = assert!(PLACE_BYTES_MAX > POINTER_BYTES_MAX + 64, "a pointer fits behind what it points into");
 const _: () =
     assert!(BATCH_BYTES_MAX > 1024 + LOSS_REASONS_MAX * (REASON_BYTES_MAX + 16), "any loss fits a batch");
