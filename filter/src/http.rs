@@ -14,7 +14,7 @@ use palisade_core::handoff;
 use palisade_core::headers;
 use palisade_core::load::{Load, answer_of};
 use palisade_core::reply;
-use palisade_core::report::{Kept, Side, Subject};
+use palisade_core::report::{Kept, Passed, Side, Subject};
 use palisade_core::shed::Answer;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
@@ -173,6 +173,7 @@ impl HttpContext for Http {
             HeadStep::Pass { remove, handoff } => match set_handoff(&remove, &handoff) {
                 Ok(()) => {
                     self.kept = pairs.as_deref().map(Kept::of_headers).unwrap_or_default();
+                    self.note_admission(now_us, end_of_stream);
                     if engine.is_some_and(|engine| self.exchange.is_watched(&engine, now_ms)) {
                         self.count_judged(Side::Request);
                         self.count_observed();
@@ -249,6 +250,21 @@ impl HttpContext for Http {
 }
 
 impl Http {
+    /// Counts a request that goes on, and tells what would have shed it.
+    fn note_admission(&mut self, now_us: u64, ends_here: bool) {
+        let Some(shared) = self.shared.as_ref().filter(|shared| shared.sheds) else { return };
+        let Some(call) = self.exchange.call() else { return };
+        let bundle = shared.engine.contract.digest();
+        for overload in self.exchange.take_would_shed() {
+            reports::shed(bundle, call, &overload, true, || self.kept.subject());
+        }
+        let Some(in_work) = self.exchange.in_work() else { return };
+        reports::passed(bundle, call.1, if in_work.is_retry() { Passed::Retry } else { Passed::First });
+        if ends_here {
+            load::with(|load| load.sent(now_us, in_work));
+        }
+    }
+
     /// Tells the load of this VM that the service, or the proxy in its place, has answered.
     fn note_answer(&mut self) {
         let Some(in_work) = self.exchange.in_work() else { return };
@@ -262,7 +278,13 @@ impl Http {
         let source = host::property(RESPONSE_SOURCE).unwrap_or(None);
         let answer = answer_of(source.as_deref(), status.as_deref(), grpc_status.as_deref());
         load::with(|load| load.answered(host::now_us(), in_work, answer));
-        if spent && answer == Answer::Failed {
+        if answer != Answer::Failed {
+            return;
+        }
+        if let (Some(shared), Some((_, operation))) = (&self.shared, self.exchange.call()) {
+            reports::passed(shared.engine.contract.digest(), operation, Passed::Failed);
+        }
+        if spent {
             // Should the host not take it, a caller retries what will be shed.
             let _told = host::set_response_header(reply::RATE_LIMITED, "true");
             if grpc_status.is_some() {

@@ -10,12 +10,14 @@ use palisade_core::contract::BundleDigest;
 use palisade_core::exchange::Refusal;
 use palisade_core::handoff::Secret;
 use palisade_core::limits::{REPORT_TEXT_BYTES_MAX, REPORT_TIMEOUT_MS};
+use palisade_core::load::Overload;
 use palisade_core::reason::Reason;
 use palisade_core::report::{
-    ATTEMPT_HEADER, CLUSTER_VARIABLE, DriftKey, METHOD, Outbox, Report, SERVICE, ServerId, Side, Subject,
-    Verdict, VmId, read_reply, write_message,
+    ATTEMPT_HEADER, CLUSTER_VARIABLE, DriftKey, LoadLevel, METHOD, Outbox, Passed, Report, SERVICE, ServerId,
+    ShedKey, Side, Subject, Verdict, VmId, read_reply, write_message,
 };
 use palisade_core::routes::OperationIndex;
+use palisade_core::shed::Level;
 use proxy_wasm::types::LogLevel;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -77,11 +79,14 @@ fn first() -> Result<State, String> {
 
 /// Takes note of a refusal of what `subject` says. True: the next look should come soon.
 pub(crate) fn add(bundle: BundleDigest, refusal: Refusal, subject: impl FnOnce() -> Subject) -> bool {
+    if let (Some(overload), Some(operation)) = (&refusal.overload, refusal.operation) {
+        return shed(bundle, (refusal.call_id, operation), overload, false, subject);
+    }
     let hurry = reporting(|reports| {
         reports.outbox.add(bundle, refusal.reason, || Report {
             call_id: refusal.call_id,
             at_ms: host::now_ms(),
-            verdict: if refusal.overload.is_some() { Verdict::Shed } else { Verdict::Reject },
+            verdict: Verdict::Reject,
             reason: Cow::Borrowed(refusal.reason.code()),
             operation: refusal.operation,
             subject: subject(),
@@ -91,6 +96,41 @@ pub(crate) fn add(bundle: BundleDigest, refusal: Refusal, subject: impl FnOnce()
         })
     });
     hurry.unwrap_or(false)
+}
+
+/// Takes note of a request that is one too many, or would be.
+pub(crate) fn shed(
+    bundle: BundleDigest,
+    (call_id, operation): (CallId, OperationIndex),
+    overload: &Overload,
+    is_shadow: bool,
+    subject: impl FnOnce() -> Subject,
+) -> bool {
+    let hurry = reporting(|reports| {
+        let key = ShedKey {
+            operation,
+            reason: overload.reason,
+            peer: &peer(),
+            retry: overload.is_retry,
+            shadow: is_shadow,
+            limit: overload.limit.as_deref().unwrap_or_default(),
+        };
+        reports.outbox.shed(bundle, key, call_id, host::now_ms(), subject)
+    });
+    hurry.unwrap_or(false)
+}
+
+/// Counts what became of a request to a service that sheds.
+pub(crate) fn passed(bundle: BundleDigest, operation: OperationIndex, passed: Passed) {
+    reporting(|reports| reports.outbox.passed(bundle, operation, passed));
+}
+
+/// How the shedder of a service stands.
+pub(crate) fn level(bundle: BundleDigest, operation: OperationIndex, level: Level) {
+    let (limit, load) = (level.limit, level.in_flight.saturating_add(level.ghosts));
+    let retry_tokens = level.retry_tokens as u32;
+    let level = LoadLevel { operation, limit, load, retry_tokens };
+    reporting(|reports| reports.outbox.level(bundle, level));
 }
 
 /// A rule that was broken without a refusal: one in shadow, or one that a response broke.

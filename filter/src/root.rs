@@ -76,10 +76,11 @@ impl RootContext for Root {
             if shared.hurried.take() {
                 let _regular = host::set_tick_period_ms(REPORT_PERIOD_MS);
             }
-            reports::tick(&shared.engine.secret);
             if shared.sheds {
                 workers::tick();
+                tell_levels(&shared.engine.contract);
             }
+            reports::tick(&shared.engine.secret);
         }
     }
 
@@ -90,6 +91,17 @@ impl RootContext for Root {
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
     }
+}
+
+/// Says how the shedder of each service stands, for the report that this tick makes.
+fn tell_levels(contract: &Contract) {
+    load::with(|load| {
+        for (service, level) in load.levels() {
+            if let Some(operation) = contract.first_operation(service) {
+                reports::level(contract.digest(), operation, level);
+            }
+        }
+    });
 }
 
 fn configure(size: usize) -> Result<Shared, String> {

@@ -281,6 +281,13 @@ impl Contract {
         &self.services
     }
 
+    /// The first operation of a service, by which the service can be named where operations are.
+    pub fn first_operation(&self, service: &str) -> Option<OperationIndex> {
+        let service = self.services.iter().position(|known| &*known.name == service)?;
+        let place = self.operations.iter().position(|(of, _)| *of == service)?;
+        u32::try_from(place).ok().map(OperationIndex)
+    }
+
     pub fn operation(&self, index: OperationIndex) -> Option<Matched<'_>> {
         let (service, place) = self.operations.get(usize::try_from(index.0).ok()?)?;
         let service = self.services.get(*service)?;

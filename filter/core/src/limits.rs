@@ -190,7 +190,7 @@ pub const REPORT_PAUSE_MS_MAX: u64 = 8_000;
 pub const BATCH_AGE_MS_MAX: u64 = HANDOFF_AGE_MS_MAX;
 
 /// Allowances of rate limits that one VM tells apart: hundreds of callers at some limits each, in 300 kB.
-pub const RATE_KEYS_MAX: usize = 8192;
+pub const RATE_ALLOWANCES_MAX: usize = 8192;
 
 /// Allowances of which one worker tells the others: those that let most pass, and so may be at their limit.
 pub const RATE_KEYS_TOLD_MAX: usize = 256;

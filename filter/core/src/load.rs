@@ -55,6 +55,7 @@ struct SeatIndex(usize);
 pub struct InWork {
     seat: SeatIndex,
     ticket: Ticket,
+    is_retry: bool,
     is_watched: bool,
     is_unanswered: bool,
 }
@@ -63,6 +64,10 @@ impl InWork {
     /// Whether what is answered is worth reading: where much comes, a part says enough.
     pub const fn is_watched(&self) -> bool {
         self.is_watched
+    }
+
+    pub const fn is_retry(&self) -> bool {
+        self.is_retry
     }
 
     pub const fn is_unanswered(&self) -> bool {
@@ -180,7 +185,7 @@ impl Load {
         let Some(seat) = self.seat(&matched.service.name) else { return };
         let Some(Seat { shedder, watch }) = self.seats_taken.get_mut(seat.0) else { return };
         let is_watched = watch.takes(now_us);
-        let in_work = |ticket| Some(InWork { seat, ticket, is_watched, is_unanswered: true });
+        let in_work = |ticket| Some(InWork { seat, ticket, is_retry, is_watched, is_unanswered: true });
         let mut ask = Ask {
             priority: matched.operation.priority,
             retry: is_retry,

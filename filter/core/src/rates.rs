@@ -8,7 +8,7 @@
 mod shares;
 
 use crate::contract::RateLimit;
-use crate::limits::{RATE_KEYS_MAX, RATE_SWEEP_PAUSE_US};
+use crate::limits::{RATE_ALLOWANCES_MAX, RATE_SWEEP_PAUSE_US};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -107,7 +107,7 @@ impl Rates {
     }
 
     fn has_room_for(&mut self, key: RateKeyHash, now_us: u64) -> bool {
-        if self.allowances.len() < RATE_KEYS_MAX || self.allowances.contains_key(&key.0) {
+        if self.allowances.len() < RATE_ALLOWANCES_MAX || self.allowances.contains_key(&key.0) {
             return true;
         }
         // Looking at all of them is for once in a while, or each new key would cost as much as all that are there.
@@ -115,7 +115,7 @@ impl Rates {
             self.swept_at_us = now_us;
             self.allowances.retain(|_, allowance| allowance.whole_at_us > now_us);
         }
-        self.allowances.len() < RATE_KEYS_MAX
+        self.allowances.len() < RATE_ALLOWANCES_MAX
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{RateKeyHash, Rates};
 use crate::contract::{RateLimit, ShedMode};
-use crate::limits::{RATE_KEYS_MAX, RATE_SWEEP_PAUSE_US};
+use crate::limits::{RATE_ALLOWANCES_MAX, RATE_SWEEP_PAUSE_US};
 use crate::testing::{universal_properties, universal_test};
 use proptest::prelude::*;
 
@@ -96,14 +96,14 @@ universal_test! {
     fn beyond_the_bound_new_keys_share_and_old_ones_are_forgotten() {
         let limit = limit(1, 1000, 2);
         let mut rates = Rates::default();
-        for key in 0..RATE_KEYS_MAX as u64 {
+        for key in 0..RATE_ALLOWANCES_MAX as u64 {
             assert_eq!(rates.take(&limit, RateKeyHash(key), SHARED, START_US), Ok(()));
         }
         // None of them is whole yet.
         let strangers = (0..100).map(|key| RateKeyHash(1_000_000 + key));
         let passed = strangers.filter(|key| rates.take(&limit, *key, SHARED, START_US).is_ok()).count();
         assert_eq!(passed, 2);
-        assert!(rates.allowances.len() <= RATE_KEYS_MAX + 1);
+        assert!(rates.allowances.len() <= RATE_ALLOWANCES_MAX + 1);
         // A known key keeps what is its own.
         assert_eq!(rates.take(&limit, RateKeyHash(7), SHARED, START_US), Ok(()));
         assert!(rates.take(&limit, RateKeyHash(7), SHARED, START_US).is_err());
