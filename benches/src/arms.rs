@@ -26,6 +26,8 @@ pub(crate) enum Bundled {
     Demo,
     /// `benches/bundle/`, for bodies and answers.
     Own,
+    /// The same, with a service that sheds.
+    Shedding,
     /// A made one with a thousand operations.
     Large,
     /// Made ones with that many policies, 1,500 entities, and a buffered ledger for reads.
@@ -42,11 +44,12 @@ pub(crate) enum Group {
     Responses,
     Start,
     Decisions,
+    Shedding,
 }
 
 impl Group {
-    pub(crate) const ALL: [Group; 5] =
-        [Group::Heads, Group::Bodies, Group::Responses, Group::Start, Group::Decisions];
+    pub(crate) const ALL: [Group; 6] =
+        [Group::Heads, Group::Bodies, Group::Responses, Group::Start, Group::Decisions, Group::Shedding];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -55,6 +58,7 @@ impl Group {
             Group::Responses => "responses",
             Group::Start => "start",
             Group::Decisions => "decisions",
+            Group::Shedding => "shedding",
         }
     }
 }
@@ -184,6 +188,14 @@ impl Arm {
         arm
     }
 
+    /// The same with a contract that sheds, which a healthy service never needs.
+    const fn shedding(name: &'static str, what: &'static str) -> Arm {
+        let mut arm = Arm::response(name, what, First::OurFilter, Kind::ReportNone);
+        arm.contract = Bundled::Shedding;
+        arm.group = Group::Shedding;
+        arm
+    }
+
     const fn large(name: &'static str, what: &'static str, first: First) -> Arm {
         let mut arm = Arm::new(name, what, first, Server::None, Kind::Read);
         arm.contract = Bundled::Large;
@@ -205,7 +217,8 @@ impl Arm {
         let compared = matches!(self.name, ENVOY | FLOOR | FLOOR_TWICE | FILTER)
             && (word == Group::Bodies.as_str() || word == Group::Start.as_str());
         let rival = matches!(self.name, ALLOW | CEDAR | FILTER_CEDAR) && word == Group::Decisions.as_str();
-        self.name == word || self.group.as_str() == word || compared || rival
+        let without = self.name == NONE_BACK && word == Group::Shedding.as_str();
+        self.name == word || self.group.as_str() == word || compared || rival || without
     }
 
     const fn with_candidate(mut self) -> Arm {
@@ -244,6 +257,7 @@ pub(crate) const NO_FILTER_BACK: &str = "back";
 pub(crate) const NONE_BACK: &str = "back none";
 pub(crate) const SAMPLED_BACK: &str = "back sampled";
 pub(crate) const ALL_BACK: &str = "back all";
+pub(crate) const SHEDDING_BACK: &str = "back shedding";
 pub(crate) const ENVOY_LARGE: &str = "envoy large";
 pub(crate) const FILTER_LARGE: &str = "filter large";
 pub(crate) const DECIDE_10: &str = "decide 10";
@@ -253,7 +267,7 @@ pub(crate) const DECIDE_COLD: &str = "decide cold";
 pub(crate) const DECIDE_SHADOW: &str = "decide shadow";
 
 /// In the order in which each round measures them; rivals stand beside what they are compared with.
-pub(crate) const ARMS: [Arm; 33] = {
+pub(crate) const ARMS: [Arm; 34] = {
     use Bundled::{Crowd1k, Crowd10, Crowd10k};
     use First::{Baseline, FloorFilter, FloorHolds, FloorTwice, NativeRbac, Nothing, OurFilter};
     use Kind::{Batch1k, Batch1m, Read, ReadKnown, ReadUnknown, ReportAll, ReportNone, ReportSampled, Write};
@@ -284,6 +298,7 @@ pub(crate) const ARMS: [Arm; 33] = {
         Arm::body(FILTER_1M, "our filter", OurFilter, Batch1m),
         Arm::response(NO_FILTER_BACK, "a service answers 1 kB, ext_authz echoes", Nothing, ReportSampled),
         Arm::response(NONE_BACK, "with our filter, which looks at no answer", OurFilter, ReportNone),
+        Arm::shedding(SHEDDING_BACK, "at no answer, and with the shedder on"),
         Arm::response(SAMPLED_BACK, "at one of sixteen, as by default", OurFilter, ReportSampled),
         Arm::response(ALL_BACK, "at each", OurFilter, ReportAll),
         Arm::large(ENVOY_LARGE, "Envoy alone, configured for 1,000 operations", Nothing),

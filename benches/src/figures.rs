@@ -5,7 +5,7 @@
 use crate::arms::{
     ALL_BACK, ALLOW, CEDAR, DECIDE_1K, DECIDE_10, DECIDE_10K, DECIDE_COLD, DECIDE_SHADOW, ENVOY, ENVOY_1K,
     ENVOY_1M, ENVOY_LARGE, FILTER, FILTER_1K, FILTER_1M, FILTER_CEDAR, FILTER_LARGE, FLOOR, FLOOR_1K,
-    FLOOR_1M, NO_FILTER_BACK, NONE_BACK, SAMPLED_BACK,
+    FLOOR_1M, NO_FILTER_BACK, NONE_BACK, SAMPLED_BACK, SHEDDING_BACK,
 };
 use crate::report::Round;
 
@@ -30,7 +30,11 @@ const DECISION_P50_MAX: f64 = 1.15;
 const POLICIES_MAX: f64 = 1.3;
 const SHADOW_MAX: f64 = 1.25;
 
-pub(crate) const ALL: [Figure; 16] = [
+/// What the shedder may cost a healthy service.
+const SHEDDING_US_MAX: f64 = 0.5;
+const SHEDDING_P99_US_MAX: f64 = 300.0;
+
+pub(crate) const ALL: [Figure; 18] = [
     Figure {
         what: "a JSON body of 1 kB adds to a head alone, µs",
         limit: Some(BODY_1K_US_MAX),
@@ -70,6 +74,16 @@ pub(crate) const ALL: [Figure; 16] = [
         what: "each answer looked at adds to that, µs a call",
         limit: None,
         of: |round| added_us(round, ALL_BACK, NONE_BACK),
+    },
+    Figure {
+        what: "the shedder adds to that, µs a call",
+        limit: Some(SHEDDING_US_MAX),
+        of: |round| added_us(round, SHEDDING_BACK, NONE_BACK),
+    },
+    Figure {
+        what: "the shedder adds to p99 at the fixed rate, µs",
+        limit: Some(SHEDDING_P99_US_MAX),
+        of: |round| Some(round(SHEDDING_BACK)?.open_p99_us - round(NONE_BACK)?.open_p99_us),
     },
     Figure {
         what: "1,000 operations: time to ready beyond the demo's, both VMs, ms",

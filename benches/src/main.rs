@@ -46,7 +46,7 @@ pub(crate) struct Options {
     /// Connections that saturate
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     connections: u16,
-    /// Measure only these arms, named as in the table, or groups of them: heads, bodies, responses, start, decisions
+    /// Measure only these arms, named as in the table, or groups of them: heads, bodies, responses, start, decisions, shedding
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// An earlier build of the filter, to be measured beside this one

@@ -11,6 +11,7 @@ use palisade::bundle::Bundle;
 use palisade::dev::progress::Progress;
 use palisade::dev::{command, provision, workspace};
 use serde::Deserialize;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,6 +27,7 @@ pub(crate) struct Setup {
     bundle: Bundle,
     /// The benches' own, and one of a thousand operations.
     own: Bundle,
+    shedding: Bundle,
     large: Bundle,
     crowds: [Crowd; 3],
     /// Whose tokens the crowds believe.
@@ -42,6 +44,7 @@ impl Setup {
         match which {
             Bundled::Demo => &self.bundle,
             Bundled::Own => &self.own,
+            Bundled::Shedding => &self.shedding,
             Bundled::Large => &self.large,
             Bundled::Crowd10 => &self.crowds[0].bundle,
             Bundled::Crowd1k => &self.crowds[1].bundle,
@@ -52,7 +55,7 @@ impl Setup {
     /// Where a server reads it. Those without one serve no arm that has a server of ours.
     pub(crate) fn directory(&self, which: Bundled) -> &Path {
         match which {
-            Bundled::Demo | Bundled::Own | Bundled::Large => &self.bundle_directory,
+            Bundled::Demo | Bundled::Own | Bundled::Shedding | Bundled::Large => &self.bundle_directory,
             Bundled::Crowd10 => self.crowds[0].directory.path(),
             Bundled::Crowd1k => self.crowds[1].directory.path(),
             Bundled::Crowd10k => self.crowds[2].directory.path(),
@@ -72,6 +75,7 @@ pub(crate) async fn prepare(options: &Options, progress: &mut Progress) -> Resul
     let bundle = Bundle::load(&bundle_directory).map_err(Failure::because("the demo bundle is refused"))?;
     let own = Bundle::load(&root.join("benches/bundle"))
         .map_err(Failure::because("the benches' bundle is refused"))?;
+    let shedding = shedding(&root.join("benches/bundle"))?;
     let large = large::load()?;
     let issuer = Issuer::new()?;
     let crowds = [Crowd::make(10, &issuer)?, Crowd::make(1_000, &issuer)?, Crowd::make(10_000, &issuer)?];
@@ -89,6 +93,7 @@ pub(crate) async fn prepare(options: &Options, progress: &mut Progress) -> Resul
         bundle_directory,
         bundle,
         own,
+        shedding,
         large,
         crowds,
         issuer,
@@ -96,6 +101,32 @@ pub(crate) async fn prepare(options: &Options, progress: &mut Progress) -> Resul
         bench,
         state_in,
     })
+}
+
+/// The benches' own bundle, with a service that sheds.
+fn shedding(own: &Path) -> Result<Bundle, Failure> {
+    const SERVICE: &str = "services/orders/service.yaml";
+    let home = tempfile::tempdir().map_err(Failure::because("no place for a bundle"))?;
+    let copied = copy(own, home.path()).and_then(|()| {
+        let settings = fs::read_to_string(own.join(SERVICE))?;
+        fs::write(home.path().join(SERVICE), format!("{settings}\nshedding:\n  mode: enforce\n"))
+    });
+    copied.map_err(Failure::because("the benches' bundle cannot be copied"))?;
+    Bundle::load(home.path()).map_err(Failure::because("the benches' bundle that sheds is refused"))
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 /// Built as the filter is, so that only what it does differs.

@@ -42,6 +42,7 @@ mod reports;
 mod runtimes;
 mod scale;
 mod server_links;
+mod shed;
 mod skew;
 mod soak;
 mod spikes;

@@ -51,7 +51,8 @@ impl Refusal {
         let mut headers = vec![("content-type", reply::CONTENT_TYPE.to_owned())];
         let Some(overload) = &self.overload else { return headers };
         if self.asks_for_another_replica() {
-            // Proxies of Istio 1.24 and later retry what a gRPC status calls unavailable, and no longer a bare 503.
+            // Proxies of Istio 1.24 and later retry what a gRPC status calls unavailable, whatever the request was, and no
+            // longer a bare 503; older ones retry both.
             if !overload.is_grpc {
                 headers.push(("grpc-status", (GrpcStatus::Unavailable as u8).to_string()));
             }
@@ -71,7 +72,10 @@ impl Refusal {
         headers
     }
 
+    /// Once: a proxy tries as often as it is told to, and the second replica that is hot, too, ends it.
     fn asks_for_another_replica(&self) -> bool {
-        self.overload.as_ref().is_some_and(|overload| overload.scope == ShedScope::Replica)
+        self.overload
+            .as_ref()
+            .is_some_and(|overload| overload.scope == ShedScope::Replica && !overload.is_retry)
     }
 }
