@@ -22,6 +22,7 @@ mod bases;
 mod budget;
 mod clock;
 mod limit;
+mod probe;
 mod shares;
 #[cfg(test)]
 mod tests;
@@ -200,6 +201,9 @@ impl Shedder {
         ticket.answered = true;
         self.in_flight = self.in_flight.saturating_sub(1);
         self.served += 1.0;
+        if answer != Answer::Refused {
+            self.window.finished();
+        }
         match answer {
             Answer::Good => {
                 if !ticket.retry {
@@ -276,7 +280,7 @@ impl Shedder {
         let (load, ceiling) = (self.load(), self.ceiling(ask));
         // Above the limit, what is in there came before the limit was cut, and says nothing of it.
         if load <= self.limit.value() + 1.0 {
-            self.window.asked(load);
+            self.window.asked(now, load);
         }
         if ask.concurrency_max == Some(0) {
             return Some(Cause::Load);
