@@ -185,7 +185,12 @@ impl Load {
         let Some(seat) = self.seat(&matched.service.name) else { return };
         let Some(Seat { shedder, watch }) = self.seats_taken.get_mut(seat.0) else { return };
         let is_watched = watch.takes(now_us);
-        let in_work = |ticket| Some(InWork { seat, ticket, is_retry, is_watched, is_unanswered: true });
+        let in_work = |mut ticket: Ticket| {
+            if !is_watched {
+                ticket.unwatch();
+            }
+            Some(InWork { seat, ticket, is_retry, is_watched, is_unanswered: true })
+        };
         let mut ask = Ask {
             priority: matched.operation.priority,
             retry: is_retry,

@@ -22,6 +22,7 @@ mod bases;
 mod budget;
 mod clock;
 mod limit;
+mod probe;
 mod shares;
 #[cfg(test)]
 mod tests;
@@ -89,7 +90,16 @@ pub struct Ticket {
     admitted: Moment,
     sent: Option<Moment>,
     retry: bool,
+    /// Its answer will be looked at.
+    watched: bool,
     answered: bool,
+}
+
+impl Ticket {
+    /// Its answer will not be looked at: what comes of it is told by `answered_unseen`.
+    pub const fn unwatch(&mut self) {
+        self.watched = false;
+    }
 }
 
 /// What came of a request.
@@ -202,7 +212,10 @@ impl Shedder {
         ticket.answered = true;
         self.in_flight = self.in_flight.saturating_sub(1);
         self.served += 1.0;
-        self.failed_last = answer == Answer::Failed;
+        if answer != Answer::Refused {
+            self.failed_last = answer == Answer::Failed;
+            self.window.finished();
+        }
         match answer {
             Answer::Good => {
                 if !ticket.retry {
@@ -228,6 +241,7 @@ impl Shedder {
         ticket.answered = true;
         self.in_flight = self.in_flight.saturating_sub(1);
         self.served += 1.0;
+        self.window.finished();
         if !ticket.retry && !self.failed_last {
             self.budget.deposit();
         }
@@ -244,7 +258,8 @@ impl Shedder {
             return;
         }
         self.ghosts += 1.0;
-        if self.is_late(&ticket, GIVEN_UP_BASES * self.limit.slowness()) {
+        // Where a part of the answers is looked at, only as large a part of those that gave up may be held against them.
+        if ticket.watched && self.is_late(&ticket, GIVEN_UP_BASES * self.limit.slowness()) {
             self.sample(now, &ticket, Sample::GivenUp);
         }
     }
@@ -292,7 +307,7 @@ impl Shedder {
         let (load, ceiling) = (self.load(), self.ceiling(ask));
         // Above the limit, what is in there came before the limit was cut, and says nothing of it.
         if load <= self.limit.value() + 1.0 {
-            self.window.asked(load);
+            self.window.asked(now, load);
         }
         if ask.concurrency_max == Some(0) {
             return Some(Cause::Load);
@@ -337,7 +352,14 @@ impl Shedder {
         if ask.retry {
             self.budget.withdraw();
         }
-        Ticket { operation: ask.operation, admitted: now, sent: None, retry: ask.retry, answered: false }
+        Ticket {
+            operation: ask.operation,
+            admitted: now,
+            sent: None,
+            retry: ask.retry,
+            watched: true,
+            answered: false,
+        }
     }
 
     /// Whether a request has taken more than so many bases of its operation until now.

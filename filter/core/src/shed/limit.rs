@@ -1,15 +1,16 @@
 //! How many requests may be in the service at once, by what windows saw.
 //!
-//! Latency alone cannot tell a queue from a service that became slower. The cut that it leads to can: with a queue, less
-//! load means shorter latency and the same throughput; without one, latency stays and throughput falls. Then what was
-//! measured is the service's own latency now, and the cut is taken back.
+//! Latency alone cannot tell a queue from a service that became slower, so it never cuts the limit below twice what the
+//! service carried in good times: there a slower service still has work for all its workers, and a queue is short. From
+//! there a `probe` finds out which of the two it is. Callers that give up cut further: their answers came too late.
 //! INVARIANT: between `LIMIT_MIN` and `LIMIT_MAX`, and never cut twice for the same answers.
 
 use super::bases::Learning;
 use super::clock::Moment;
+use super::probe::{Found, Probe};
 use super::tuning::{
-    CUT_MIN, ESTIMATE_US, GIVEN_UP_CUT, LIMIT_MAX, LIMIT_MIN, LIMIT_START, LIMIT_USED, STRESS_CALM,
-    STRESS_CUT, STRESS_GROW, THROUGHPUT_KEPT,
+    CALM_PART, CALM_TIMES, CUT_MIN, ESTIMATE_US, GIVEN_UP_CUT, LIMIT_MAX, LIMIT_MIN, LIMIT_START, LIMIT_USED,
+    STRESS_CALM, STRESS_CUT, STRESS_GROW,
 };
 use super::window::Seen;
 
@@ -23,19 +24,14 @@ pub(super) struct Limit {
     quickest: f64,
     /// When the last window was closed.
     seen: Option<Moment>,
-    /// Until the first sign of stress the limit doubles: a new worker gets its whole load at once.
+    /// Until the first window that had room or saw stress the limit doubles: a new worker gets its whole load at once.
     starting: bool,
-    /// What the last cut was made for, until its effect is seen.
-    cut: Option<Cut>,
+    /// What was in the service in good times.
+    calm_load: f64,
+    probe: Probe,
     /// Requests that came before the last cut say nothing of what it did.
     changed: Moment,
     learning: Learning,
-}
-
-#[derive(Debug)]
-struct Cut {
-    load: f64,
-    median: f64,
 }
 
 impl Default for Limit {
@@ -47,7 +43,8 @@ impl Default for Limit {
             quickest: 0.0,
             seen: None,
             starting: true,
-            cut: None,
+            calm_load: 0.0,
+            probe: Probe::default(),
             changed: Moment::default(),
             learning: Learning::Calm,
         }
@@ -90,46 +87,61 @@ impl Limit {
     pub(super) fn close(&mut self, now: Moment, seen: &Seen) -> Option<f64> {
         self.seen = Some(now);
         self.quickest = seen.quickest;
-        self.regard_cut(seen);
-        self.slowness = if seen.median < self.slowness {
-            (self.slowness * 0.5 + seen.median * 0.5).max(1.0)
-        } else {
-            self.slowness
-        };
+        if seen.median < self.slowness {
+            // What was slow is so no longer.
+            self.slowness = f64::midpoint(self.slowness, seen.median).max(1.0);
+        }
         self.stress = seen.median / self.slowness;
         let used = seen.load_peak > self.value * LIMIT_USED;
         if seen.many_gave_up {
-            self.cut(now, seen, GIVEN_UP_CUT.min(STRESS_GROW / self.stress));
-        } else if self.stress > STRESS_CUT && used {
-            self.cut(now, seen, STRESS_GROW / self.stress);
-        } else if self.stress < STRESS_GROW && used {
+            self.cut(now, seen, GIVEN_UP_CUT.min(STRESS_GROW / self.stress), LIMIT_MIN);
+        } else if self.stress > STRESS_GROW && used {
+            self.relieve(now, seen);
+        } else if used {
             let more = if self.starting { self.value } else { self.value.sqrt() };
             self.value = (self.value + more).min(LIMIT_MAX);
         }
-        self.starting &= self.stress < STRESS_GROW && !seen.many_gave_up;
+        if seen.many_gave_up || self.stress < STRESS_GROW {
+            self.probe = Probe::default();
+        }
+        self.starting &= used && self.stress < STRESS_GROW && !seen.many_gave_up;
         self.learning = match () {
             () if used => Learning::Not,
             () if self.stress < STRESS_CALM => Learning::Calm,
             () => Learning::Slowly,
         };
-        (seen.median < 0.9).then_some((1.0 + seen.median) / 2.0)
+        if self.stress < STRESS_CALM && self.slowness < STRESS_CALM {
+            self.calm_load += (seen.load_mean - self.calm_load) * CALM_PART;
+        }
+        (seen.median < 0.9).then_some(f64::midpoint(1.0, seen.median))
     }
 
-    fn cut(&mut self, now: Moment, seen: &Seen, to: f64) {
-        self.cut = Some(Cut { load: seen.load_mean, median: seen.median });
+    /// Under stress: less, and where less is not right, a try of more.
+    fn relieve(&mut self, now: Moment, seen: &Seen) {
+        let floor = (self.calm_load * CALM_TIMES).max(LIMIT_MIN);
+        match self.probe.step(self.value, seen) {
+            Found::Waits if self.stress > STRESS_CUT => {
+                self.cut(now, seen, STRESS_GROW / self.stress, floor);
+            }
+            Found::Waits | Found::Tries => {}
+            Found::Try(value) => self.value = value.min(LIMIT_MAX),
+            // More at once was answered as quickly: it is no queue, the service is slower than it was.
+            Found::NoQueue { latency } => self.slowness = self.slowness.max(latency),
+            Found::Queue { value } => {
+                self.value = value;
+                self.changed = now;
+            }
+        }
+    }
+
+    /// Never up, and never below `floor`.
+    fn cut(&mut self, now: Moment, seen: &Seen, to: f64, floor: f64) {
         let from = self.value.min(seen.load_peak);
-        self.value = (from * to.max(CUT_MIN)).max(LIMIT_MIN);
-        self.changed = now;
-    }
-
-    /// What the last cut did, by the first window after it.
-    fn regard_cut(&mut self, seen: &Seen) {
-        let Some(Cut { load, median }) = self.cut.take() else { return };
-        let kept = (seen.load_mean / seen.median) / (load / median);
-        if seen.load_mean < load && kept < THROUGHPUT_KEPT {
-            self.slowness = self.slowness.max(seen.median);
-            // As many as were answered at once before, by Little's law, and as many again.
-            self.value = self.value.max(2.0 * load * seen.median / median);
+        let value = (from * to.max(CUT_MIN)).max(floor);
+        if value < self.value * 0.95 {
+            self.value = value;
+            self.changed = now;
+            self.probe = Probe::default();
         }
     }
 }

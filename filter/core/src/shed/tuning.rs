@@ -51,8 +51,25 @@ pub(super) const GIVEN_UP_BASES: f64 = 2.0;
 /// What a cut for latency leaves at least: a median of few answers is not trusted further.
 pub(super) const CUT_MIN: f64 = 0.2;
 
-/// A cut that lowers throughput below this part of what it was went too deep: there was no queue left.
-pub(super) const THROUGHPUT_KEPT: f64 = 0.85;
+/// Latency never cuts the limit below so many times what was in the service in good times.
+pub(super) const CALM_TIMES: f64 = 2.0;
+
+/// How much each calm window counts in what is called good times: about the last five seconds.
+pub(super) const CALM_PART: f64 = 0.02;
+
+/// A probe raises the limit by this, and expects half of it more of answers if there is no queue.
+pub(super) const PROBE_RAISE: f64 = 1.5;
+pub(super) const PROBE_GAIN: f64 = 1.25;
+
+/// With a queue, latency rises as the limit does.
+pub(super) const PROBE_LATENCY: f64 = 1.2;
+
+/// Answers for one rate: two of them differ by a quarter by chance in less than one of a hundred cases.
+pub(super) const PROBE_ANSWERS: f64 = 200.0;
+
+/// The first probe comes after so long under stress, and each that finds a queue doubles the time to the next.
+pub(super) const PROBE_WAIT_US: f64 = 1_000_000.0;
+pub(super) const PROBE_WAIT_MAX: f64 = 16_000_000.0;
 
 /// Operations whose base is remembered: sets of ways.
 pub(super) const BASE_SETS: usize = 32;
@@ -107,3 +124,4 @@ const _: () = assert!(LIMIT_USED <= ROOM_RETRY, "load that is let in must be abl
 const _: () = assert!(ROOM_SHARE <= ROOM_RETRY && ROOM_RETRY < ROOM_SHEDDABLE, "who yields first");
 const _: () =
     assert!(ROOM_SHEDDABLE < ROOM_DEFAULT && ROOM_DEFAULT < ROOM_SHARE_CRITICAL, "who yields first");
+const _: () = assert!(PROBE_GAIN < PROBE_RAISE && PROBE_LATENCY < PROBE_RAISE, "what a probe can tell apart");

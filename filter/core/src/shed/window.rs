@@ -18,6 +18,8 @@ pub(super) struct Window {
     samples: u32,
     /// Callers that gave up, after a time in which they should have been answered.
     given_up: u32,
+    /// Answers of all kinds, to requests of any time.
+    finished: u32,
     load_sum: f64,
     load_peak: f64,
     asks: u32,
@@ -33,6 +35,8 @@ pub(super) struct Seen {
     pub(super) many_gave_up: bool,
     pub(super) load_mean: f64,
     pub(super) load_peak: f64,
+    pub(super) finished: f64,
+    pub(super) lasted_us: f64,
 }
 
 /// Whether a window is at its end.
@@ -57,6 +61,7 @@ impl From<Moment> for Window {
             ratios: [0; BUCKETS],
             samples: 0,
             given_up: 0,
+            finished: 0,
             load_sum: 0.0,
             load_peak: 0.0,
             asks: 0,
@@ -65,10 +70,19 @@ impl From<Moment> for Window {
 }
 
 impl Window {
-    pub(super) fn asked(&mut self, load: f64) {
+    pub(super) fn asked(&mut self, now: Moment, load: f64) {
+        if self.asks == 0 {
+            // After a cut, what came before it has left the service only now.
+            self.began = now;
+            self.finished = 0;
+        }
         self.asks = self.asks.saturating_add(1);
         self.load_sum += load;
         self.load_peak = self.load_peak.max(load);
+    }
+
+    pub(super) fn finished(&mut self) {
+        self.finished = self.finished.saturating_add(1);
     }
 
     pub(super) fn answered(&mut self, ratio: f64) {
@@ -97,6 +111,8 @@ impl Window {
             many_gave_up: f64::from(self.given_up) > GIVEN_UP_MAX * f64::from(self.samples),
             load_mean: self.load_sum / f64::from(self.asks.max(1)),
             load_peak: self.load_peak,
+            finished: f64::from(self.finished),
+            lasted_us: lasted_us as f64,
         })
     }
 
