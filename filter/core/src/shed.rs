@@ -13,8 +13,8 @@ use clock::{Clock, Moment};
 use limit::Limit;
 use shares::Shares;
 use tuning::{
-    DECAY_US, GIVEN_UP_BASES, LATER_MS_MIN, LATER_MS_SPREAD, ROOM_DEFAULT, ROOM_RETRY, ROOM_SHARE,
-    ROOM_SHARE_CRITICAL, ROOM_SHEDDABLE, WINDOW_US,
+    DECAY_US, GIVEN_UP_BASES, LATER_MS_MIN, LATER_MS_SPREAD, ROOM_CRITICAL, ROOM_DEFAULT, ROOM_RETRY,
+    ROOM_SHEDDABLE, WINDOW_US,
 };
 use window::{Due, Window};
 
@@ -295,18 +295,21 @@ impl Shedder {
         f64::from(self.in_flight) + self.ghosts
     }
 
-    fn ceiling(&self, ask: &Ask) -> f64 {
-        ask.concurrency_max.map_or(self.limit.value(), |max| self.limit.value().min(f64::from(max)))
+    /// Whether there is room for one more, up to this part of the limit.
+    fn fits(&self, ask: &Ask, part: f64) -> bool {
+        let limit = self.limit.value() * part;
+        let max = ask.concurrency_max.map_or(f64::INFINITY, |max| f64::from(max) * part.min(1.0));
+        self.load() < limit.min(max).max(1.0)
     }
 
     fn shares_count(&self, ask: &Ask) -> bool {
-        self.load() >= self.ceiling(ask) * ROOM_SHARE
+        !self.fits(ask, ROOM_SHEDDABLE.0)
     }
 
     fn judge(&mut self, now: Moment, ask: &Ask) -> Option<Cause> {
-        let (load, ceiling) = (self.load(), self.ceiling(ask));
+        let load = self.load();
         // Above the limit, what is in there came before the limit was cut, and says nothing of it.
-        if load <= self.limit.value() + 1.0 {
+        if load <= self.limit.value() * ROOM_CRITICAL.1 + 1.0 {
             self.window.asked(now, load);
         }
         if ask.concurrency_max == Some(0) {
@@ -317,19 +320,20 @@ impl Shedder {
         }
         let above_share =
             self.shares_count(ask) && ask.caller.is_some_and(|caller| self.shares.asked(caller));
-        let fits = |part: f64| load < (ceiling * part).max(1.0);
-        let (room, room_above_share) = match ask.priority {
-            Priority::Critical => (1.0, ROOM_SHARE_CRITICAL),
-            Priority::Default => (ROOM_DEFAULT, ROOM_SHARE),
-            Priority::Sheddable => (ROOM_SHEDDABLE, ROOM_SHARE),
+        let (room_above, room) = match ask.priority {
+            Priority::Sheddable => ROOM_SHEDDABLE,
+            Priority::Default => ROOM_DEFAULT,
+            Priority::Critical => ROOM_CRITICAL,
         };
-        if !fits(room) {
+        if !self.fits(ask, room) {
+            self.window.pressed();
             return Some(if ask.retry { Cause::Retry } else { Cause::Load });
         }
-        if ask.retry && !fits(room.min(ROOM_RETRY)) {
+        if ask.retry && !self.fits(ask, ROOM_RETRY) {
             return Some(Cause::Retry);
         }
-        if above_share && !fits(room_above_share) {
+        if above_share && !self.fits(ask, room_above) {
+            self.window.pressed();
             return Some(Cause::Share);
         }
         (self.is_hopeless(now, ask)).then_some(Cause::Deadline)
@@ -418,6 +422,6 @@ impl Shedder {
             }
             Due::Stale => {}
         }
-        self.window = Window::from(now);
+        self.window = Window::new(now, self.limit.was_cut(now));
     }
 }

@@ -9,8 +9,8 @@ use super::bases::Learning;
 use super::clock::Moment;
 use super::probe::{Found, Probe};
 use super::tuning::{
-    CALM_PART, CALM_TIMES, CUT_MIN, ESTIMATE_US, GIVEN_UP_CUT, LIMIT_MAX, LIMIT_MIN, LIMIT_START, LIMIT_USED,
-    STRESS_CALM, STRESS_CUT, STRESS_GROW,
+    BASE_TOO_LONG, CALM_PART, CALM_TIMES, CUT_MIN, ESTIMATE_US, GIVEN_UP_CUT, LIMIT_MAX, LIMIT_MIN,
+    LIMIT_MIN_LATENCY, LIMIT_START, LIMIT_USED, STRESS_CALM, STRESS_CUT, STRESS_GROW,
 };
 use super::window::Seen;
 
@@ -78,6 +78,11 @@ impl Limit {
         admitted >= self.changed
     }
 
+    /// Whether the limit was cut at this moment.
+    pub(super) fn was_cut(&self, now: Moment) -> bool {
+        self.changed == now
+    }
+
     /// In bases, what even the quickest answer takes now. `None`: nobody knows.
     pub(super) fn quickest(&self, now: Moment) -> Option<f64> {
         self.seen.filter(|seen| now.since_us(*seen) <= ESTIMATE_US).map(|_| self.quickest)
@@ -93,18 +98,21 @@ impl Limit {
         }
         self.stress = seen.median / self.slowness;
         let used = seen.load_peak > self.value * LIMIT_USED;
-        if seen.many_gave_up {
+        if seen.many_gave_up && self.stress > STRESS_CALM {
             self.cut(now, seen, GIVEN_UP_CUT.min(STRESS_GROW / self.stress), LIMIT_MIN);
-        } else if self.stress > STRESS_GROW && used {
+        } else if self.stress > STRESS_GROW && seen.pressed {
             self.relieve(now, seen);
-        } else if used {
+        } else if self.stress < STRESS_GROW && used {
             let more = if self.starting { self.value } else { self.value.sqrt() };
             self.value = (self.value + more).min(LIMIT_MAX);
+        } else if self.stress < STRESS_CALM && self.value < LIMIT_START {
+            // What is over leaves no trace.
+            self.value += self.value.sqrt();
         }
         if seen.many_gave_up || self.stress < STRESS_GROW {
             self.probe = Probe::default();
         }
-        self.starting &= used && self.stress < STRESS_GROW && !seen.many_gave_up;
+        self.starting &= used && self.stress < STRESS_CALM && !seen.many_gave_up;
         self.learning = match () {
             () if used => Learning::Not,
             () if self.stress < STRESS_CALM => Learning::Calm,
@@ -113,12 +121,13 @@ impl Limit {
         if self.stress < STRESS_CALM && self.slowness < STRESS_CALM {
             self.calm_load += (seen.load_mean - self.calm_load) * CALM_PART;
         }
-        (seen.median < 0.9).then_some(f64::midpoint(1.0, seen.median))
+        // In good times bases find their way themselves.
+        (used && seen.median < BASE_TOO_LONG).then_some(f64::midpoint(1.0, seen.median))
     }
 
     /// Under stress: less, and where less is not right, a try of more.
     fn relieve(&mut self, now: Moment, seen: &Seen) {
-        let floor = (self.calm_load * CALM_TIMES).max(LIMIT_MIN);
+        let floor = (self.calm_load * CALM_TIMES).max(LIMIT_MIN_LATENCY);
         match self.probe.step(self.value, seen) {
             Found::Waits if self.stress > STRESS_CUT => {
                 self.cut(now, seen, STRESS_GROW / self.stress, floor);

@@ -21,6 +21,9 @@ pub(super) const LIMIT_START: f64 = 50.0;
 /// Below it nothing would be measured any more.
 pub(super) const LIMIT_MIN: f64 = 4.0;
 
+/// The same for cuts that latency alone is the reason of: one worker and a short queue.
+pub(super) const LIMIT_MIN_LATENCY: f64 = 8.0;
+
 /// More streams than one worker of a proxy holds.
 pub(super) const LIMIT_MAX: f64 = 65_536.0;
 
@@ -42,6 +45,9 @@ pub(super) const STRESS_CALM: f64 = 1.5;
 /// Callers that gave up, as a part of all ends, from which the limit is cut.
 pub(super) const GIVEN_UP_MAX: f64 = 0.05;
 
+/// One caller that gave up is no sign, however few answers there are.
+pub(super) const GIVEN_UP_MIN: u32 = 3;
+
 /// What a cut for callers that gave up leaves of the limit.
 pub(super) const GIVEN_UP_CUT: f64 = 0.7;
 
@@ -52,7 +58,7 @@ pub(super) const GIVEN_UP_BASES: f64 = 2.0;
 pub(super) const CUT_MIN: f64 = 0.2;
 
 /// Latency never cuts the limit below so many times what was in the service in good times.
-pub(super) const CALM_TIMES: f64 = 2.0;
+pub(super) const CALM_TIMES: f64 = 2.5;
 
 /// How much each calm window counts in what is called good times: about the last five seconds.
 pub(super) const CALM_PART: f64 = 0.02;
@@ -82,6 +88,9 @@ pub(super) const BASE_STEP: f64 = 0.02;
 pub(super) const BASE_FIRST: u8 = 16;
 pub(super) const BASE_FIRST_STEP: f64 = 0.15;
 
+/// Under load, bases this much longer than the median were learned in worse times.
+pub(super) const BASE_TOO_LONG: f64 = 0.75;
+
 /// A service that is slow at a low load for long is a slow service: the step of its bases then.
 pub(super) const BASE_CREEP: f64 = 0.001;
 
@@ -91,22 +100,22 @@ pub(super) const BUDGET_DEPOSIT: f64 = 0.04;
 /// Retries that may come at once after a good time, and that a new worker begins with.
 pub(super) const BUDGET_MAX: f64 = 10.0;
 
-/// Parts of the limit up to which requests are let in.
-pub(super) const ROOM_RETRY: f64 = 0.6;
-pub(super) const ROOM_SHEDDABLE: f64 = 0.75;
-pub(super) const ROOM_DEFAULT: f64 = 0.9;
+/// Parts of the limit up to which requests are let in: first of callers above their share, then of all callers. Within
+/// a class shares count, and no class yields to one below it. Critical operations have room above the limit, because a
+/// limit may be small, and arrivals come in bunches.
+pub(super) const ROOM_SHEDDABLE: (f64, f64) = (0.5, 0.6);
+pub(super) const ROOM_DEFAULT: (f64, f64) = (0.65, 0.8);
+pub(super) const ROOM_CRITICAL: (f64, f64) = (1.0, 1.25);
 
-/// From this part of the limit on callers have shares, and one above its own yields.
-pub(super) const ROOM_SHARE: f64 = 0.5;
-
-/// Critical operations of a caller above its share yield to nothing but other critical ones.
-pub(super) const ROOM_SHARE_CRITICAL: f64 = 0.92;
+/// The same for retries, whatever their class.
+pub(super) const ROOM_RETRY: f64 = 0.55;
 
 /// A caller may be so much above its share before it yields.
 pub(super) const SHARE_SLACK: f64 = 1.15;
 
-/// Callers that are counted one by one.
-pub(super) const CALLERS_MAX: usize = 64;
+/// Callers that are counted one by one: sets of ways.
+pub(super) const CALLER_SETS: usize = 32;
+pub(super) const CALLER_WAYS: usize = 8;
 
 /// Counts are halved about every 0.7 s.
 pub(super) const DECAY_US: f64 = 1_000_000.0;
@@ -121,7 +130,7 @@ pub(super) const LATER_MS_SPREAD: u32 = 2_000;
 const _: () =
     assert!(STRESS_CALM < STRESS_GROW && STRESS_GROW < STRESS_CUT, "growing must not lead to a cut");
 const _: () = assert!(LIMIT_USED <= ROOM_RETRY, "load that is let in must be able to make the limit grow");
-const _: () = assert!(ROOM_SHARE <= ROOM_RETRY && ROOM_RETRY < ROOM_SHEDDABLE, "who yields first");
+const _: () = assert!(ROOM_SHEDDABLE.0 < ROOM_RETRY && ROOM_RETRY < ROOM_SHEDDABLE.1, "who yields first");
 const _: () =
-    assert!(ROOM_SHEDDABLE < ROOM_DEFAULT && ROOM_DEFAULT < ROOM_SHARE_CRITICAL, "who yields first");
+    assert!(ROOM_SHEDDABLE.1 < ROOM_DEFAULT.0 && ROOM_DEFAULT.1 < ROOM_CRITICAL.0, "who yields first");
 const _: () = assert!(PROBE_GAIN < PROBE_RAISE && PROBE_LATENCY < PROBE_RAISE, "what a probe can tell apart");

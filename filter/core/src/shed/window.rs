@@ -3,7 +3,7 @@
 //! INVARIANT: O(1) for each answer and a fixed number of steps for each window, whatever it saw.
 
 use super::clock::Moment;
-use super::tuning::{GIVEN_UP_MAX, WINDOW_SAMPLES_MIN, WINDOW_STALE_US, WINDOW_US};
+use super::tuning::{GIVEN_UP_MAX, GIVEN_UP_MIN, WINDOW_SAMPLES_MIN, WINDOW_STALE_US, WINDOW_US};
 
 /// Eight to an octave, from a quarter to 64 times the base.
 const BUCKETS: usize = 64;
@@ -23,6 +23,9 @@ pub(super) struct Window {
     load_sum: f64,
     load_peak: f64,
     asks: u32,
+    pressed: bool,
+    /// What came before a cut has to leave the service first.
+    drains: bool,
 }
 
 /// What a window came to.
@@ -35,6 +38,8 @@ pub(super) struct Seen {
     pub(super) many_gave_up: bool,
     pub(super) load_mean: f64,
     pub(super) load_peak: f64,
+    /// Somebody was shed because of the limit.
+    pub(super) pressed: bool,
     pub(super) finished: f64,
     pub(super) lasted_us: f64,
 }
@@ -50,12 +55,13 @@ pub(super) enum Due {
 
 impl Default for Window {
     fn default() -> Window {
-        Window::from(Moment::default())
+        Window::new(Moment::default(), false)
     }
 }
 
-impl From<Moment> for Window {
-    fn from(began: Moment) -> Window {
+impl Window {
+    /// The next one; `drains` after a cut.
+    pub(super) fn new(began: Moment, drains: bool) -> Window {
         Window {
             began,
             ratios: [0; BUCKETS],
@@ -65,20 +71,24 @@ impl From<Moment> for Window {
             load_sum: 0.0,
             load_peak: 0.0,
             asks: 0,
+            pressed: false,
+            drains,
         }
     }
-}
 
-impl Window {
     pub(super) fn asked(&mut self, now: Moment, load: f64) {
-        if self.asks == 0 {
-            // After a cut, what came before it has left the service only now.
+        if self.drains {
+            self.drains = false;
             self.began = now;
             self.finished = 0;
         }
         self.asks = self.asks.saturating_add(1);
         self.load_sum += load;
         self.load_peak = self.load_peak.max(load);
+    }
+
+    pub(super) fn pressed(&mut self) {
+        self.pressed = true;
     }
 
     pub(super) fn finished(&mut self) {
@@ -108,9 +118,11 @@ impl Window {
         Due::Seen(Seen {
             median: self.nth(self.samples / 2),
             quickest: self.nth(0),
-            many_gave_up: f64::from(self.given_up) > GIVEN_UP_MAX * f64::from(self.samples),
+            many_gave_up: self.given_up >= GIVEN_UP_MIN
+                && f64::from(self.given_up) > GIVEN_UP_MAX * f64::from(self.samples),
             load_mean: self.load_sum / f64::from(self.asks.max(1)),
             load_peak: self.load_peak,
+            pressed: self.pressed,
             finished: f64::from(self.finished),
             lasted_us: lasted_us as f64,
         })
