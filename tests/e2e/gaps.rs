@@ -35,7 +35,7 @@ fn gaps(rig: &Rig) -> Vec<Gap> {
             }
             _ => None,
         },
-        Entry::Decision(_) | Entry::Refusal(_) | Entry::Outcome(_) | Entry::Drift(_) | Entry::Judged(_) => {
+        Entry::Decision(_) | Entry::Refusal(_) | Entry::Outcome(_) | Entry::Drift(_) | Entry::Judged(_) | Entry::Shed(_) | Entry::Load(_) => {
             None
         }
     };

@@ -38,7 +38,7 @@ mod writer;
 pub use checkpoint::{Checkpoint, VerifierKey};
 pub use entry::{
     Admin, AdminEvent, Asked, Candidate, Conclusion, Credential, Decision, Drift, Entry, EntryError, Epoch,
-    HeaderName, Judged, JudgedCount, Otherwise, Outcome, Passed, Proof, Refusal, Shadow, Side, Spike,
+    HeaderName, Judged, JudgedCount, Load, LoadCount, LoadLevel, Otherwise, Outcome, Passed, Proof, Refusal, Shadow, Sheds, Side, Spike, Storm,
     Undecided, UnrecordableHeader, Verdict,
 };
 pub use error::{

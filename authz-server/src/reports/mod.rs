@@ -2,7 +2,7 @@
 //! and only then acknowledged.
 //!
 //! `grpc` is the way in → here a batch is verified, numbered against what is `known` of its VM, and made into entries →
-//! `names` says which operation an index is, and `drift` what becomes of counts. `tail` finds out at start what a server
+//! `names` says which operation an index is, and `drift` and `load` what becomes of counts. `tail` finds out at start what a server
 //! before us has stored.
 //! INVARIANT: an acknowledgement says that each number of the batch is durable in this ledger, or told there as lost.
 //! INVARIANT: of one VM one batch is stored at a time, so that no number is stored by two.
@@ -10,6 +10,7 @@
 mod drift;
 mod grpc;
 mod known;
+mod load;
 mod metrics;
 mod names;
 mod tail;
@@ -175,10 +176,16 @@ impl Reports {
 
     /// What is durable, once.
     fn observe(&self, entry: &Entry) {
+        let metrics = self.service.metrics();
         match entry {
-            Entry::Refusal(refusal) => self.service.observe_refusal(refusal),
-            Entry::Drift(drift) => self.service.metrics().reports.drift.drifted(drift),
-            Entry::Judged(judged) => self.service.metrics().reports.drift.judged(judged),
+            Entry::Refusal(refusal) => {
+                self.service.observe_refusal(refusal);
+                metrics.storms.refused(refusal, metrics);
+            }
+            Entry::Shed(sheds) => metrics.storms.sheds(sheds, metrics),
+            Entry::Load(load) => metrics.storms.load(load, metrics),
+            Entry::Drift(drift) => metrics.reports.drift.drifted(drift),
+            Entry::Judged(judged) => metrics.reports.drift.judged(judged),
             Entry::Decision(_) | Entry::Outcome(_) | Entry::Admin(_) => {}
         }
     }
@@ -253,6 +260,12 @@ fn tell_of(batch: &Batch, next: Option<u64>, server: ServerId, names: Option<&Na
             Item::Judged(judged) => {
                 told.push(beside(Entry::Judged(drift::judged(batch, judged, at, names)), end));
             }
+            Item::Shed(sheds) => {
+                told.push(beside(Entry::Shed(load::sheds(batch, sheds, at, names)), end));
+            }
+            Item::Load(load) => {
+                told.push(beside(Entry::Load(load::load(batch, load, at, names)), end));
+            }
             Item::Lost(reasons) => {
                 let reasons: Vec<String> =
                     reasons.iter().map(|(code, count)| format!("{code} {count}")).collect();
@@ -301,6 +314,7 @@ fn refusal(batch: &Batch, report: &Report, sequence: u64, names: Option<&Names>)
         path: report.subject.path.clone(),
         peer: Some(report.peer.clone()).filter(|peer| !peer.is_empty()),
         attempt: report.subject.attempt,
+        retry: report.retry,
         bundle_digest: batch.bundle.to_string(),
         vm: batch.vm.to_string(),
         sequence,

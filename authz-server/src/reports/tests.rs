@@ -27,6 +27,7 @@ fn refused(operation: Option<u32>) -> Item {
         subject: Subject::new(b"POST", b"orders", b"/orders?secret", b"2"),
         peer: "spiffe://shop.test/web".to_owned(),
         place: "body/items/0".to_owned(),
+        retry: false,
     })
 }
 
@@ -122,6 +123,7 @@ fn an_entry_has_all_that_was_reported() {
         path: "/orders".to_owned(),
         peer: Some("spiffe://shop.test/web".to_owned()),
         attempt: Some(2),
+        retry: false,
         bundle_digest: "07".repeat(32),
         vm: "ab".repeat(16),
         sequence: 3,

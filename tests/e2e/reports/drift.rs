@@ -107,7 +107,7 @@ impl Stage {
             | Entry::Refusal(_)
             | Entry::Outcome(_)
             | Entry::Admin(_)
-            | Entry::Judged(_) => None,
+            | Entry::Judged(_) | Entry::Shed(_) | Entry::Load(_) => None,
         };
         entries.filter_map(|recorded| drift(recorded.expect("an entry").entry)).collect()
     }
