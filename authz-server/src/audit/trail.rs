@@ -323,7 +323,9 @@ impl Trail {
     ) -> Result<Vec<Event>, AuditError> {
         let mut events = self.ask(note, |index, ledger| {
             let mut positions = Vec::new();
-            let asked = |name: &&String| *name != JUDGED && *name != LOAD && kind.is_none_or(|kind| kind.matches(name));
+            let asked = |name: &&String| {
+                *name != JUDGED && *name != LOAD && kind.is_none_or(|kind| kind.matches(name))
+            };
             for name in index.event_kinds()?.iter().filter(asked) {
                 positions.extend(index.events(name, at_ms.clone(), limit.unwrap_or(u64::MAX))?);
             }

@@ -206,7 +206,7 @@ impl Decider {
         let how = (recording, &self.digests);
         let concluded = record::conclude(judgement, call_id, trust.state(), record, how);
         let advice = self.advice(&concluded);
-        let is_retry = crate::storm::is_retry(call.pairs);
+        let is_retry = head.attempt.is_retry();
         Concluded { awaits, comparison, advice, fail_mode, stages, is_retry, ..concluded }
     }
 

@@ -151,7 +151,13 @@ fn outcomes(why: &Why) -> impl Iterator<Item = (u64, &Outcome)> {
     let first = why.call.outcome().map(|outcome| (outcome.index, &outcome.entry));
     first.into_iter().chain(why.further.iter().filter_map(|recorded| match &recorded.entry {
         Entry::Outcome(outcome) => Some((recorded.index, outcome)),
-        Entry::Decision(_) | Entry::Refusal(_) | Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) | Entry::Shed(_) | Entry::Load(_) => None,
+        Entry::Decision(_)
+        | Entry::Refusal(_)
+        | Entry::Admin(_)
+        | Entry::Drift(_)
+        | Entry::Judged(_)
+        | Entry::Shed(_)
+        | Entry::Load(_) => None,
     }))
 }
 
@@ -159,7 +165,13 @@ fn outcomes(why: &Why) -> impl Iterator<Item = (u64, &Outcome)> {
 fn further_reports(why: &Why) -> impl Iterator<Item = (u64, &Refusal)> {
     why.further.iter().filter_map(|recorded| match &recorded.entry {
         Entry::Refusal(refusal) => Some((recorded.index, refusal)),
-        Entry::Decision(_) | Entry::Outcome(_) | Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) | Entry::Shed(_) | Entry::Load(_) => None,
+        Entry::Decision(_)
+        | Entry::Outcome(_)
+        | Entry::Admin(_)
+        | Entry::Drift(_)
+        | Entry::Judged(_)
+        | Entry::Shed(_)
+        | Entry::Load(_) => None,
     })
 }
 
@@ -167,9 +179,13 @@ fn further_reports(why: &Why) -> impl Iterator<Item = (u64, &Refusal)> {
 fn drift(why: &Why) -> impl Iterator<Item = (u64, &Drift)> {
     why.further.iter().filter_map(|recorded| match &recorded.entry {
         Entry::Drift(drift) => Some((recorded.index, drift)),
-        Entry::Decision(_) | Entry::Outcome(_) | Entry::Refusal(_) | Entry::Admin(_) | Entry::Judged(_) | Entry::Shed(_) | Entry::Load(_) => {
-            None
-        }
+        Entry::Decision(_)
+        | Entry::Outcome(_)
+        | Entry::Refusal(_)
+        | Entry::Admin(_)
+        | Entry::Judged(_)
+        | Entry::Shed(_)
+        | Entry::Load(_) => None,
     })
 }
 

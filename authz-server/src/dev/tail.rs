@@ -324,6 +324,7 @@ mod tests {
                 path: "/orders".to_owned(),
                 peer: None,
                 attempt: None,
+                retry: false,
                 bundle_digest: String::new(),
                 vm: "6b".to_owned(),
                 sequence: 0,

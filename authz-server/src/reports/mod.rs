@@ -161,7 +161,7 @@ impl Reports {
                 .iter()
                 .fold((0_u64, 0_u64), |(refused, lost), told| (refused + told.refused, lost + told.lost));
             let repeated = next.map_or(0, |next| next.min(batch.end()).saturating_sub(batch.first));
-            let observe = |entry: &Entry| self.observe(entry);
+            let observe = |entry: &Entry| self.observe(entry, names.as_deref());
             store(self.service.ledger(), told, &mut ending.next, observe).await?;
             ending.next = Some(ending.next.unwrap_or(0).max(batch.end()));
             self.service.metrics().reports.taken(count.0, count.1, repeated);
@@ -175,14 +175,19 @@ impl Reports {
     }
 
     /// What is durable, once.
-    fn observe(&self, entry: &Entry) {
+    fn observe(&self, entry: &Entry, names: Option<&Names>) {
         let metrics = self.service.metrics();
+        let is_critical =
+            |service: &str, operation: &str| names.is_some_and(|names| names.is_critical(service, operation));
         match entry {
             Entry::Refusal(refusal) => {
                 self.service.observe_refusal(refusal);
-                metrics.storms.refused(refusal, metrics);
+                let is_critical = is_critical(&refusal.service, &refusal.operation);
+                metrics.storms.refused(refusal, is_critical, metrics);
             }
-            Entry::Shed(sheds) => metrics.storms.sheds(sheds, metrics),
+            Entry::Shed(sheds) => {
+                metrics.storms.sheds(sheds, is_critical(&sheds.service, &sheds.operation), metrics);
+            }
             Entry::Load(load) => metrics.storms.load(load, metrics),
             Entry::Drift(drift) => metrics.reports.drift.drifted(drift),
             Entry::Judged(judged) => metrics.reports.drift.judged(judged),

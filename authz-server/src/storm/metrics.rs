@@ -51,6 +51,7 @@ pub struct LoadMetrics {
     attempts: Family<AttemptLabels, Counter>,
     admitted: Family<AttemptLabels, Counter>,
     failed: Family<OperationLabels, Counter>,
+    critical: Counter,
     storms: Counter,
 }
 
@@ -61,6 +62,7 @@ impl LoadMetrics {
             attempts: Family::default(),
             admitted: Family::default(),
             failed: Family::default(),
+            critical: Counter::default(),
             storms: Counter::default(),
         };
         registry.register(
@@ -82,6 +84,11 @@ impl LoadMetrics {
             "shedder_failed",
             "Requests to services that shed that the service failed",
             metrics.failed.clone(),
+        );
+        registry.register(
+            "shed_critical",
+            "Requests of critical operations that filters shed",
+            metrics.critical.clone(),
         );
         registry.register("storms", "Storms that began", metrics.storms.clone());
         registry.register_collector(Box::new(Gauges(watch)));
@@ -110,6 +117,10 @@ impl LoadMetrics {
             let labels = OperationLabels { service: service.clone(), operation: operation.clone() };
             self.failed.get_or_create(&labels).inc_by(*failed);
         }
+    }
+
+    pub(super) fn shed_critical(&self, count: u64) {
+        self.critical.inc_by(count);
     }
 
     pub(super) fn storm(&self) {

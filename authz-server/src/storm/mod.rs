@@ -9,7 +9,6 @@
 //! INVARIANT: memory is bounded whoever calls. What finds no place is counted for several callers together, so that the
 //! counts of an operation stay true.
 
-mod evidence;
 mod levels;
 mod metrics;
 mod view;
@@ -18,7 +17,6 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use evidence::is_retry;
 pub use metrics::LoadMetrics;
 pub use view::{CallerView, ServiceView, ShedView, View};
 pub use watch::{StormWatch, watch};

@@ -56,12 +56,13 @@ impl StormWatch {
     }
 
     /// Observes what a filter refused, once it is durable.
-    pub fn refused(&self, refusal: &Refusal, metrics: &Metrics) {
+    pub fn refused(&self, refusal: &Refusal, is_critical: bool, metrics: &Metrics) {
         let Refusal { verdict, reason, service, operation, peer, retry, attempt, .. } = refusal;
         match verdict {
             // It never came to the question of load.
             Verdict::Reject => {}
             Verdict::Shed => {
+                metrics.load.shed_critical(u64::from(is_critical));
                 let is_retry = *retry || attempt.is_some_and(|attempt| attempt > 1);
                 self.shed(peer.as_deref(), (service, operation), (reason, is_retry, false), (1, metrics));
             }
@@ -69,8 +70,11 @@ impl StormWatch {
     }
 
     /// Observes what a filter shed, once it is durable.
-    pub fn sheds(&self, sheds: &Sheds, metrics: &Metrics) {
+    pub fn sheds(&self, sheds: &Sheds, is_critical: bool, metrics: &Metrics) {
         let Sheds { reason, retry, shadow, service, operation, peer, count, .. } = sheds;
+        if is_critical && !shadow {
+            metrics.load.shed_critical(*count);
+        }
         self.shed(peer.as_deref(), (service, operation), (reason, *retry, *shadow), (*count, metrics));
     }
 

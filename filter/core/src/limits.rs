@@ -70,6 +70,19 @@ pub const RESPONSES_MAX: usize = 128;
 /// Headers and properties that no response of an operation may carry.
 pub const NEVER_MAX: usize = 256;
 
+/// Rate limits of one service: each request is held against each of them, and nobody understands more.
+pub const RATE_LIMITS_MAX: usize = 32;
+
+/// What tells the allowances of one limit apart: caller, operation and a header or two.
+pub const RATE_KEYS_MAX: usize = 4;
+
+/// The longest time that a rate counts in: an hour. What lasts longer is a quota, and a proxy that restarts forgets it.
+pub const RATE_PERIOD_MS_MAX: u32 = 60 * 60 * 1000;
+
+/// Requests of a rate, and of a burst: more than one worker of a proxy can serve in the longest time. Arithmetic on both in
+/// microseconds stays within 64 bits.
+pub const RATE_REQUESTS_MAX: u32 = 100_000_000;
+
 /// Names in a contract: services, operations, hosts, path segments, media types.
 pub const NAME_BYTES_MAX: usize = 512;
 
@@ -176,6 +189,27 @@ pub const REPORT_PAUSE_MS_MAX: u64 = 8_000;
 /// How far the time of a batch may be from the server's clock: the allowance of a handoff, for the same clocks.
 pub const BATCH_AGE_MS_MAX: u64 = HANDOFF_AGE_MS_MAX;
 
+/// Allowances of rate limits that one VM tells apart: hundreds of callers at some limits each, in 300 kB.
+pub const RATE_ALLOWANCES_MAX: usize = 8192;
+
+/// Allowances of which one worker tells the others: those that let most pass, and so may be at their limit.
+pub const RATE_KEYS_TOLD_MAX: usize = 256;
+
+/// How often the workers tell each other of their limits at most: a little less than a tick is apart.
+pub const RATES_TOLD_PERIOD_US: u64 = 900_000;
+
+/// Workers of one proxy that tell each other of their limits: more than any machine has processors.
+pub const RATE_WORKERS_MAX: u32 = 512;
+
+/// How often a full table of allowances is swept: that costs as much as thousands of requests.
+pub const RATE_SWEEP_PAUSE_US: u64 = 1_000_000;
+
+/// Idempotency keys that one VM remembers, to know a second coming: those of the last seconds of a busy service.
+pub const REPEATS_MAX: usize = 4096;
+
+/// How long a key is remembered: the pauses of ordinary retry policies end within a minute.
+pub const REPEATS_AGE_US_MAX: u64 = 60_000_000;
+
 /// The place of a fault is told in logs and entries of the ledger, and a caller chooses the keys on the way to it.
 pub const POINTER_BYTES_MAX: usize = 512;
 
@@ -228,6 +262,10 @@ pub const SCHEMA_STEPS_BASE: u64 = 1_048_576;
 pub const SCHEMA_STEPS_PER_BYTE: u64 = 32;
 
 const _: () = assert!(BODY_BYTES_MAX_DEFAULT <= BODY_BYTES_MAX, "a default above the maximum cannot hold");
+const _: () = assert!(
+    (RATE_REQUESTS_MAX as u64) < u64::MAX / (RATE_PERIOD_MS_MAX as u64 * 1000),
+    "the time of all requests of a burst can be counted in microseconds"
+);
 const _: () =
     assert!(PATH_SEGMENTS_MAX <= ROUTE_STEPS_MAX, "a route without branches must always be reachable");
 const _: () = assert!(

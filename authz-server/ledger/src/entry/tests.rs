@@ -255,7 +255,13 @@ fn load() -> Entry {
     let (service, operation) = ("orders".to_owned(), "listOrders".to_owned());
     Entry::Load(Load {
         at_ms: 1_760_000_009_500,
-        counts: vec![LoadCount { service: service.clone(), operation, admitted: 900, retries: 80, failed: 7 }],
+        counts: vec![LoadCount {
+            service: service.clone(),
+            operation,
+            admitted: 900,
+            retries: 80,
+            failed: 7,
+        }],
         levels: vec![LoadLevel { service, limit: 50, load: 49, retry_tokens: 3 }],
         bundle_digest: "ab".repeat(32),
         vm: "cd".repeat(16),
@@ -311,14 +317,23 @@ fn the_stored_form_of_load_is_fixed() {
     );
     let Entry::Refusal(refusal) = refusal(None) else { panic!("not a refusal") };
     let shed = Entry::Refusal(Refusal { verdict: Verdict::Shed, retry: true, ..refusal });
-    assert!(stored_text(&shed).contains(r#""verdict":"shed""#) && stored_text(&shed).contains(r#""retry":true"#));
+    assert!(
+        stored_text(&shed).contains(r#""verdict":"shed""#) && stored_text(&shed).contains(r#""retry":true"#)
+    );
     assert_eq!(decoded(&shed), shed);
 }
 
 #[test]
 fn each_kind_reads_back_as_it_was_recorded() {
     let plain = [decision("id"), asked(), outcome(None), outcome(Some("id")), admin("a \"quoted\" détail\n")];
-    for entry in plain.into_iter().chain([refusal(None), refusal(Some("query/limit")), drift(), judged(), sheds(), load()]) {
+    for entry in plain.into_iter().chain([
+        refusal(None),
+        refusal(Some("query/limit")),
+        drift(),
+        judged(),
+        sheds(),
+        load(),
+    ]) {
         assert_eq!(decoded(&entry), entry);
     }
 }
