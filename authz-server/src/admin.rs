@@ -1,4 +1,4 @@
-//! The administration port: liveness, readiness, metrics, the bundle in force, and the order to read it anew.
+//! The administration port: liveness, readiness, metrics, load, the bundle in force, and the order to read it anew.
 //!
 //! It is a port of its own, plain HTTP, and tells nothing that a neighbour may not know: no policy, no key, no entry.
 //! What is wrong with a bundle quotes it, a line at most, so that it can be mended.
@@ -23,6 +23,9 @@ use tokio::net::TcpListener;
 
 /// How long whoever waits for news is kept waiting without any; shorter than what clients and their proxies bear.
 const NEWS_AWAITED: Duration = Duration::from_secs(20);
+
+/// Callers and operations that `/storm` names: as many as somebody reads.
+const CALLERS_SHOWN: usize = 20;
 
 /// Whether calls are accepted.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +53,7 @@ pub async fn serve(listener: TcpListener, service: Arc<Service>, readiness: Read
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/bundle", get(bundle))
+        .route("/storm", get(storm))
         .route("/reload", post(reload))
         .with_state(Shared { service, readiness })
         .into_make_service_with_connect_info::<SocketAddr>();
@@ -109,6 +113,11 @@ async fn metrics(State(shared): State<Shared>) -> Response {
             .into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// Who asks what how often, and what is shed, for whoever watches a storm.
+async fn storm(State(shared): State<Shared>) -> Response {
+    Json(shared.service.metrics().storms.view(CALLERS_SHOWN)).into_response()
 }
 
 /// What may be asked of `/bundle`.

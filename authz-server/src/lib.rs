@@ -21,6 +21,7 @@ pub mod secrets;
 pub mod serve;
 pub mod spikes;
 pub mod state;
+pub mod storm;
 pub mod telemetry;
 pub mod testing;
 pub mod value;

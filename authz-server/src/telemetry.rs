@@ -10,6 +10,7 @@ use crate::reload::ReloadMetrics;
 use crate::reports::ReportMetrics;
 use crate::serve::CandidateMetrics;
 use crate::spikes::Kind;
+use crate::storm::{LoadMetrics, StormWatch};
 use palisade_core::reason::Reason;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -125,6 +126,8 @@ pub struct Metrics {
     pub reloads: ReloadMetrics,
     pub reports: ReportMetrics,
     candidate: CandidateMetrics,
+    pub(crate) storms: StormWatch,
+    pub(crate) load: LoadMetrics,
 }
 
 impl Default for Metrics {
@@ -221,6 +224,8 @@ impl Default for Metrics {
         let reloads = ReloadMetrics::register(&mut registry);
         let reports = ReportMetrics::register(&mut registry);
         let candidate = CandidateMetrics::register(&mut registry);
+        let storms = StormWatch::default();
+        let load = LoadMetrics::register(&mut registry, storms.clone());
         Metrics {
             registry,
             decisions,
@@ -245,6 +250,8 @@ impl Default for Metrics {
             reloads,
             reports,
             candidate,
+            storms,
+            load,
         }
     }
 }

@@ -355,6 +355,7 @@ fn refusal(id: &str, verdict: Verdict) -> Refusal {
         path: "/orders".to_owned(),
         peer: Some("spiffe://shop.example/ns/shop/sa/web".to_owned()),
         attempt: Some(3),
+        retry: false,
         bundle_digest: "28".repeat(32),
         vm: "6b".repeat(8),
         sequence: 7,

@@ -237,7 +237,13 @@ fn shadow_agrees(foretold: &Answer, recorded: &Decision) -> bool {
 fn decisions(rig: &Rig) -> Vec<Decision> {
     let decision = |entry| match entry {
         Entry::Decision(decision) => Some(decision),
-        Entry::Outcome(_) | Entry::Refusal(_) | Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => None,
+        Entry::Outcome(_)
+        | Entry::Refusal(_)
+        | Entry::Admin(_)
+        | Entry::Drift(_)
+        | Entry::Judged(_)
+        | Entry::Shed(_)
+        | Entry::Load(_) => None,
     };
     rig.ledger_entries().into_iter().filter_map(decision).collect()
 }

@@ -99,7 +99,13 @@ fn outcomes_of_a_patient_caller(rig: &Rig, enough: &AtomicBool) -> Vec<Outcome> 
 fn ended_call(entry: &Entry) -> Option<&str> {
     match entry {
         Entry::Outcome(outcome) => outcome.call_id.as_deref(),
-        Entry::Decision(_) | Entry::Refusal(_) | Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => None,
+        Entry::Decision(_)
+        | Entry::Refusal(_)
+        | Entry::Admin(_)
+        | Entry::Drift(_)
+        | Entry::Judged(_)
+        | Entry::Shed(_)
+        | Entry::Load(_) => None,
     }
 }
 

@@ -35,9 +35,13 @@ fn gaps(rig: &Rig) -> Vec<Gap> {
             }
             _ => None,
         },
-        Entry::Decision(_) | Entry::Refusal(_) | Entry::Outcome(_) | Entry::Drift(_) | Entry::Judged(_) => {
-            None
-        }
+        Entry::Decision(_)
+        | Entry::Refusal(_)
+        | Entry::Outcome(_)
+        | Entry::Drift(_)
+        | Entry::Judged(_)
+        | Entry::Shed(_)
+        | Entry::Load(_) => None,
     };
     rig.ledger_entries().into_iter().filter_map(gap).collect()
 }

@@ -90,9 +90,13 @@ fn kill_again_and_again(runtime: &Runtime, kills: usize) -> usize {
     let found: BTreeSet<String> = entries
         .filter_map(|entry| match entry {
             Entry::Decision(decision) => Some(decision.decision_id),
-            Entry::Refusal(_) | Entry::Outcome(_) | Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => {
-                None
-            }
+            Entry::Refusal(_)
+            | Entry::Outcome(_)
+            | Entry::Admin(_)
+            | Entry::Drift(_)
+            | Entry::Judged(_)
+            | Entry::Shed(_)
+            | Entry::Load(_) => None,
         })
         .collect();
     let lost: Vec<&String> = expected.difference(&found).collect();

@@ -40,7 +40,13 @@ fn recorded(server: &LoneServer) -> BTreeSet<String> {
     let entries = Entries::open(&server.ledger_dir()).expect("open the ledger");
     let ids = entries.filter_map(|recorded| match recorded.expect("read the ledger").entry {
         Entry::Decision(decision) => Some(decision.decision_id),
-        Entry::Outcome(_) | Entry::Refusal(_) | Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => None,
+        Entry::Outcome(_)
+        | Entry::Refusal(_)
+        | Entry::Admin(_)
+        | Entry::Drift(_)
+        | Entry::Judged(_)
+        | Entry::Shed(_)
+        | Entry::Load(_) => None,
     });
     ids.collect()
 }

@@ -82,7 +82,9 @@ fn outcome(rig: &Rig, id: &str) -> Ended {
             | Entry::Refusal(_)
             | Entry::Admin(_)
             | Entry::Drift(_)
-            | Entry::Judged(_) => None,
+            | Entry::Judged(_)
+            | Entry::Shed(_)
+            | Entry::Load(_) => None,
         })
     })
 }

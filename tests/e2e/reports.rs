@@ -6,6 +6,7 @@
 mod drift;
 mod kinds;
 mod outages;
+mod storms;
 mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +46,8 @@ impl Told {
                 }
                 Entry::Drift(drift) => told.beside.push((drift.vm, drift.sequence)),
                 Entry::Judged(judged) => told.beside.push((judged.vm, judged.sequence)),
+                Entry::Shed(sheds) => told.beside.push((sheds.vm, sheds.sequence)),
+                Entry::Load(load) => told.beside.push((load.vm, load.sequence)),
                 Entry::Decision(_) | Entry::Outcome(_) => {}
             }
         }

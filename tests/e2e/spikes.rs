@@ -13,9 +13,13 @@ fn spikes(rig: &Rig) -> Vec<(Spike, String)> {
             AdminEvent::Spike(spike) => Some((spike, admin.detail)),
             _ => None,
         },
-        Entry::Decision(_) | Entry::Refusal(_) | Entry::Outcome(_) | Entry::Drift(_) | Entry::Judged(_) => {
-            None
-        }
+        Entry::Decision(_)
+        | Entry::Refusal(_)
+        | Entry::Outcome(_)
+        | Entry::Drift(_)
+        | Entry::Judged(_)
+        | Entry::Shed(_)
+        | Entry::Load(_) => None,
     };
     rig.ledger_entries().into_iter().filter_map(spike).collect()
 }

@@ -108,6 +108,11 @@ impl LoneServer {
         self.listen
     }
 
+    /// Where it is administered.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     pub fn ledger_dir(&self) -> PathBuf {
         self.state.join("ledger")
     }

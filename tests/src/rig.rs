@@ -439,7 +439,9 @@ impl Rig {
             | Entry::Refusal(_)
             | Entry::Admin(_)
             | Entry::Drift(_)
-            | Entry::Judged(_) => None,
+            | Entry::Judged(_)
+            | Entry::Shed(_)
+            | Entry::Load(_) => None,
         };
         self.ledger_entries().into_iter().filter_map(decision).collect()
     }

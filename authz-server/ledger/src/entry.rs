@@ -13,10 +13,12 @@
 mod credential;
 mod drift;
 mod header;
+mod load;
 
 pub use credential::Credential;
 pub use drift::{Drift, Judged, JudgedCount, Side};
 pub use header::{HeaderName, UnrecordableHeader};
+pub use load::{Load, LoadCount, LoadLevel, Sheds, Storm};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,6 +42,8 @@ pub enum Entry {
     Admin(Admin),
     Drift(Drift),
     Judged(Judged),
+    Shed(Sheds),
+    Load(Load),
 }
 
 /// What the server concluded about one call, and everything that it rested on.
@@ -167,6 +171,9 @@ pub struct Refusal {
     /// Which try of its caller this is, by the word of the proxies before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
+    /// Something said that this is not a first attempt. Only of what was shed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retry: bool,
     /// In hexadecimal.
     pub bundle_digest: String,
     /// The VM of the filter that reports, and the report's number there, counted from 0: a number that is missing was lost.
@@ -328,6 +335,10 @@ pub enum AdminEvent {
     Spike(Spike),
     /// Calls that were answered without entries of their own, because the server could not decide or record in time.
     Undecided(Undecided),
+    /// A caller began to ask far more often again than at first.
+    StormBegan(Storm),
+    /// It ended; what it was in all, this says.
+    StormEnded(Storm),
 }
 
 /// So many calls were told the same, each without an entry.
@@ -369,6 +380,8 @@ impl Entry {
             Entry::Admin(_) => Kind::Admin,
             Entry::Drift(_) => Kind::Drift,
             Entry::Judged(_) => Kind::Judged,
+            Entry::Shed(_) => Kind::Shed,
+            Entry::Load(_) => Kind::Load,
         }
     }
 
@@ -389,6 +402,8 @@ impl Entry {
             Entry::Admin(admin) => serde_json::to_writer(into, admin),
             Entry::Drift(drift) => serde_json::to_writer(into, drift),
             Entry::Judged(judged) => serde_json::to_writer(into, judged),
+            Entry::Shed(sheds) => serde_json::to_writer(into, sheds),
+            Entry::Load(load) => serde_json::to_writer(into, load),
         };
         written.map_err(|error| AppendError::Unencodable { cause: error.to_string().into() })
     }
@@ -405,6 +420,8 @@ impl Entry {
             Kind::Admin => serde_json::from_slice(stored).map(Entry::Admin),
             Kind::Drift => serde_json::from_slice(stored).map(Entry::Drift),
             Kind::Judged => serde_json::from_slice(stored).map(Entry::Judged),
+            Kind::Shed => serde_json::from_slice(stored).map(Entry::Shed),
+            Kind::Load => serde_json::from_slice(stored).map(Entry::Load),
         };
         entry.map_err(|error| EntryError::Malformed { kind, cause: error.to_string() })
     }

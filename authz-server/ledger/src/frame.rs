@@ -33,11 +33,21 @@ pub enum Kind {
     Refusal,
     Drift,
     Judged,
+    Shed,
+    Load,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 6] =
-        [Kind::Decision, Kind::Outcome, Kind::Admin, Kind::Refusal, Kind::Drift, Kind::Judged];
+    pub const ALL: [Kind; 8] = [
+        Kind::Decision,
+        Kind::Outcome,
+        Kind::Admin,
+        Kind::Refusal,
+        Kind::Drift,
+        Kind::Judged,
+        Kind::Shed,
+        Kind::Load,
+    ];
 
     pub fn code(self) -> u8 {
         match self {
@@ -47,13 +57,22 @@ impl Kind {
             Kind::Refusal => 4,
             Kind::Drift => 5,
             Kind::Judged => 6,
+            Kind::Shed => 7,
+            Kind::Load => 8,
         }
     }
 
     /// The newest version of this kind's encoding, which is what gets written; versions count from 1.
     pub fn version(self) -> u8 {
         match self {
-            Kind::Decision | Kind::Outcome | Kind::Admin | Kind::Refusal | Kind::Drift | Kind::Judged => 1,
+            Kind::Decision
+            | Kind::Outcome
+            | Kind::Admin
+            | Kind::Refusal
+            | Kind::Drift
+            | Kind::Judged
+            | Kind::Shed
+            | Kind::Load => 1,
         }
     }
 
@@ -65,6 +84,8 @@ impl Kind {
             Kind::Refusal => "refusal",
             Kind::Drift => "drift",
             Kind::Judged => "judged",
+            Kind::Shed => "shed",
+            Kind::Load => "load",
         }
     }
 

@@ -38,8 +38,8 @@ mod writer;
 pub use checkpoint::{Checkpoint, VerifierKey};
 pub use entry::{
     Admin, AdminEvent, Asked, Candidate, Conclusion, Credential, Decision, Drift, Entry, EntryError, Epoch,
-    HeaderName, Judged, JudgedCount, Otherwise, Outcome, Passed, Proof, Refusal, Shadow, Side, Spike,
-    Undecided, UnrecordableHeader, Verdict,
+    HeaderName, Judged, JudgedCount, Load, LoadCount, LoadLevel, Otherwise, Outcome, Passed, Proof, Refusal,
+    Shadow, Sheds, Side, Spike, Storm, Undecided, UnrecordableHeader, Verdict,
 };
 pub use error::{
     AppendError, ChainError, CheckpointError, Corruption, FileError, FormatError, KeyError, LedgerError,

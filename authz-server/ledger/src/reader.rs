@@ -114,7 +114,9 @@ pub fn find(dir: &Path, decision_id: &str) -> Result<Option<Found>, ReadError> {
             | Entry::Outcome(_)
             | Entry::Admin(_)
             | Entry::Drift(_)
-            | Entry::Judged(_) => {}
+            | Entry::Judged(_)
+            | Entry::Shed(_)
+            | Entry::Load(_) => {}
         }
     }
     let known = found.decision.is_some() || found.refusal.is_some() || !found.outcomes.is_empty();

@@ -296,6 +296,7 @@ fn of_refusal(refusal: &Refusal) -> Value {
         "place": refusal.place,
         "bundle": refusal.bundle_digest,
         "attempt": refusal.attempt,
+        "retry": refusal.retry,
         "vm": refusal.vm,
         "sequence": refusal.sequence,
     })

@@ -74,7 +74,12 @@ impl Drifts {
         match entry {
             Entry::Drift(drift) => self.add_drift(drift),
             Entry::Judged(judged) => self.add_judged(judged),
-            Entry::Decision(_) | Entry::Refusal(_) | Entry::Outcome(_) | Entry::Admin(_) => {}
+            Entry::Decision(_)
+            | Entry::Refusal(_)
+            | Entry::Outcome(_)
+            | Entry::Admin(_)
+            | Entry::Shed(_)
+            | Entry::Load(_) => {}
         }
     }
 

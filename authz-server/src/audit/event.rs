@@ -1,4 +1,4 @@
-//! What happened to the server, as the ledger tells it: starts, bundles, losses, spikes, and drift. Pure.
+//! What happened to the server, as the ledger tells it: starts, bundles, losses, spikes, storms, sheds and drift. Pure.
 //!
 //! INVARIANT: an event has one name everywhere: the one by which the ledger stores it.
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::table::visible;
 use super::when::{self, Zone};
-use crate::ledger::{Admin, AdminEvent, Drift, Recorded};
+use crate::ledger::{Admin, AdminEvent, Drift, Recorded, Sheds};
 
 /// The name by which the ledger stores an event.
 pub(super) fn name(event: &AdminEvent) -> &'static str {
@@ -29,15 +29,19 @@ pub(super) fn name(event: &AdminEvent) -> &'static str {
         AdminEvent::OutcomesMissing { .. } => OUTCOMES_MISSING,
         AdminEvent::Spike(_) => SPIKE,
         AdminEvent::Undecided(_) => "undecided",
+        AdminEvent::StormBegan(_) => "storm_began",
+        AdminEvent::StormEnded(_) => "storm_ended",
     }
 }
 
 pub(super) const REPORTS_LOST: &str = "reports_lost";
 pub(super) const OUTCOMES_MISSING: &str = "outcomes_missing";
 pub(super) const SPIKE: &str = "spike";
-/// Those that are kinds of entries themselves. What was judged happened to nobody, and is only looked up.
+/// Those that are kinds of entries themselves. What was judged or let through happened to nobody, and is only looked up.
 pub(super) const DRIFT: &str = "drift";
 pub(super) const JUDGED: &str = "judged";
+pub(super) const SHED: &str = "shed";
+pub(super) const LOAD: &str = "load";
 
 /// One of them, with its place in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +52,7 @@ pub struct Event(pub(super) Recorded<Happened>);
 pub(super) enum Happened {
     Admin(Admin),
     Drift(Box<Drift>),
+    Shed(Box<Sheds>),
 }
 
 impl Event {
@@ -59,13 +64,14 @@ impl Event {
         match &self.0.entry {
             Happened::Admin(admin) => name(&admin.event),
             Happened::Drift(_) => DRIFT,
+            Happened::Shed(_) => SHED,
         }
     }
 
     pub(super) fn admin(&self) -> Option<&Admin> {
         match &self.0.entry {
             Happened::Admin(admin) => Some(admin),
-            Happened::Drift(_) => None,
+            Happened::Drift(_) | Happened::Shed(_) => None,
         }
     }
 
@@ -73,6 +79,7 @@ impl Event {
         match &self.0.entry {
             Happened::Admin(admin) => admin.at_ms,
             Happened::Drift(drift) => drift.last_at_ms,
+            Happened::Shed(sheds) => sheds.last_at_ms,
         }
     }
 
@@ -80,6 +87,7 @@ impl Event {
         match &self.0.entry {
             Happened::Admin(admin) => admin.detail.clone(),
             Happened::Drift(drift) => drift_in_words(drift),
+            Happened::Shed(sheds) => sheds_in_words(sheds),
         }
     }
 
@@ -95,6 +103,7 @@ impl Event {
         let said = match &self.0.entry {
             Happened::Admin(admin) => serde_json::to_value(&admin.event),
             Happened::Drift(drift) => serde_json::to_value(drift).map(|drift| json!({ DRIFT: drift })),
+            Happened::Shed(sheds) => serde_json::to_value(sheds).map(|sheds| json!({ SHED: sheds })),
         };
         // An event without anything to say is stored as its name alone.
         if let (Value::Object(object), Ok(Value::Object(said))) = (&mut object, said) {
@@ -127,6 +136,7 @@ impl Event {
             | AdminEvent::CredentialsLoaded
             | AdminEvent::CandidateLoaded
             | AdminEvent::KeyCreated
+            | AdminEvent::StormEnded(_)
             | AdminEvent::EntriesDeleted { .. } => false,
             AdminEvent::BundleRefused
             | AdminEvent::CredentialsRefused
@@ -136,6 +146,7 @@ impl Event {
             | AdminEvent::ReportsLost { .. }
             | AdminEvent::OutcomesMissing { .. }
             | AdminEvent::Spike(_)
+            | AdminEvent::StormBegan(_)
             | AdminEvent::Undecided(_) => true,
         }
     }
@@ -155,10 +166,29 @@ fn drift_in_words(drift: &Drift) -> String {
     format!("{}{status} of {operation}: {reason}{place}, {times}{who}, as in {call_id}", side.name())
 }
 
+/// How many of whose requests were shed where, and why.
+pub(super) fn sheds_in_words(sheds: &Sheds) -> String {
+    let Sheds { reason, retry, shadow, limit, service, operation, peer, count, call_id, .. } = sheds;
+    let operation = match operation.is_empty() {
+        true => "several operations".to_owned(),
+        false => format!("{service}.{operation}"),
+    };
+    let attempts = match (*retry, *count) {
+        (true, 1) => "retry",
+        (true, _) => "retries",
+        (false, 1) => "first attempt",
+        (false, _) => "first attempts",
+    };
+    let limit = limit.as_deref().map(|limit| format!(" (limit {limit})")).unwrap_or_default();
+    let who = peer.as_deref().map(|peer| format!(" by {peer}")).unwrap_or_default();
+    let shadow = if *shadow { " in shadow, and went on" } else { "" };
+    format!("{count} {attempts} of {operation}: {reason}{limit}{who}{shadow}, as in {call_id}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Spike;
+    use crate::ledger::{Spike, Storm};
 
     #[test]
     fn an_event_has_the_name_by_which_the_ledger_stores_it() {
@@ -170,6 +200,17 @@ mod tests {
             count: 40,
             usual: 1,
             window_s: 10,
+        };
+        let storm = Storm {
+            caller: "web".to_owned(),
+            service: "orders".to_owned(),
+            operation: "listOrders".to_owned(),
+            since_ms: 1,
+            duration_ms: 2,
+            first_attempts: 3,
+            retries: 4,
+            sheds: 5,
+            amplification_percent: 233,
         };
         let events = [
             AdminEvent::Start,
@@ -187,6 +228,8 @@ mod tests {
             AdminEvent::ReportsLost { vm: "v".to_owned(), from: 1, count: 2 },
             AdminEvent::OutcomesMissing { from: 1, to: 9, count: 2 },
             AdminEvent::Spike(spike),
+            AdminEvent::StormBegan(storm.clone()),
+            AdminEvent::StormEnded(storm),
         ];
         for event in events {
             let stored = match serde_json::to_value(&event).unwrap() {

@@ -81,7 +81,7 @@ impl Follow {
                     let outcome = Recorded { index, offset, leaf_hash, entry };
                     self.end(trail, note, outcome, now, &mut shown)?;
                 }
-                Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => {}
+                Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) | Entry::Shed(_) | Entry::Load(_) => {}
             }
         }
         while let Some((_, held)) = self.held.first_key_value()

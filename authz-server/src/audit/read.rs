@@ -32,7 +32,12 @@ pub(super) fn events(index: &Index, ledger: &Path, positions: &[u64]) -> Result<
         let entry = match entry {
             Entry::Admin(admin) => Happened::Admin(admin),
             Entry::Drift(drift) => Happened::Drift(Box::new(drift)),
-            Entry::Decision(_) | Entry::Refusal(_) | Entry::Outcome(_) | Entry::Judged(_) => {
+            Entry::Shed(sheds) => Happened::Shed(Box::new(sheds)),
+            Entry::Decision(_)
+            | Entry::Refusal(_)
+            | Entry::Outcome(_)
+            | Entry::Judged(_)
+            | Entry::Load(_) => {
                 return Err(misplaced(index));
             }
         };
@@ -82,7 +87,9 @@ fn assemble(hit: &Hit, entries: &BTreeMap<u64, Recorded>) -> Result<Call, IndexE
             let outcome = outcome.filter(|outcome| outcome.index == hit.call).ok_or_else(misplaced)?;
             return Ok(Call::Undecided { outcome });
         }
-        Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => return Err(misplaced()),
+        Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) | Entry::Shed(_) | Entry::Load(_) => {
+            return Err(misplaced());
+        }
     };
     let is_joined = call.outcome().is_none_or(|outcome| outcome.entry.call_id.as_deref() == call.id());
     if is_joined { Ok(call) } else { Err(misplaced()) }

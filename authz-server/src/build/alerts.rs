@@ -55,7 +55,7 @@ impl Alert {
     }
 }
 
-fn alerts() -> [Alert; 9] {
+fn alerts() -> [Alert; 11] {
     let spike = |name, kind: &str, severity, summary| Alert {
         name,
         expression: format!("increase(palisade_spikes_total{{kind=\"{kind}\"}}[10m]) > 0"),
@@ -83,6 +83,22 @@ fn alerts() -> [Alert; 9] {
             "warning",
             "{{ $labels.instance }}: far more requests than usual are denied",
         ),
+        Alert {
+            name: "PalisadeRetryStorm",
+            expression: "increase(palisade_storms_total[10m]) > 0".to_owned(),
+            holds: "",
+            severity: "warning",
+            summary: "{{ $labels.instance }}: a retry storm: one caller asks a service far more often again than at first",
+            runbook: "palisade audit --events=storm --since 1h",
+        },
+        Alert {
+            name: "PalisadeCriticalShed",
+            expression: "increase(palisade_shed_critical_total[10m]) > 0".to_owned(),
+            holds: "",
+            severity: "critical",
+            summary: "{{ $labels.instance }}: requests of critical operations were shed",
+            runbook: "palisade audit --decision shed --count-by operation --since 1h",
+        },
         Alert {
             name: "PalisadeLedgerNotStoring",
             expression: "palisade_ledger_stores == 0".to_owned(),

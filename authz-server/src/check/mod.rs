@@ -104,6 +104,8 @@ pub struct Concluded {
     pub failed_open: Option<Reason>,
     /// How long it took to know the caller and to ask the policies; of no influence on anything.
     pub stages: Option<Stages>,
+    /// Something says that it is not a first attempt; of no influence on anything.
+    pub is_retry: bool,
 }
 
 impl Call<'_> {
@@ -204,7 +206,8 @@ impl Decider {
         let how = (recording, &self.digests);
         let concluded = record::conclude(judgement, call_id, trust.state(), record, how);
         let advice = self.advice(&concluded);
-        Concluded { awaits, comparison, advice, fail_mode, stages, ..concluded }
+        let is_retry = head.attempt.is_retry();
+        Concluded { awaits, comparison, advice, fail_mode, stages, is_retry, ..concluded }
     }
 
     /// A gRPC caller reads a status message, which is fixed, and no body.

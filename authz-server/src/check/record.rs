@@ -166,6 +166,7 @@ pub(super) fn conclude(
         fail_mode: FailMode::Closed,
         failed_open: None,
         stages: None,
+        is_retry: false,
     }
 }
 

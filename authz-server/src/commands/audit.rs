@@ -74,7 +74,7 @@ pub struct Args {
     /// Count the calls instead of listing them
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "follow")]
     count_by: Option<CountBy>,
-    /// Show what happened to the server instead of calls: starts, bundles, losses, spikes, drift; `--events=spike` only those
+    /// Show what happened to the server instead of calls: starts, bundles, losses, spikes, storms, sheds, drift; `--events=spike` only those
     #[arg(long, value_name = "KIND", num_args = 0..=1, require_equals = true, default_missing_value = "*",
         conflicts_with_all = ["who", "service", "operation", "decision", "reason", "place", "policy", "shadow", "slow", "status", "id",
             "count_by", "follow"])]

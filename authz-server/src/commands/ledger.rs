@@ -229,6 +229,8 @@ fn show(dir: &Path, from: u64) -> ExitCode {
             Entry::Admin(admin) => ("admin", serde_json::to_value(admin)),
             Entry::Drift(drift) => ("drift", serde_json::to_value(drift)),
             Entry::Judged(judged) => ("judged", serde_json::to_value(judged)),
+            Entry::Shed(sheds) => ("shed", serde_json::to_value(sheds)),
+            Entry::Load(load) => ("load", serde_json::to_value(load)),
         };
         let value = match value {
             Ok(value) => value,

@@ -14,6 +14,7 @@ mod replay;
 pub mod schema;
 pub mod serve;
 pub mod shadow;
+pub mod storm;
 pub mod test;
 pub mod why;
 
@@ -50,6 +51,8 @@ pub enum Cli {
     /// Show what a candidate bundle and shadow policies would have decided otherwise
     #[command(subcommand)]
     Shadow(shadow::Command),
+    /// Watch the load: what is shed, who asks again and again, and storms under way
+    Storm(storm::Args),
     /// Issue, revoke and list API keys
     #[command(subcommand)]
     Key(key::Command),
@@ -74,6 +77,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Cli::Audit(args) => audit::run(&args),
         Cli::Drift(args) => drift::run(&args),
         Cli::Shadow(command) => shadow::run(&command),
+        Cli::Storm(args) => storm::run(&args),
         Cli::Key(command) => key::run(&command),
         Cli::Ledger(command) => ledger::run(&command),
         Cli::ExecTied(args) => dev::run_exec_tied(&args),

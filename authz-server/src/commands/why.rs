@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::audit::{Notes, state_directory, unusable};
 use crate::audit::{Call, Found, IdPart, KeptBundle, Table, Trail, Why, Zone, json_line, policy_object};
-use crate::ledger::{Drift, Entry, Outcome, Recorded, Refusal};
+use crate::ledger::{Drift, Entry, Outcome, Recorded, Refusal, Sheds};
 use crate::replay::{self, BundleSource};
 use crate::state::Bundles;
 
@@ -136,6 +136,7 @@ fn object(
         "refusal": why.call.refusal().map(recorded),
         "outcomes": outcomes,
         "drift": drift(why).map(|(index, entry)| json!({"index": index, "entry": entry})).collect::<Vec<_>>(),
+        "sheds": sheds(why).map(|(index, entry)| json!({"index": index, "entry": entry})).collect::<Vec<_>>(),
     })
 }
 
@@ -150,7 +151,13 @@ fn outcomes(why: &Why) -> impl Iterator<Item = (u64, &Outcome)> {
     let first = why.call.outcome().map(|outcome| (outcome.index, &outcome.entry));
     first.into_iter().chain(why.further.iter().filter_map(|recorded| match &recorded.entry {
         Entry::Outcome(outcome) => Some((recorded.index, outcome)),
-        Entry::Decision(_) | Entry::Refusal(_) | Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => None,
+        Entry::Decision(_)
+        | Entry::Refusal(_)
+        | Entry::Admin(_)
+        | Entry::Drift(_)
+        | Entry::Judged(_)
+        | Entry::Shed(_)
+        | Entry::Load(_) => None,
     }))
 }
 
@@ -158,7 +165,13 @@ fn outcomes(why: &Why) -> impl Iterator<Item = (u64, &Outcome)> {
 fn further_reports(why: &Why) -> impl Iterator<Item = (u64, &Refusal)> {
     why.further.iter().filter_map(|recorded| match &recorded.entry {
         Entry::Refusal(refusal) => Some((recorded.index, refusal)),
-        Entry::Decision(_) | Entry::Outcome(_) | Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => None,
+        Entry::Decision(_)
+        | Entry::Outcome(_)
+        | Entry::Admin(_)
+        | Entry::Drift(_)
+        | Entry::Judged(_)
+        | Entry::Shed(_)
+        | Entry::Load(_) => None,
     })
 }
 
@@ -166,9 +179,27 @@ fn further_reports(why: &Why) -> impl Iterator<Item = (u64, &Refusal)> {
 fn drift(why: &Why) -> impl Iterator<Item = (u64, &Drift)> {
     why.further.iter().filter_map(|recorded| match &recorded.entry {
         Entry::Drift(drift) => Some((recorded.index, drift)),
-        Entry::Decision(_) | Entry::Outcome(_) | Entry::Refusal(_) | Entry::Admin(_) | Entry::Judged(_) => {
-            None
-        }
+        Entry::Decision(_)
+        | Entry::Outcome(_)
+        | Entry::Refusal(_)
+        | Entry::Admin(_)
+        | Entry::Judged(_)
+        | Entry::Shed(_)
+        | Entry::Load(_) => None,
+    })
+}
+
+/// The sheds that the call is an example of.
+fn sheds(why: &Why) -> impl Iterator<Item = (u64, &Sheds)> {
+    why.further.iter().filter_map(|recorded| match &recorded.entry {
+        Entry::Shed(sheds) => Some((recorded.index, sheds)),
+        Entry::Decision(_)
+        | Entry::Outcome(_)
+        | Entry::Refusal(_)
+        | Entry::Admin(_)
+        | Entry::Drift(_)
+        | Entry::Judged(_)
+        | Entry::Load(_) => None,
     })
 }
 

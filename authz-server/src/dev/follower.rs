@@ -272,7 +272,9 @@ fn decision(ledger: &mut Follow, id: &str) -> Option<Decision> {
             | Entry::Refusal(_)
             | Entry::Admin(_)
             | Entry::Drift(_)
-            | Entry::Judged(_) => None,
+            | Entry::Judged(_)
+            | Entry::Shed(_)
+            | Entry::Load(_) => None,
         });
         if found.is_some() {
             return found;

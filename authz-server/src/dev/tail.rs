@@ -127,7 +127,7 @@ impl Line {
             Entry::Decision(decision) => Some(Line::of_decision(decision)),
             Entry::Refusal(refusal) => Some(Line::of_refusal(refusal)),
             Entry::Outcome(outcome) => Line::of_outcome(outcome),
-            Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => None,
+            Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) | Entry::Shed(_) | Entry::Load(_) => None,
         }
     }
 
@@ -324,6 +324,7 @@ mod tests {
                 path: "/orders".to_owned(),
                 peer: None,
                 attempt: None,
+                retry: false,
                 bundle_digest: String::new(),
                 vm: "6b".to_owned(),
                 sequence: 0,

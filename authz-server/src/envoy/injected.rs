@@ -120,7 +120,12 @@ impl World {
                         recorded.counted.push((undecided.decision, undecided.reason, undecided.count));
                     }
                 }
-                Entry::Refusal(_) | Entry::Outcome(_) | Entry::Drift(_) | Entry::Judged(_) => {}
+                Entry::Refusal(_)
+                | Entry::Outcome(_)
+                | Entry::Drift(_)
+                | Entry::Judged(_)
+                | Entry::Shed(_)
+                | Entry::Load(_) => {}
             }
         }
         recorded

@@ -146,7 +146,7 @@ pub(super) fn judged(batch: &Batch, judged: &report::Judged, sequence: u64, name
     }
 }
 
-fn named(operation: Option<OperationIndex>, names: Option<&Names>) -> (String, String) {
+pub(super) fn named(operation: Option<OperationIndex>, names: Option<&Names>) -> (String, String) {
     let found = operation.and_then(|index| names?.operation(index));
     let (service, operation) = found.unwrap_or_default();
     (service.to_owned(), operation.to_owned())

@@ -2,7 +2,7 @@
 //! and only then acknowledged.
 //!
 //! `grpc` is the way in → here a batch is verified, numbered against what is `known` of its VM, and made into entries →
-//! `names` says which operation an index is, and `drift` what becomes of counts. `tail` finds out at start what a server
+//! `names` says which operation an index is, and `drift` and `load` what becomes of counts. `tail` finds out at start what a server
 //! before us has stored.
 //! INVARIANT: an acknowledgement says that each number of the batch is durable in this ledger, or told there as lost.
 //! INVARIANT: of one VM one batch is stored at a time, so that no number is stored by two.
@@ -10,6 +10,7 @@
 mod drift;
 mod grpc;
 mod known;
+mod load;
 mod metrics;
 mod names;
 mod tail;
@@ -160,7 +161,7 @@ impl Reports {
                 .iter()
                 .fold((0_u64, 0_u64), |(refused, lost), told| (refused + told.refused, lost + told.lost));
             let repeated = next.map_or(0, |next| next.min(batch.end()).saturating_sub(batch.first));
-            let observe = |entry: &Entry| self.observe(entry);
+            let observe = |entry: &Entry| self.observe(entry, names.as_deref());
             store(self.service.ledger(), told, &mut ending.next, observe).await?;
             ending.next = Some(ending.next.unwrap_or(0).max(batch.end()));
             self.service.metrics().reports.taken(count.0, count.1, repeated);
@@ -174,11 +175,22 @@ impl Reports {
     }
 
     /// What is durable, once.
-    fn observe(&self, entry: &Entry) {
+    fn observe(&self, entry: &Entry, names: Option<&Names>) {
+        let metrics = self.service.metrics();
+        let is_critical =
+            |service: &str, operation: &str| names.is_some_and(|names| names.is_critical(service, operation));
         match entry {
-            Entry::Refusal(refusal) => self.service.observe_refusal(refusal),
-            Entry::Drift(drift) => self.service.metrics().reports.drift.drifted(drift),
-            Entry::Judged(judged) => self.service.metrics().reports.drift.judged(judged),
+            Entry::Refusal(refusal) => {
+                self.service.observe_refusal(refusal);
+                let is_critical = is_critical(&refusal.service, &refusal.operation);
+                metrics.storms.refused(refusal, is_critical, metrics);
+            }
+            Entry::Shed(sheds) => {
+                metrics.storms.sheds(sheds, is_critical(&sheds.service, &sheds.operation), metrics);
+            }
+            Entry::Load(load) => metrics.storms.load(load, metrics),
+            Entry::Drift(drift) => metrics.reports.drift.drifted(drift),
+            Entry::Judged(judged) => metrics.reports.drift.judged(judged),
             Entry::Decision(_) | Entry::Outcome(_) | Entry::Admin(_) => {}
         }
     }
@@ -253,8 +265,12 @@ fn tell_of(batch: &Batch, next: Option<u64>, server: ServerId, names: Option<&Na
             Item::Judged(judged) => {
                 told.push(beside(Entry::Judged(drift::judged(batch, judged, at, names)), end));
             }
-            // Taken, and not kept yet.
-            Item::Shed(_) | Item::Load(_) => {}
+            Item::Shed(sheds) => {
+                told.push(beside(Entry::Shed(load::sheds(batch, sheds, at, names)), end));
+            }
+            Item::Load(load) => {
+                told.push(beside(Entry::Load(load::load(batch, load, at, names)), end));
+            }
             Item::Lost(reasons) => {
                 let reasons: Vec<String> =
                     reasons.iter().map(|(code, count)| format!("{code} {count}")).collect();
@@ -303,6 +319,7 @@ fn refusal(batch: &Batch, report: &Report, sequence: u64, names: Option<&Names>)
         path: report.subject.path.clone(),
         peer: Some(report.peer.clone()).filter(|peer| !peer.is_empty()),
         attempt: report.subject.attempt,
+        retry: report.retry,
         bundle_digest: batch.bundle.to_string(),
         vm: batch.vm.to_string(),
         sequence,

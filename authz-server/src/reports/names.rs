@@ -5,7 +5,7 @@
 use crate::bundle::Bundle;
 use crate::serve::service::Service;
 use crate::state::Bundles;
-use palisade_core::contract::{BundleDigest, Contract};
+use palisade_core::contract::{BundleDigest, Contract, Priority};
 use palisade_core::routes::OperationIndex;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,20 +13,39 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Bundles whose names are at hand: the current one, and a few more during rollouts.
 const BUNDLES_MAX: usize = 8;
 
-/// Service and operation by index.
+/// Operations by index.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Names(Vec<(String, String)>);
+pub(super) struct Names(Vec<Named>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Named {
+    service: String,
+    operation: String,
+    is_critical: bool,
+}
 
 impl Names {
     pub(super) fn of(contract: &Contract) -> Names {
         let operation = |index| contract.operation(OperationIndex(index));
         let named = (0..).map_while(operation);
-        Names(named.map(|found| (found.service.name.to_string(), found.operation.name.to_string())).collect())
+        let named = named.map(|found| Named {
+            service: found.service.name.to_string(),
+            operation: found.operation.name.to_string(),
+            is_critical: found.operation.priority == Priority::Critical,
+        });
+        Names(named.collect())
     }
 
     pub(super) fn operation(&self, index: OperationIndex) -> Option<(&str, &str)> {
-        let (service, operation) = self.0.get(usize::try_from(index.0).ok()?)?;
-        Some((service, operation))
+        let named = self.0.get(usize::try_from(index.0).ok()?)?;
+        Some((&named.service, &named.operation))
+    }
+
+    /// Whether it must not wait for others.
+    pub(super) fn is_critical(&self, service: &str, operation: &str) -> bool {
+        self.0
+            .iter()
+            .any(|named| named.is_critical && named.service == service && named.operation == operation)
     }
 }
 

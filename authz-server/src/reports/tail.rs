@@ -4,7 +4,7 @@
 //! INVARIANT: bounded: what is further back is forgotten, as it is while the server runs.
 
 use super::known::Known;
-use crate::ledger::{AdminEvent, Drift, Entries, Entry, Judged, Refusal};
+use crate::ledger::{AdminEvent, Drift, Entries, Entry, Judged, Load, Refusal, Sheds};
 use palisade_core::report::VmId;
 use std::path::Path;
 
@@ -40,7 +40,9 @@ fn note(known: &mut Known, entry: &Entry) {
     match entry {
         Entry::Refusal(Refusal { vm, sequence, .. })
         | Entry::Drift(Drift { vm, sequence, .. })
-        | Entry::Judged(Judged { vm, sequence, .. }) => {
+        | Entry::Judged(Judged { vm, sequence, .. })
+        | Entry::Shed(Sheds { vm, sequence, .. })
+        | Entry::Load(Load { vm, sequence, .. }) => {
             if let Some(vm) = vm_id(vm) {
                 known.stored(vm, sequence.saturating_add(1));
             }

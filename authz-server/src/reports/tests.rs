@@ -5,7 +5,7 @@ use super::names::Names;
 use super::{Told, store, tail, tell_of};
 use crate::audit::tests::sample;
 use crate::bundle::Bundle;
-use crate::ledger::{AdminEvent, AppendError, Entries, Entry, Judged, Ledger, Refusal, Side, Verdict};
+use crate::ledger::{self, AdminEvent, AppendError, Entries, Entry, Judged, Ledger, Refusal, Side, Verdict};
 use crate::telemetry::Metrics;
 use palisade_core::call_id::CallIdMint;
 use palisade_core::contract::BundleDigest;
@@ -22,12 +22,12 @@ fn refused(operation: Option<u32>) -> Item {
         call_id: CallIdMint::new([4; 16]).mint(1_763_700_000_000),
         at_ms: 1_763_700_000_001,
         verdict: report::Verdict::Reject,
-        retry: false,
         reason: "json_syntax".into(),
         operation: operation.map(OperationIndex),
         subject: Subject::new(b"POST", b"orders", b"/orders?secret", b"2"),
         peer: "spiffe://shop.test/web".to_owned(),
         place: "body/items/0".to_owned(),
+        retry: false,
     })
 }
 
@@ -46,6 +46,31 @@ fn drifted(operation: Option<u32>) -> Item {
     })
 }
 
+fn sheds(operation: Option<u32>) -> Item {
+    Item::Shed(report::Sheds {
+        operation: operation.map(OperationIndex),
+        reason: "rate_limited".into(),
+        retry: true,
+        shadow: true,
+        limit: "per-caller".to_owned(),
+        peer: String::new(),
+        count: 40,
+        first_at_ms: 1_763_700_000_000,
+        last_at_ms: 1_763_700_000_001,
+        call_id: CallIdMint::new([4; 16]).mint(1_763_700_000_000),
+    })
+}
+
+fn load(operation: u32) -> Item {
+    let operation = OperationIndex(operation);
+    let counts = vec![
+        report::LoadCount { operation: Some(operation), admitted: 9, retries: 3, failed: 2 },
+        report::LoadCount { operation: None, admitted: 1, retries: 0, failed: 0 },
+    ];
+    let levels = vec![report::LoadLevel { operation, limit: 50, load: 7, retry_tokens: 4 }];
+    Item::Load(report::Load { at_ms: 5, counts, levels })
+}
+
 fn lost(count: u64) -> Item {
     Item::Lost(vec![("host_unknown".into(), count)])
 }
@@ -59,6 +84,8 @@ fn told(batch: &Batch, next: Option<u64>) -> Vec<(u64, u64)> {
     let number = |told: Told| match told.entry {
         Entry::Refusal(refusal) => (refusal.sequence, 0),
         Entry::Drift(drift) => (drift.sequence, 0),
+        Entry::Shed(sheds) => (sheds.sequence, 0),
+        Entry::Load(load) => (load.sequence, 0),
         Entry::Admin(admin) => match admin.event {
             AdminEvent::ReportsLost { from, count, vm } if vm == VM.to_string() => (from, count),
             event => panic!("{event:?}"),
@@ -70,7 +97,7 @@ fn told(batch: &Batch, next: Option<u64>) -> Vec<(u64, u64)> {
 
 #[test]
 fn what_was_stored_is_not_stored_again() {
-    let items = || vec![refused(None), lost(5), drifted(None), refused(None)];
+    let items = || vec![refused(None), lost(5), sheds(None), load(0)];
     let batch = batch(10, OURS, items());
     let all = [(10, 0), (11, 5), (16, 0), (17, 0)];
     assert_eq!(told(&batch, None), all, "a VM that nobody knows is believed");
@@ -123,6 +150,7 @@ fn an_entry_has_all_that_was_reported() {
         path: "/orders".to_owned(),
         peer: Some("spiffe://shop.test/web".to_owned()),
         attempt: Some(2),
+        retry: false,
         bundle_digest: "07".repeat(32),
         vm: "ab".repeat(16),
         sequence: 3,
@@ -149,6 +177,37 @@ fn an_entry_has_all_that_was_reported() {
         let refusal = entry(senseless);
         assert_eq!((refusal.service.as_str(), refusal.operation.as_str()), ("", ""), "{senseless:?}");
     }
+}
+
+#[test]
+fn entries_of_load_have_all_that_was_reported() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    let bundle = Bundle::load(&directory).unwrap_or_else(|problems| panic!("{problems}"));
+    let names = Names::of(&bundle.contract);
+    let first = bundle.contract.operation(OperationIndex(0)).unwrap();
+    let (service, operation) = (first.service.name.to_string(), first.operation.name.to_string());
+    let told = tell_of(&batch(3, OURS, vec![sheds(Some(0)), sheds(None), load(0)]), None, OURS, Some(&names));
+    let entries: Vec<Entry> = told.into_iter().map(|told| told.entry).collect();
+    let [Entry::Shed(named), Entry::Shed(several), Entry::Load(load)] = entries.as_slice() else {
+        panic!("{entries:?}")
+    };
+    assert_eq!((&named.service, &named.operation, named.count), (&service, &operation, 40));
+    assert_eq!((named.limit.as_deref(), named.peer.as_deref()), (Some("per-caller"), None));
+    assert!(named.retry && named.shadow);
+    assert_eq!((several.service.as_str(), several.operation.as_str(), several.sequence), ("", "", 4));
+    let count = |service: &str, operation: &str, [admitted, retries, failed]: [u64; 3]| ledger::LoadCount {
+        service: service.to_owned(),
+        operation: operation.to_owned(),
+        admitted,
+        retries,
+        failed,
+    };
+    assert_eq!(load.counts, [count(&service, &operation, [9, 3, 2]), count("", "", [1, 0, 0])]);
+    assert_eq!(load.levels, [ledger::LoadLevel { service, limit: 50, load: 7, retry_tokens: 4 }]);
+    let expected = names.operation(OperationIndex(0)).unwrap();
+    let is_critical = first.operation.priority == palisade_core::contract::Priority::Critical;
+    assert_eq!(names.is_critical(expected.0, expected.1), is_critical);
+    assert!(!names.is_critical("", ""));
 }
 
 #[test]

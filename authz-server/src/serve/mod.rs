@@ -216,6 +216,7 @@ pub async fn serve(
     };
     tracing::info!(listen = serving.listen, admin = %serving.admin, epoch = serving.epoch, bundle = serving.bundle, "serving");
     up(&serving);
+    let storms_task = tokio::spawn(crate::storm::watch(Arc::downgrade(&service)));
     let tallies_task = {
         let service = service.clone();
         tokio::spawn(async move { service.enter_tallies_regularly().await })
@@ -229,6 +230,7 @@ pub async fn serve(
     health_reporter.set_not_serving::<CheckServer>().await;
     let ended = drain(lanes, &phase).await;
     tallies_task.abort();
+    storms_task.abort();
     hangup_task.abort();
     reloads.stop(RELOAD_ENDS).await;
     admin_task.abort();

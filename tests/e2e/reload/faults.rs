@@ -90,7 +90,13 @@ fn assert_loaded_before_use(live: &Live) {
             Entry::Decision(decision) => {
                 assert!(told.contains(&decision.bundle_digest), "{} was not told of", decision.bundle_digest);
             }
-            Entry::Admin(_) | Entry::Refusal(_) | Entry::Outcome(_) | Entry::Drift(_) | Entry::Judged(_) => {}
+            Entry::Admin(_)
+            | Entry::Refusal(_)
+            | Entry::Outcome(_)
+            | Entry::Drift(_)
+            | Entry::Judged(_)
+            | Entry::Shed(_)
+            | Entry::Load(_) => {}
         }
     }
 }

@@ -127,7 +127,9 @@ fn admin_entries(rig: &Rig, event: AdminEvent) -> Vec<Admin> {
         | Entry::Decision(_)
         | Entry::Outcome(_)
         | Entry::Drift(_)
-        | Entry::Judged(_) => None,
+        | Entry::Judged(_)
+        | Entry::Shed(_)
+        | Entry::Load(_) => None,
     };
     rig.ledger_entries().into_iter().filter_map(wanted).collect()
 }

@@ -23,21 +23,21 @@ use tests::reporter::submit;
 use super::SOON;
 use super::trust::now_ms;
 
-const PEER: &str = "spiffe://shop.example/ns/shop/sa/web";
+pub(super) const PEER: &str = "spiffe://shop.example/ns/shop/sa/web";
 
 /// A server, and the queue of one VM that reports to it.
-struct Stage {
+pub(super) struct Stage {
     dir: tempfile::TempDir,
-    server: LoneServer,
+    pub(super) server: LoneServer,
     secret: Secret,
-    outbox: Outbox,
-    bundle: BundleDigest,
-    operation: OperationIndex,
-    mint: CallIdMint,
+    pub(super) outbox: Outbox,
+    pub(super) bundle: BundleDigest,
+    pub(super) operation: OperationIndex,
+    pub(super) mint: CallIdMint,
 }
 
 impl Stage {
-    fn new() -> Stage {
+    pub(super) fn new() -> Stage {
         let dir = tempfile::tempdir().expect("make a directory");
         let mut server = LoneServer::start(dir.path(), &[]);
         assert_eq!(server.wait(), None, "it serves");
@@ -56,7 +56,7 @@ impl Stage {
         Stage { dir, server, secret, outbox, bundle: bundle.digest, operation, mint }
     }
 
-    fn state(&self) -> std::path::PathBuf {
+    pub(super) fn state(&self) -> std::path::PathBuf {
         self.dir.path().join("state")
     }
 
@@ -94,7 +94,7 @@ impl Stage {
     }
 
     /// Sends all that waits at this time.
-    fn send(&mut self, at_ms: u64) {
+    pub(super) fn send(&mut self, at_ms: u64) {
         while let Some(batch) = self.outbox.next_batch(&self.secret, at_ms) {
             self.outbox.acknowledged(submit(self.server.listen(), &batch).expect("it is acknowledged"));
         }
@@ -108,31 +108,33 @@ impl Stage {
             | Entry::Refusal(_)
             | Entry::Outcome(_)
             | Entry::Admin(_)
-            | Entry::Judged(_) => None,
+            | Entry::Judged(_)
+            | Entry::Shed(_)
+            | Entry::Load(_) => None,
         };
         entries.filter_map(|recorded| drift(recorded.expect("an entry").entry)).collect()
     }
 
-    fn metric(&self, name: &str) -> u64 {
+    pub(super) fn metric(&self, name: &str) -> u64 {
         let metrics = self.server.metrics();
         let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.and_then(|value| value.parse().ok()).unwrap_or(0)
     }
 }
 
-fn palisade(arguments: &[&str], state: &Path) -> Output {
+pub(super) fn palisade(arguments: &[&str], state: &Path) -> Output {
     let mut command = Command::new(binaries::palisade());
     command.args(arguments).arg("--utc").arg("--state").arg(state);
     command.output().expect("run palisade")
 }
 
-fn text(arguments: &[&str], state: &Path) -> String {
+pub(super) fn text(arguments: &[&str], state: &Path) -> String {
     let output = palisade(arguments, state);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
 
-fn objects(arguments: &[&str], state: &Path) -> Vec<Value> {
+pub(super) fn objects(arguments: &[&str], state: &Path) -> Vec<Value> {
     let text = text(&[arguments, &["--json"]].concat(), state);
     text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
 }

@@ -146,6 +146,7 @@ fn refusal(place: Option<&str>) -> Entry {
         path: "/orders".to_owned(),
         peer: None,
         attempt: None,
+        retry: false,
         bundle_digest: "ab".repeat(32),
         vm: "cd".repeat(16),
         sequence: 3,
@@ -231,10 +232,108 @@ fn the_stored_form_of_drift_and_of_what_was_judged_is_fixed() {
     );
 }
 
+fn sheds() -> Entry {
+    Entry::Shed(Sheds {
+        reason: "rate_limited".to_owned(),
+        retry: true,
+        shadow: false,
+        limit: Some("per-caller".to_owned()),
+        service: "orders".to_owned(),
+        operation: "listOrders".to_owned(),
+        peer: Some("spiffe://shop.example/ns/shop/sa/web".to_owned()),
+        count: 1_234,
+        first_at_ms: 1_760_000_000_123,
+        last_at_ms: 1_760_000_004_456,
+        call_id: "018f0000-0000-7000-8000-000000000001".to_owned(),
+        bundle_digest: "ab".repeat(32),
+        vm: "cd".repeat(16),
+        sequence: 6,
+    })
+}
+
+fn load() -> Entry {
+    let (service, operation) = ("orders".to_owned(), "listOrders".to_owned());
+    Entry::Load(Load {
+        at_ms: 1_760_000_009_500,
+        counts: vec![LoadCount {
+            service: service.clone(),
+            operation,
+            admitted: 900,
+            retries: 80,
+            failed: 7,
+        }],
+        levels: vec![LoadLevel { service, limit: 50, load: 49, retry_tokens: 3 }],
+        bundle_digest: "ab".repeat(32),
+        vm: "cd".repeat(16),
+        sequence: 7,
+    })
+}
+
+fn storm() -> Storm {
+    Storm {
+        caller: "spiffe://shop.example/ns/shop/sa/web".to_owned(),
+        service: "orders".to_owned(),
+        operation: "listOrders".to_owned(),
+        since_ms: 1_760_000_000_123,
+        duration_ms: 4_000,
+        first_attempts: 40,
+        retries: 120,
+        sheds: 100,
+        amplification_percent: 400,
+    }
+}
+
+#[test]
+fn the_stored_form_of_load_is_fixed() {
+    assert_eq!(
+        stored_text(&sheds()),
+        concat!(
+            r#"{"reason":"rate_limited","retry":true,"shadow":false,"limit":"per-caller","service":"orders","#,
+            r#""operation":"listOrders","peer":"spiffe://shop.example/ns/shop/sa/web","count":1234,"#,
+            r#""first_at_ms":1760000000123,"last_at_ms":1760000004456,"#,
+            r#""call_id":"018f0000-0000-7000-8000-000000000001","#,
+            r#""bundle_digest":"abababababababababababababababababababababababababababababababab","#,
+            r#""vm":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","sequence":6}"#,
+        )
+    );
+    assert_eq!(
+        stored_text(&load()),
+        concat!(
+            r#"{"at_ms":1760000009500,"counts":["#,
+            r#"{"service":"orders","operation":"listOrders","admitted":900,"retries":80,"failed":7}],"#,
+            r#""levels":[{"service":"orders","limit":50,"load":49,"retry_tokens":3}],"#,
+            r#""bundle_digest":"abababababababababababababababababababababababababababababababab","#,
+            r#""vm":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","sequence":7}"#,
+        )
+    );
+    let begun = Admin { at_ms: 1, event: AdminEvent::StormBegan(storm()), detail: String::new() };
+    assert_eq!(
+        stored_text(&Entry::Admin(begun)),
+        concat!(
+            r#"{"at_ms":1,"event":{"storm_began":{"caller":"spiffe://shop.example/ns/shop/sa/web","#,
+            r#""service":"orders","operation":"listOrders","since_ms":1760000000123,"duration_ms":4000,"#,
+            r#""first_attempts":40,"retries":120,"sheds":100,"amplification_percent":400}},"detail":""}"#,
+        )
+    );
+    let Entry::Refusal(refusal) = refusal(None) else { panic!("not a refusal") };
+    let shed = Entry::Refusal(Refusal { verdict: Verdict::Shed, retry: true, ..refusal });
+    assert!(
+        stored_text(&shed).contains(r#""verdict":"shed""#) && stored_text(&shed).contains(r#""retry":true"#)
+    );
+    assert_eq!(decoded(&shed), shed);
+}
+
 #[test]
 fn each_kind_reads_back_as_it_was_recorded() {
     let plain = [decision("id"), asked(), outcome(None), outcome(Some("id")), admin("a \"quoted\" détail\n")];
-    for entry in plain.into_iter().chain([refusal(None), refusal(Some("query/limit")), drift(), judged()]) {
+    for entry in plain.into_iter().chain([
+        refusal(None),
+        refusal(Some("query/limit")),
+        drift(),
+        judged(),
+        sheds(),
+        load(),
+    ]) {
         assert_eq!(decoded(&entry), entry);
     }
 }

@@ -47,6 +47,8 @@ fn the_codes_of_kinds_are_fixed() {
         (4, "refusal", 1),
         (5, "drift", 1),
         (6, "judged", 1),
+        (7, "shed", 1),
+        (8, "load", 1),
     ];
     assert_eq!(codes, expected);
 }

@@ -90,7 +90,12 @@ fn awaited(recorded: &Recorded) -> Option<&str> {
         Entry::Decision(decision) if may_run_on(decision) => None,
         Entry::Decision(decision) => Some(&decision.decision_id),
         Entry::Refusal(refusal) => Some(&refusal.call_id),
-        Entry::Outcome(_) | Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => None,
+        Entry::Outcome(_)
+        | Entry::Admin(_)
+        | Entry::Drift(_)
+        | Entry::Judged(_)
+        | Entry::Shed(_)
+        | Entry::Load(_) => None,
     }
 }
 

@@ -144,6 +144,11 @@ impl Feed {
                 batch.add_example(&id_key(&drift.call_id), position)?;
             }
             Entry::Judged(judged) => batch.add_event(position, judged.at_ms, event::JUDGED)?,
+            Entry::Shed(sheds) => {
+                batch.add_event(position, sheds.last_at_ms, event::SHED)?;
+                batch.add_example(&id_key(&sheds.call_id), position)?;
+            }
+            Entry::Load(load) => batch.add_event(position, load.at_ms, event::LOAD)?,
         }
         self.done = recorded.index.saturating_add(1);
         self.last_leaf = Some(recorded.leaf_hash);

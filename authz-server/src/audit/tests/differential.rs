@@ -130,7 +130,9 @@ fn walk(entries: &[Entry]) -> Vec<Walked> {
                 }
                 Some((position, outcome.clone()))
             }
-            Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) => continue,
+            Entry::Admin(_) | Entry::Drift(_) | Entry::Judged(_) | Entry::Shed(_) | Entry::Load(_) => {
+                continue;
+            }
         };
         calls.push(Walked { position, decision, refusal, outcome, has_its_id });
     }

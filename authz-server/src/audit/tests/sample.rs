@@ -115,6 +115,7 @@ pub(crate) fn refusal(id: &str, at_ms: u64) -> Refusal {
         path: "/orders".to_owned(),
         peer: Some("spiffe://shop.example/web".to_owned()),
         attempt: None,
+        retry: false,
         bundle_digest: "28".repeat(32),
         vm: "6b".repeat(8),
         sequence: 7,

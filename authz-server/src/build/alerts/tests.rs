@@ -65,7 +65,7 @@ fn every_alert_asks_for_a_metric_that_the_server_exposes() {
             looked_at += 1;
         }
     }
-    assert_eq!(looked_at, 10);
+    assert_eq!(looked_at, 12);
 }
 
 #[test]

@@ -4,12 +4,12 @@
 
 use std::fmt::Write as _;
 
-use super::{drift, explained, further_reports, outcomes};
+use super::{drift, explained, further_reports, outcomes, sheds};
 use crate::audit::{Call, KeptBundle, Why, Zone, duration, visible};
 use crate::cedar::PolicySummary;
 use crate::ledger::{
     Asked, Candidate, Conclusion, Credential, Decision, Drift, Otherwise, Outcome, Passed, Proof, Refusal,
-    Verdict,
+    Sheds, Verdict,
 };
 use palisade_core::reason::Reason;
 use palisade_explain::Explanation;
@@ -66,6 +66,7 @@ pub(super) fn text(
         lines.add("filter", &format!("reported that it refused the call all the same ({})", report.reason));
     }
     drift(why).for_each(|(_, drift)| add_drift(&mut lines, drift));
+    sheds(why).for_each(|(_, sheds)| add_sheds(&mut lines, sheds));
     add_times(&mut lines, call);
     lines.add("entries", &entries(why));
     lines.0
@@ -159,7 +160,9 @@ fn add_refusal(lines: &mut Lines, refusal: &Refusal) {
     }
     lines.add("request", &format!("{method} {path}"));
     lines.add("host", host);
-    lines.add("attempt", &attempt(refusal.attempt));
+    let is_unnumbered_retry = refusal.retry && refusal.attempt.is_none_or(|attempt| attempt < 2);
+    let attempt = if is_unnumbered_retry { "a retry".to_owned() } else { attempt(refusal.attempt) };
+    lines.add("attempt", &attempt);
     lines.add("report", &format!("number {} of filter VM {}", refusal.sequence, refusal.vm));
     lines.add("bundle", &refusal.bundle_digest);
 }
@@ -176,6 +179,7 @@ fn place(place: &str) -> String {
         Some(("path", name)) => format!("{part}path parameter {name}"),
         Some(("header", name)) => format!("{part}header {name}"),
         Some(("cookie", name)) => format!("{part}cookie {name}"),
+        Some(("limits", name)) => format!("the rate limit {name} of the contract"),
         Some(_) | None => return place.to_owned(),
     };
     format!("{place} ({within})")
@@ -195,6 +199,20 @@ fn add_drift(lines: &mut Lines, drift: &Drift) {
     );
     lines.add("because", explained(reason).unwrap_or_default());
     lines.add("where", &if drift.place.is_empty() { String::new() } else { place(&drift.place) });
+}
+
+/// What the load says of the call although it has an entry of its own, or none.
+fn add_sheds(lines: &mut Lines, sheds: &Sheds) {
+    let Sheds { reason, shadow, count, limit, .. } = sheds;
+    let what = if *shadow { "would have been shed, and went on" } else { "was shed" };
+    let others = match count.saturating_sub(1) {
+        0 => "alone".to_owned(),
+        1 => "with one other like it".to_owned(),
+        others => format!("with {others} others like it"),
+    };
+    lines.add("shed", &format!("{reason}: the call {what}, {others}"));
+    lines.add("because", explained(reason).unwrap_or_default());
+    lines.add("limit", limit.as_deref().unwrap_or_default());
 }
 
 /// What the policies were asked beside caller, operation, host and path.

@@ -17,9 +17,13 @@ fn events(sim: &Sim) -> Vec<AdminEvent> {
     let entries = Entries::on(sim, Path::new(DIR), 0).unwrap().map(Result::unwrap);
     let events = entries.filter_map(|recorded| match recorded.entry {
         Entry::Admin(admin) => Some(admin.event),
-        Entry::Decision(_) | Entry::Refusal(_) | Entry::Outcome(_) | Entry::Drift(_) | Entry::Judged(_) => {
-            None
-        }
+        Entry::Decision(_)
+        | Entry::Refusal(_)
+        | Entry::Outcome(_)
+        | Entry::Drift(_)
+        | Entry::Judged(_)
+        | Entry::Shed(_)
+        | Entry::Load(_) => None,
     });
     events.collect()
 }
