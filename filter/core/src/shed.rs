@@ -13,8 +13,8 @@ use clock::{Clock, Moment};
 use limit::Limit;
 use shares::Shares;
 use tuning::{
-    DECAY_US, GIVEN_UP_BASES, LATER_MS_MIN, LATER_MS_SPREAD, ROOM_CRITICAL, ROOM_DEFAULT, ROOM_RETRY,
-    ROOM_SHEDDABLE, WINDOW_US,
+    DECAY_US, GIVEN_UP_BASES, GIVEN_UP_BASES_PRESSED, LATER_MS_MIN, LATER_MS_SPREAD, ROOM_CRITICAL,
+    ROOM_DEFAULT, ROOM_RETRY, ROOM_SHEDDABLE, WINDOW_US,
 };
 use window::{Due, Window};
 
@@ -213,6 +213,7 @@ impl Shedder {
             }
             // A service may fail quickly, so only failures that took long say anything of its queue.
             Answer::Failed => {
+                self.budget.failed();
                 if self.is_late(ticket, 1.0) {
                     self.sample(now, ticket, Sample::Failed);
                 }
@@ -232,14 +233,16 @@ impl Shedder {
             return;
         }
         self.ghosts += 1.0;
-        if self.is_late(&ticket, GIVEN_UP_BASES * self.limit.slowness()) {
+        let bases = if self.window.is_pressed() { GIVEN_UP_BASES_PRESSED } else { GIVEN_UP_BASES };
+        if self.is_late(&ticket, bases * self.limit.slowness()) {
             self.sample(now, &ticket, Sample::GivenUp);
         }
     }
 
-    /// The budget is spent: failures of the service itself should go out marked, so that callers do not try again.
+    /// Whether the failure that was told last should go out marked, so that callers do not try again: ask right after
+    /// `answered`.
     pub fn tells_no_retry(&self) -> bool {
-        !self.budget.allows()
+        self.budget.marks()
     }
 
     /// What to tell a caller that was shed. `random` spreads them.

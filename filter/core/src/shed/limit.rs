@@ -100,6 +100,9 @@ impl Limit {
         let used = seen.load_peak > self.value * LIMIT_USED;
         if seen.many_gave_up && self.stress > STRESS_CALM {
             self.cut(now, seen, GIVEN_UP_CUT.min(STRESS_GROW / self.stress), LIMIT_MIN);
+        } else if seen.many_gave_up && seen.pressed {
+            // Either callers are impatient, or this worker never saw the service in good times.
+            self.cut(now, seen, GIVEN_UP_CUT, self.latency_floor());
         } else if self.stress > STRESS_GROW && seen.pressed {
             self.relieve(now, seen);
         } else if self.stress < STRESS_GROW && used {
@@ -127,10 +130,9 @@ impl Limit {
 
     /// Under stress: less, and where less is not right, a try of more.
     fn relieve(&mut self, now: Moment, seen: &Seen) {
-        let floor = (self.calm_load * CALM_TIMES).max(LIMIT_MIN_LATENCY);
         match self.probe.step(self.value, seen) {
             Found::Waits if self.stress > STRESS_CUT => {
-                self.cut(now, seen, STRESS_GROW / self.stress, floor);
+                self.cut(now, seen, STRESS_GROW / self.stress, self.latency_floor());
             }
             Found::Waits | Found::Tries => {}
             Found::Try(value) => self.value = value.min(LIMIT_MAX),
@@ -141,6 +143,10 @@ impl Limit {
                 self.changed = now;
             }
         }
+    }
+
+    fn latency_floor(&self) -> f64 {
+        (self.calm_load * CALM_TIMES).max(LIMIT_MIN_LATENCY)
     }
 
     /// Never up, and never below `floor`.

@@ -54,6 +54,9 @@ pub(super) const GIVEN_UP_CUT: f64 = 0.7;
 /// Giving up before so many times the base says something of the caller, and nothing of the service.
 pub(super) const GIVEN_UP_BASES: f64 = 2.0;
 
+/// The same while the limit is used up, where bases may have been learned in bad times only.
+pub(super) const GIVEN_UP_BASES_PRESSED: f64 = 1.2;
+
 /// What a cut for latency leaves at least: a median of few answers is not trusted further.
 pub(super) const CUT_MIN: f64 = 0.2;
 
