@@ -42,6 +42,9 @@ pub(super) const STRESS_GROW: f64 = 2.0;
 /// Up to here a service is as it always is, and its bases are learned.
 pub(super) const STRESS_CALM: f64 = 1.5;
 
+/// What came before a cut has left most services after this time.
+pub(super) const DRAIN_US: u64 = 500_000;
+
 /// Callers that gave up, as a part of all ends, from which the limit is cut.
 pub(super) const GIVEN_UP_MAX: f64 = 0.05;
 
