@@ -268,8 +268,7 @@ impl Http {
     /// Tells the load of this VM that the service, or the proxy in its place, has answered.
     fn note_answer(&mut self) {
         let Some(in_work) = self.exchange.in_work() else { return };
-        let spent = load::with(|load| load.tells_no_retry(in_work)).unwrap_or(false);
-        if !in_work.is_watched() && !spent {
+        if !in_work.is_watched() {
             load::with(|load| load.answered_unseen(in_work));
             return;
         }
@@ -277,14 +276,17 @@ impl Http {
             [":status", "grpc-status"].map(|name| host::response_header(name).unwrap_or(None));
         let source = host::property(RESPONSE_SOURCE).unwrap_or(None);
         let answer = answer_of(source.as_deref(), status.as_deref(), grpc_status.as_deref());
-        load::with(|load| load.answered(host::now_us(), in_work, answer));
+        let spent = load::with(|load| {
+            load.answered(host::now_us(), in_work, answer);
+            load.tells_no_retry(in_work)
+        });
         if answer != Answer::Failed {
             return;
         }
         if let (Some(shared), Some((_, operation))) = (&self.shared, self.exchange.call()) {
             reports::passed(shared.engine.contract.digest(), operation, Passed::Failed);
         }
-        if spent {
+        if spent == Some(true) {
             // Should the host not take it, a caller retries what will be shed.
             let _told = host::set_response_header(reply::RATE_LIMITED, "true");
             if grpc_status.is_some() {

@@ -266,6 +266,9 @@ impl Load {
         in_work.is_unanswered = false;
         if let Some(seat) = self.seats_taken.get_mut(in_work.seat.0) {
             seat.shedder.answered(now_us, &mut in_work.ticket, answer);
+            if answer == Answer::Failed {
+                seat.watch.failed(now_us);
+            }
         }
     }
 
@@ -320,7 +323,7 @@ impl Load {
         self.rates.hear(others.iter());
     }
 
-    /// Whether a failure of this service should go out with the word that a retry is of no use.
+    /// Whether the failure that was just told should go out with the word that a retry is of no use.
     pub fn tells_no_retry(&self, in_work: &InWork) -> bool {
         self.seats_taken.get(in_work.seat.0).is_some_and(|seat| seat.shedder.tells_no_retry())
     }

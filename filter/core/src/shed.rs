@@ -13,8 +13,8 @@ use clock::{Clock, Moment};
 use limit::Limit;
 use shares::Shares;
 use tuning::{
-    DECAY_US, GIVEN_UP_BASES, LATER_MS_MIN, LATER_MS_SPREAD, ROOM_CRITICAL, ROOM_DEFAULT, ROOM_RETRY,
-    ROOM_SHEDDABLE, WINDOW_US,
+    DECAY_US, GIVEN_UP_BASES, GIVEN_UP_BASES_PRESSED, LATER_MS_MIN, LATER_MS_SPREAD, ROOM_CRITICAL,
+    ROOM_DEFAULT, ROOM_RETRY, ROOM_SHEDDABLE, WINDOW_US,
 };
 use window::{Due, Window};
 
@@ -171,7 +171,7 @@ impl Shedder {
     /// Whether a request may go to the service now.
     pub fn admit(&mut self, now_us: u64, ask: &Ask) -> Admission {
         let now = self.turn(now_us);
-        if ask.caller.is_none() && self.shares_count(ask) {
+        if ask.caller.is_none() && self.shares_count(now, ask) {
             return Admission::AskCaller;
         }
         match self.judge(now, ask) {
@@ -192,8 +192,9 @@ impl Shedder {
     }
 
     /// Whether `admit` would ask for the caller.
-    pub fn asks_caller(&self, ask: &Ask) -> bool {
-        ask.caller.is_none() && self.shares_count(ask)
+    pub fn asks_caller(&mut self, now_us: u64, ask: &Ask) -> bool {
+        let now = self.turn(now_us);
+        ask.caller.is_none() && self.shares_count(now, ask)
     }
 
     /// The whole request went to the service: its latency counts from here. Without this call the service is taken not
@@ -225,6 +226,7 @@ impl Shedder {
             }
             // A service may fail quickly, so only failures that took long say anything of its queue.
             Answer::Failed => {
+                self.budget.failed();
                 if self.is_late(ticket, 1.0) {
                     self.sample(now, ticket, Sample::Failed);
                 }
@@ -258,15 +260,17 @@ impl Shedder {
             return;
         }
         self.ghosts += 1.0;
+        let bases = if self.window.is_pressed() { GIVEN_UP_BASES_PRESSED } else { GIVEN_UP_BASES };
         // Where a part of the answers is looked at, only as large a part of those that gave up may be held against them.
-        if ticket.watched && self.is_late(&ticket, GIVEN_UP_BASES * self.limit.slowness()) {
+        if ticket.watched && self.is_late(&ticket, bases * self.limit.slowness()) {
             self.sample(now, &ticket, Sample::GivenUp);
         }
     }
 
-    /// The budget is spent: failures of the service itself should go out marked, so that callers do not try again.
+    /// Whether the failure that was told last should go out marked, so that callers do not try again: ask right after
+    /// `answered`.
     pub fn tells_no_retry(&self) -> bool {
-        !self.budget.allows()
+        self.budget.marks()
     }
 
     /// What to tell a caller that was shed. `random` spreads them.
@@ -296,14 +300,18 @@ impl Shedder {
     }
 
     /// Whether there is room for one more, up to this part of the limit.
-    fn fits(&self, ask: &Ask, part: f64) -> bool {
-        let limit = self.limit.value() * part;
+    fn fits(&self, now: Moment, ask: &Ask, part: f64) -> bool {
+        let limit = match ask.priority {
+            Priority::Critical => self.limit.critical(now),
+            Priority::Default | Priority::Sheddable => self.limit.value(),
+        };
+        let limit = limit * part;
         let max = ask.concurrency_max.map_or(f64::INFINITY, |max| f64::from(max) * part.min(1.0));
         self.load() < limit.min(max).max(1.0)
     }
 
-    fn shares_count(&self, ask: &Ask) -> bool {
-        !self.fits(ask, ROOM_SHEDDABLE.0)
+    fn shares_count(&self, now: Moment, ask: &Ask) -> bool {
+        !self.fits(now, ask, ROOM_SHEDDABLE.0)
     }
 
     fn judge(&mut self, now: Moment, ask: &Ask) -> Option<Cause> {
@@ -319,20 +327,20 @@ impl Shedder {
             return Some(Cause::Retry);
         }
         let above_share =
-            self.shares_count(ask) && ask.caller.is_some_and(|caller| self.shares.asked(caller));
+            self.shares_count(now, ask) && ask.caller.is_some_and(|caller| self.shares.asked(caller));
         let (room_above, room) = match ask.priority {
             Priority::Sheddable => ROOM_SHEDDABLE,
             Priority::Default => ROOM_DEFAULT,
             Priority::Critical => ROOM_CRITICAL,
         };
-        if !self.fits(ask, room) {
+        if !self.fits(now, ask, room) {
             self.window.pressed();
             return Some(if ask.retry { Cause::Retry } else { Cause::Load });
         }
-        if ask.retry && !self.fits(ask, ROOM_RETRY) {
+        if ask.retry && !self.fits(now, ask, ROOM_RETRY) {
             return Some(Cause::Retry);
         }
-        if above_share && !self.fits(ask, room_above) {
+        if above_share && !self.fits(now, ask, room_above) {
             self.window.pressed();
             return Some(Cause::Share);
         }
@@ -349,7 +357,7 @@ impl Shedder {
     }
 
     fn let_in(&mut self, now: Moment, ask: &Ask) -> Ticket {
-        if let Some(caller) = ask.caller.filter(|_| self.shares_count(ask)) {
+        if let Some(caller) = ask.caller.filter(|_| self.shares_count(now, ask)) {
             self.shares.admitted(caller);
         }
         self.in_flight = self.in_flight.saturating_add(1);

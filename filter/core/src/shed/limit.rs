@@ -9,7 +9,7 @@ use super::bases::Learning;
 use super::clock::Moment;
 use super::probe::{Found, Probe};
 use super::tuning::{
-    BASE_TOO_LONG, CALM_PART, CALM_TIMES, CUT_MIN, ESTIMATE_US, GIVEN_UP_CUT, LIMIT_MAX, LIMIT_MIN,
+    BASE_TOO_LONG, CALM_PART, CALM_TIMES, CUT_MIN, DRAIN_US, ESTIMATE_US, GIVEN_UP_CUT, LIMIT_MAX, LIMIT_MIN,
     LIMIT_MIN_LATENCY, LIMIT_START, LIMIT_USED, STRESS_CALM, STRESS_CUT, STRESS_GROW,
 };
 use super::window::Seen;
@@ -31,6 +31,8 @@ pub(super) struct Limit {
     probe: Probe,
     /// Requests that came before the last cut say nothing of what it did.
     changed: Moment,
+    /// The limit before the last cut.
+    before: f64,
     learning: Learning,
 }
 
@@ -46,6 +48,7 @@ impl Default for Limit {
             calm_load: 0.0,
             probe: Probe::default(),
             changed: Moment::default(),
+            before: 0.0,
             learning: Learning::Calm,
         }
     }
@@ -54,6 +57,11 @@ impl Default for Limit {
 impl Limit {
     pub(super) fn value(&self) -> f64 {
         self.value
+    }
+
+    /// The limit for critical operations, which are not shed while what came before a cut leaves the service.
+    pub(super) fn critical(&self, now: Moment) -> f64 {
+        if now.since_us(self.changed) < DRAIN_US { self.value.max(self.before) } else { self.value }
     }
 
     pub(super) fn stress(&self) -> f64 {
@@ -100,6 +108,9 @@ impl Limit {
         let used = seen.load_peak > self.value * LIMIT_USED;
         if seen.many_gave_up && self.stress > STRESS_CALM {
             self.cut(now, seen, GIVEN_UP_CUT.min(STRESS_GROW / self.stress), LIMIT_MIN);
+        } else if seen.many_gave_up && seen.pressed {
+            // Either callers are impatient, or this worker never saw the service in good times.
+            self.cut(now, seen, GIVEN_UP_CUT, self.latency_floor());
         } else if self.stress > STRESS_GROW && seen.pressed {
             self.relieve(now, seen);
         } else if self.stress < STRESS_GROW && used {
@@ -127,20 +138,24 @@ impl Limit {
 
     /// Under stress: less, and where less is not right, a try of more.
     fn relieve(&mut self, now: Moment, seen: &Seen) {
-        let floor = (self.calm_load * CALM_TIMES).max(LIMIT_MIN_LATENCY);
         match self.probe.step(self.value, seen) {
             Found::Waits if self.stress > STRESS_CUT => {
-                self.cut(now, seen, STRESS_GROW / self.stress, floor);
+                self.cut(now, seen, STRESS_GROW / self.stress, self.latency_floor());
             }
             Found::Waits | Found::Tries => {}
             Found::Try(value) => self.value = value.min(LIMIT_MAX),
             // More at once was answered as quickly: it is no queue, the service is slower than it was.
             Found::NoQueue { latency } => self.slowness = self.slowness.max(latency),
             Found::Queue { value } => {
+                self.before = self.value;
                 self.value = value;
                 self.changed = now;
             }
         }
+    }
+
+    fn latency_floor(&self) -> f64 {
+        (self.calm_load * CALM_TIMES).max(LIMIT_MIN_LATENCY)
     }
 
     /// Never up, and never below `floor`.
@@ -148,6 +163,7 @@ impl Limit {
         let from = self.value.min(seen.load_peak);
         let value = (from * to.max(CUT_MIN)).max(floor);
         if value < self.value * 0.95 {
+            self.before = self.value;
             self.value = value;
             self.changed = now;
             self.probe = Probe::default();

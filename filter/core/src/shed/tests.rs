@@ -101,12 +101,27 @@ universal_test! {
         let retry = Ask { retry: true, ..ASK };
         let now_us = serve(&mut shedder, 0, 10, &retry, 10 * MS);
         assert_eq!(shed(&mut shedder, now_us, &retry), Cause::Retry);
-        assert!(shedder.tells_no_retry());
         let now_us = serve(&mut shedder, now_us, 24, &ASK, 10 * MS);
         assert_eq!(shed(&mut shedder, now_us, &retry), Cause::Retry, "0.96 tokens are none");
         let now_us = serve(&mut shedder, now_us, 2, &ASK, 10 * MS);
-        assert!(!shedder.tells_no_retry());
         let _kept = go(&mut shedder, now_us, &retry);
+    }
+}
+
+universal_test! {
+    fn a_failure_is_a_licence_to_try_again_while_there_are_some() {
+        let mut shedder = Shedder::default();
+        let mut now_us = 0;
+        let mut fail = |shedder: &mut Shedder| {
+            let mut ticket = go(shedder, now_us, &ASK);
+            now_us += MS;
+            shedder.answered(now_us, &mut ticket, Answer::Failed);
+            shedder.gone(now_us, ticket);
+            shedder.tells_no_retry()
+        };
+        assert_eq!((0..30).filter(|_| !fail(&mut shedder)).count(), 10);
+        serve(&mut shedder, 1_000 * MS, 51, &ASK, 10 * MS);
+        assert_eq!((0..30).filter(|_| !fail(&mut shedder)).count(), 2, "one for each 25 that went well");
     }
 }
 
@@ -144,7 +159,7 @@ universal_test! {
         let mut shedder = Shedder::default();
         let nobody = Ask { caller: None, ..ASK };
         let mut tickets: Vec<_> = (0..25).map(|_| go(&mut shedder, 0, &nobody)).collect();
-        assert!(shedder.asks_caller(&nobody));
+        assert!(shedder.asks_caller(0, &nobody));
         assert!(matches!(shedder.admit(0, &nobody), Admission::AskCaller));
         tickets.push(go(&mut shedder, 0, &ASK));
         assert_eq!(tickets.len(), 26);

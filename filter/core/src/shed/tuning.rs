@@ -42,6 +42,9 @@ pub(super) const STRESS_GROW: f64 = 2.0;
 /// Up to here a service is as it always is, and its bases are learned.
 pub(super) const STRESS_CALM: f64 = 1.5;
 
+/// What came before a cut has left most services after this time.
+pub(super) const DRAIN_US: u64 = 500_000;
+
 /// Callers that gave up, as a part of all ends, from which the limit is cut.
 pub(super) const GIVEN_UP_MAX: f64 = 0.05;
 
@@ -53,6 +56,9 @@ pub(super) const GIVEN_UP_CUT: f64 = 0.7;
 
 /// Giving up before so many times the base says something of the caller, and nothing of the service.
 pub(super) const GIVEN_UP_BASES: f64 = 2.0;
+
+/// The same while the limit is used up, where bases may have been learned in bad times only.
+pub(super) const GIVEN_UP_BASES_PRESSED: f64 = 1.2;
 
 /// What a cut for latency leaves at least: a median of few answers is not trusted further.
 pub(super) const CUT_MIN: f64 = 0.2;

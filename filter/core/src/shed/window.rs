@@ -91,6 +91,10 @@ impl Window {
         self.pressed = true;
     }
 
+    pub(super) fn is_pressed(&self) -> bool {
+        self.pressed
+    }
+
     pub(super) fn finished(&mut self) {
         self.finished = self.finished.saturating_add(1);
     }
