@@ -49,6 +49,13 @@ unsafe extern "C" {
         value: *const u8,
         value_size: usize,
     ) -> u32;
+    fn proxy_get_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
     fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
     fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
@@ -63,6 +70,20 @@ unsafe extern "C" {
         grpc_status: i32,
     ) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+        version: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        data: *const u8,
+        size: usize,
+        version: u32,
+    ) -> u32;
 }
 
 // The macro defines `_initialize`, which the host calls first.
@@ -90,17 +111,28 @@ fn header_map(map: u32) -> Result<Vec<u8>, HostError> {
     owned(|data, size| unsafe { proxy_get_header_map_pairs(map, data, size) }).map(Option::unwrap_or_default)
 }
 
+/// One header of the response. `None`: it has none of this name.
+pub(crate) fn response_header(name: &str) -> Result<Option<Vec<u8>>, HostError> {
+    // SAFETY: see the module's invariant.
+    owned(|data, size| unsafe {
+        proxy_get_header_map_value(MAP_RESPONSE_HEADERS, name.as_ptr(), name.len(), data, size)
+    })
+}
+
+/// Sets one response header, in place of all that have its name.
+pub(crate) fn set_response_header(name: &str, value: &str) -> Result<(), HostError> {
+    set_header(MAP_RESPONSE_HEADERS, name, value)
+}
+
 /// Sets one request header, in place of all that have its name.
 pub(crate) fn set_request_header(name: &str, value: &str) -> Result<(), HostError> {
+    set_header(MAP_REQUEST_HEADERS, name, value)
+}
+
+fn set_header(map: u32, name: &str, value: &str) -> Result<(), HostError> {
     // SAFETY: see the module's invariant.
     check(unsafe {
-        proxy_replace_header_map_value(
-            MAP_REQUEST_HEADERS,
-            name.as_ptr(),
-            name.len(),
-            value.as_ptr(),
-            value.len(),
-        )
+        proxy_replace_header_map_value(map, name.as_ptr(), name.len(), value.as_ptr(), value.len())
     })
 }
 
@@ -168,6 +200,22 @@ pub(crate) fn grpc_answer(size: usize) -> Result<Option<Vec<u8>>, HostError> {
     owned(|data, found| unsafe { proxy_get_buffer_bytes(BUFFER_GRPC_ANSWER, 0, size, data, found) })
 }
 
+/// What the workers of this proxy share under a key, with its version. `None`: nothing yet.
+pub(crate) fn shared(key: &str) -> Result<Option<(Vec<u8>, u32)>, HostError> {
+    let mut version = 0;
+    // SAFETY: see the module's invariant.
+    let found = owned(|data, size| unsafe {
+        proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut version)
+    });
+    Ok(found?.map(|bytes| (bytes, version)))
+}
+
+/// Sets it, unless it has another version meanwhile. A version of 0 sets it in any case.
+pub(crate) fn set_shared(key: &str, bytes: &[u8], version: u32) -> Result<(), HostError> {
+    // SAFETY: see the module's invariant.
+    check(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), bytes.as_ptr(), bytes.len(), version) })
+}
+
 /// When the root of this context ticks next, and then again and again.
 pub(crate) fn set_tick_period_ms(period_ms: u32) -> Result<(), HostError> {
     // SAFETY: takes no pointer.
@@ -193,10 +241,15 @@ pub(crate) fn begin_call(
 
 /// Milliseconds since 1970. A host without a clock gives 0: the handoff is then stale, and the server denies.
 pub(crate) fn now_ms() -> u64 {
+    now_us() / 1_000
+}
+
+/// The same in microseconds.
+pub(crate) fn now_us() -> u64 {
     let mut time_ns = 0;
     // SAFETY: see the module's invariant.
     match unsafe { proxy_get_current_time_nanoseconds(&mut time_ns) } {
-        OK => time_ns / 1_000_000,
+        OK => time_ns / 1_000,
         _ => 0,
     }
 }

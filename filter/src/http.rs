@@ -2,17 +2,20 @@
 
 use crate::held::Lease;
 use crate::host;
+use crate::load;
 use crate::reports::{self, Drifted};
 use crate::root::Shared;
 use palisade_core::call_id::CallIdMint;
 use palisade_core::contract::BundleDigest;
 use palisade_core::exchange::{
-    BodyStep, Engine, Exchange, HeadStep, Observed, Refusal, ResponseBodyStep, ResponseStep,
+    BodyStep, Engine, Exchange, HeadStep, Observed, Pressure, Refusal, ResponseBodyStep, ResponseStep,
 };
 use palisade_core::handoff;
 use palisade_core::headers;
+use palisade_core::load::{Load, answer_of};
 use palisade_core::reply;
-use palisade_core::report::{Kept, Side, Subject};
+use palisade_core::report::{Kept, Passed, Side, Subject};
+use palisade_core::shed::Answer;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::rc::Rc;
@@ -84,6 +87,9 @@ impl Http {
         match step {
             BodyStep::Pass => {
                 self.request.set(0);
+                if let Some(in_work) = self.exchange.in_work() {
+                    load::with(|load| load.sent(host::now_us(), in_work));
+                }
                 Action::Continue
             }
             BodyStep::Hold | BodyStep::Judge => {
@@ -95,7 +101,7 @@ impl Http {
             }
             BodyStep::Refuse(refusal) => {
                 self.request.set(0);
-                self.refuse(refusal, || self.kept.subject())
+                self.refuse(refusal, Kept::subject)
             }
         }
     }
@@ -113,12 +119,17 @@ impl Http {
     }
 
     /// Sends the reply, and takes note for the report. Whatever the host says to it, nothing is released.
-    fn refuse(&self, refusal: Refusal, subject: impl FnOnce() -> Subject) -> Action {
+    fn refuse(&mut self, refusal: Refusal, subject: impl FnOnce(&Kept) -> Subject) -> Action {
+        if let Some(in_work) = self.exchange.leave_work() {
+            load::with(|load| load.refused(in_work));
+        }
         let Refusal { reason, call_id, .. } = &refusal;
         let mut buffer = [0; 36];
         // Only the access log misses it if the host refuses; the reply carries it all the same.
         let _joined = host::set_property(CALL_ID_STATE, call_id.encode(&mut buffer));
-        let headers = headers::encode(&[("content-type", reply::CONTENT_TYPE)]);
+        let headers = refusal.headers();
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers = headers::encode(&headers);
         let body = reply::body(*reason, *call_id);
         let _sent = host::send_local_reply(
             refusal.status(),
@@ -128,7 +139,8 @@ impl Http {
             &body,
         );
         let bundle = self.shared.as_ref().map(|shared| shared.engine.contract.digest());
-        if reports::add(bundle.unwrap_or(BundleDigest([0; 32])), refusal, subject)
+        let kept = &self.kept;
+        if reports::add(bundle.unwrap_or(BundleDigest([0; 32])), refusal, || subject(kept))
             && let Some(shared) = &self.shared
         {
             shared.tick_soon();
@@ -141,17 +153,27 @@ impl Context for Http {}
 
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
-        let now_ms = host::now_ms();
+        let now_us = host::now_us();
+        let now_ms = now_us / 1_000;
         let pairs = host::request_headers().ok();
         let engine = self.engine();
-        let step = self.step(|exchange, mint| {
-            exchange.request_head(engine.as_deref(), mint, now_ms, pairs.as_deref(), end_of_stream)
-        });
+        let sheds = self.shared.as_ref().is_some_and(|shared| shared.sheds);
+        let mut judge = |load: Option<&mut Load>| {
+            let caller = &mut reports::caller;
+            let pressure = load.map(|load| Pressure { load, now_us, caller });
+            self.step(|exchange, mint| {
+                let (engine, pairs) = (engine.as_deref(), pairs.as_deref());
+                exchange.request_head_under(engine, mint, now_ms, pairs, end_of_stream, pressure)
+            })
+        };
+        let step = if sheds { load::with(|load| judge(Some(load))) } else { None };
+        let step = step.unwrap_or_else(|| judge(None));
         match step {
-            HeadStep::Refuse(refusal) => self.refuse(refusal, || subject_of(pairs.as_deref())),
+            HeadStep::Refuse(refusal) => self.refuse(refusal, |_| subject_of(pairs.as_deref())),
             HeadStep::Pass { remove, handoff } => match set_handoff(&remove, &handoff) {
                 Ok(()) => {
                     self.kept = pairs.as_deref().map(Kept::of_headers).unwrap_or_default();
+                    self.note_admission(now_us, end_of_stream);
                     if engine.is_some_and(|engine| self.exchange.is_watched(&engine, now_ms)) {
                         self.count_judged(Side::Request);
                         self.count_observed();
@@ -160,7 +182,7 @@ impl HttpContext for Http {
                 }
                 Err(_) => {
                     let refusal = self.step(|exchange, mint| exchange.host_failed(mint, now_ms));
-                    self.refuse(refusal, || subject_of(pairs.as_deref()))
+                    self.refuse(refusal, |_| subject_of(pairs.as_deref()))
                 }
             },
         }
@@ -187,6 +209,7 @@ impl HttpContext for Http {
         if !self.exchange.expects_decision() {
             return Action::Continue;
         }
+        self.note_answer();
         let decision_id = host::property(DECISION_ID).unwrap_or(None);
         let mut step = self.exchange.response_head(decision_id.as_deref());
         if let ResponseStep::AskSource { suspicion } = step {
@@ -199,7 +222,7 @@ impl HttpContext for Http {
         match step {
             ResponseStep::Pass => Action::Continue,
             ResponseStep::AskSource { .. } | ResponseStep::Hold => Action::Pause,
-            ResponseStep::Refuse(refusal) => self.refuse(refusal, || self.kept.subject()),
+            ResponseStep::Refuse(refusal) => self.refuse(refusal, Kept::subject),
         }
     }
 
@@ -227,6 +250,49 @@ impl HttpContext for Http {
 }
 
 impl Http {
+    /// Counts a request that goes on, and tells what would have shed it.
+    fn note_admission(&mut self, now_us: u64, ends_here: bool) {
+        let Some(shared) = self.shared.as_ref().filter(|shared| shared.sheds) else { return };
+        let Some(call) = self.exchange.call() else { return };
+        let bundle = shared.engine.contract.digest();
+        for overload in self.exchange.take_would_shed() {
+            reports::shed(bundle, call, &overload, true, || self.kept.subject());
+        }
+        let Some(in_work) = self.exchange.in_work() else { return };
+        reports::passed(bundle, call.1, if in_work.is_retry() { Passed::Retry } else { Passed::First });
+        if ends_here {
+            load::with(|load| load.sent(now_us, in_work));
+        }
+    }
+
+    /// Tells the load of this VM that the service, or the proxy in its place, has answered.
+    fn note_answer(&mut self) {
+        let Some(in_work) = self.exchange.in_work() else { return };
+        let spent = load::with(|load| load.tells_no_retry(in_work)).unwrap_or(false);
+        if !in_work.is_watched() && !spent {
+            load::with(|load| load.answered_unseen(in_work));
+            return;
+        }
+        let [status, grpc_status] =
+            [":status", "grpc-status"].map(|name| host::response_header(name).unwrap_or(None));
+        let source = host::property(RESPONSE_SOURCE).unwrap_or(None);
+        let answer = answer_of(source.as_deref(), status.as_deref(), grpc_status.as_deref());
+        load::with(|load| load.answered(host::now_us(), in_work, answer));
+        if answer != Answer::Failed {
+            return;
+        }
+        if let (Some(shared), Some((_, operation))) = (&self.shared, self.exchange.call()) {
+            reports::passed(shared.engine.contract.digest(), operation, Passed::Failed);
+        }
+        if spent {
+            // Should the host not take it, a caller retries what will be shed.
+            let _told = host::set_response_header(reply::RATE_LIMITED, "true");
+            if grpc_status.is_some() {
+                let _told = host::set_response_header(reply::GRPC_PUSHBACK, "-1");
+            }
+        }
+    }
+
     fn judge_response_head(&mut self, ends_here: bool) -> ResponseStep {
         let Some(shared) = self.shared.clone() else { return ResponseStep::Pass };
         let engine = &shared.engine;
@@ -276,8 +342,16 @@ impl Http {
             }
             ResponseBodyStep::Refuse(refusal) => {
                 self.response.set(0);
-                self.refuse(refusal, || self.kept.subject())
+                self.refuse(refusal, Kept::subject)
             }
+        }
+    }
+}
+
+impl Drop for Http {
+    fn drop(&mut self) {
+        if let Some(in_work) = self.exchange.leave_work() {
+            load::gone(in_work);
         }
     }
 }

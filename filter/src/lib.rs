@@ -6,5 +6,7 @@
 mod held;
 mod host;
 mod http;
+mod load;
 mod reports;
 mod root;
+mod workers;

@@ -10,15 +10,20 @@ use palisade_core::contract::BundleDigest;
 use palisade_core::exchange::Refusal;
 use palisade_core::handoff::Secret;
 use palisade_core::limits::{REPORT_TEXT_BYTES_MAX, REPORT_TIMEOUT_MS};
+use palisade_core::load::Overload;
 use palisade_core::reason::Reason;
 use palisade_core::report::{
-    ATTEMPT_HEADER, CLUSTER_VARIABLE, DriftKey, METHOD, Outbox, Report, SERVICE, ServerId, Side, Subject,
-    Verdict, VmId, read_reply, write_message,
+    ATTEMPT_HEADER, CLUSTER_VARIABLE, DriftKey, LoadLevel, METHOD, Outbox, Passed, Report, SERVICE, ServerId,
+    ShedKey, Side, Subject, Verdict, VmId, read_reply, write_message,
 };
 use palisade_core::routes::OperationIndex;
+use palisade_core::shed::Level;
 use proxy_wasm::types::LogLevel;
 use std::borrow::Cow;
 use std::cell::RefCell;
+
+/// Whom a caller without a certificate calls from, with its port.
+const SOURCE: &str = "source\0address";
 
 /// The peer as the proxy verified it: parts of a property path, with zero bytes between them.
 const PEER: &str = "connection\0uri_san_peer_certificate";
@@ -74,6 +79,9 @@ fn first() -> Result<State, String> {
 
 /// Takes note of a refusal of what `subject` says. True: the next look should come soon.
 pub(crate) fn add(bundle: BundleDigest, refusal: Refusal, subject: impl FnOnce() -> Subject) -> bool {
+    if let (Some(overload), Some(operation)) = (&refusal.overload, refusal.operation) {
+        return shed(bundle, (refusal.call_id, operation), overload, false, subject);
+    }
     let hurry = reporting(|reports| {
         reports.outbox.add(bundle, refusal.reason, || Report {
             call_id: refusal.call_id,
@@ -84,9 +92,45 @@ pub(crate) fn add(bundle: BundleDigest, refusal: Refusal, subject: impl FnOnce()
             subject: subject(),
             peer: peer(),
             place: palisade_core::report::shown(refusal.place.as_bytes(), REPORT_TEXT_BYTES_MAX),
+            retry: false,
         })
     });
     hurry.unwrap_or(false)
+}
+
+/// Takes note of a request that is one too many, or would be.
+pub(crate) fn shed(
+    bundle: BundleDigest,
+    (call_id, operation): (CallId, OperationIndex),
+    overload: &Overload,
+    is_shadow: bool,
+    subject: impl FnOnce() -> Subject,
+) -> bool {
+    let hurry = reporting(|reports| {
+        let key = ShedKey {
+            operation,
+            reason: overload.reason,
+            peer: &peer(),
+            retry: overload.is_retry,
+            shadow: is_shadow,
+            limit: overload.limit.as_deref().unwrap_or_default(),
+        };
+        reports.outbox.shed(bundle, key, call_id, host::now_ms(), subject)
+    });
+    hurry.unwrap_or(false)
+}
+
+/// Counts what became of a request to a service that sheds.
+pub(crate) fn passed(bundle: BundleDigest, operation: OperationIndex, passed: Passed) {
+    reporting(|reports| reports.outbox.passed(bundle, operation, passed));
+}
+
+/// How the shedder of a service stands.
+pub(crate) fn level(bundle: BundleDigest, operation: OperationIndex, level: Level) {
+    let (limit, load) = (level.limit, level.in_flight.saturating_add(level.ghosts));
+    let retry_tokens = level.retry_tokens as u32;
+    let level = LoadLevel { operation, limit, load, retry_tokens };
+    reporting(|reports| reports.outbox.level(bundle, level));
 }
 
 /// A rule that was broken without a refusal: one in shadow, or one that a response broke.
@@ -114,6 +158,17 @@ pub(crate) fn drifted(bundle: BundleDigest, drift: Drifted<'_>) {
 /// Counts a request or response whose content was judged, whatever came of it: drift is told as a part of these.
 pub(crate) fn judged(bundle: BundleDigest, operation: OperationIndex, side: Side) {
     reporting(|reports| reports.outbox.judged(bundle, operation, side));
+}
+
+/// Who calls, for shares and limits: the verified peer, and without one the address that it calls from.
+pub(crate) fn caller() -> Vec<u8> {
+    let mut caller = property(PEER);
+    if caller.is_empty() {
+        caller = property(SOURCE);
+        // Each connection has a port of its own.
+        caller.truncate(caller.iter().rposition(|byte| *byte == b':').unwrap_or(caller.len()));
+    }
+    caller
 }
 
 fn peer() -> String {

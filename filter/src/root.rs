@@ -5,7 +5,9 @@
 
 use crate::host;
 use crate::http::Http;
+use crate::load;
 use crate::reports;
+use crate::workers;
 use palisade_core::call_id::CallIdMint;
 use palisade_core::contract::Contract;
 use palisade_core::exchange::Engine;
@@ -30,6 +32,8 @@ pub(crate) struct Root {
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) engine: Rc<Engine>,
+    /// Whether its contract says anything of load: if not, load costs nothing.
+    pub(crate) sheds: bool,
     pub(crate) mint: Rc<RefCell<CallIdMint>>,
     /// Which responses are looked at.
     pub(crate) sampler: Rc<RefCell<Sampler>>,
@@ -72,6 +76,10 @@ impl RootContext for Root {
             if shared.hurried.take() {
                 let _regular = host::set_tick_period_ms(REPORT_PERIOD_MS);
             }
+            if shared.sheds {
+                workers::tick();
+                tell_levels(&shared.engine.contract);
+            }
             reports::tick(&shared.engine.secret);
         }
     }
@@ -83,6 +91,17 @@ impl RootContext for Root {
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
     }
+}
+
+/// Says how the shedder of each service stands, for the report that this tick makes.
+fn tell_levels(contract: &Contract) {
+    load::with(|load| {
+        for (service, level) in load.levels() {
+            if let Some(operation) = contract.first_operation(service) {
+                reports::level(contract.digest(), operation, level);
+            }
+        }
+    });
 }
 
 fn configure(size: usize) -> Result<Shared, String> {
@@ -98,9 +117,12 @@ fn configure(size: usize) -> Result<Shared, String> {
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(|error| format!("the host gives no randomness: {error}"))?;
     reports::begin()?;
+    load::begin()?;
     host::set_tick_period_ms(REPORT_PERIOD_MS)
         .map_err(|error| format!("the host has no clock that ticks (status {})", error.status))?;
+    let sheds = contract.services().iter().any(|service| service.shedding.is_some());
     Ok(Shared {
+        sheds,
         engine: Rc::new(Engine { contract, secret }),
         mint: Rc::new(RefCell::new(CallIdMint::new(seed))),
         sampler: Rc::default(),

@@ -2,7 +2,8 @@
 //!
 //! Its bytes begin with a magic and a version; what follows is checked against `limits` before it is believed.
 //! A JSON carrier holds the same bytes in base64, because Istio's plugin configuration can only be JSON.
-//! `parameter`, `body`, `response` and `shadow` are what it says of one operation; `check` refuses what could not be kept.
+//! `parameter`, `body`, `response` and `shadow` are what it says of one operation, `shedding` what it says of load; `check`
+//! refuses what could not be kept.
 //! INVARIANT: a contract that was decoded is one that could have been assembled: names, hosts and routes are unique, and
 //! every schema that is named is there.
 
@@ -236,6 +237,9 @@ impl Contract {
         if service.hosts.len() > HOSTS_MAX {
             return Err(ContractError::TooMany { what: "hosts", found: service.hosts.len(), max: HOSTS_MAX });
         }
+        if let Some(shedding) = &service.shedding {
+            check::shedding(shedding, &service, &self.identity_headers)?;
+        }
         self.hosts.extend(service.hosts.iter().map(|host| (host.clone(), at)));
         let mut routes = Routes::default();
         for (place, operation) in service.operations.iter().enumerate() {
@@ -275,6 +279,13 @@ impl Contract {
     /// All services, the canary's at the end.
     pub fn services(&self) -> &[Service] {
         &self.services
+    }
+
+    /// The first operation of a service, by which the service can be named where operations are.
+    pub fn first_operation(&self, service: &str) -> Option<OperationIndex> {
+        let service = self.services.iter().position(|known| &*known.name == service)?;
+        let place = self.operations.iter().position(|(of, _)| *of == service)?;
+        u32::try_from(place).ok().map(OperationIndex)
     }
 
     pub fn operation(&self, index: OperationIndex) -> Option<Matched<'_>> {

@@ -5,20 +5,24 @@
 //! INVARIANT: a step that lets bytes on is given only after everything before it was judged good.
 
 use crate::call_id::{CallId, CallIdMint};
-use crate::contract::{Contract, Matched, Unmatched};
-use crate::handoff::{Binding, Flags, Handoff, Secret};
-use crate::head::RequestHead;
-use crate::headers::HeaderMap;
-use crate::reason::{GrpcStatus, Reason};
+use crate::contract::Contract;
+use crate::handoff::Secret;
+use crate::load::{InWork, Load, Overload};
+use crate::reason::Reason;
 use crate::report::Side;
 use crate::routes::OperationIndex;
-use crate::rules::{self, BodyPlan, Watched};
+use crate::rules::{BodyPlan, Watched};
 use crate::trailers;
 use crate::violation::Violation;
+use judging::{Broken, Judged, judge_body, judge_head};
 use response::Response;
 
+mod judging;
+mod refusal;
 mod response;
 
+pub use judging::{binding, find_operation, judge_unseen, judge_whole};
+pub use refusal::Refusal;
 pub use response::{ResponseBodyStep, ResponseStep};
 
 /// What all requests of one configuration are judged by.
@@ -26,37 +30,6 @@ pub use response::{ResponseBodyStep, ResponseStep};
 pub struct Engine {
     pub contract: Contract,
     pub secret: Secret,
-}
-
-/// A conclusion against the request, with all that the reply needs, and the operation for the report on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    pub reason: Reason,
-    /// Where the rule was broken, such as `body/items/3/price`. For the report; no caller is told.
-    pub place: Box<str>,
-    pub side: Side,
-    pub call_id: CallId,
-    /// `None` where the request was refused before it had one.
-    pub operation: Option<OperationIndex>,
-}
-
-impl Refusal {
-    /// The status of the reply to an HTTP caller.
-    pub const fn status(&self) -> u16 {
-        match self.side {
-            Side::Request => self.reason.status(),
-            // Whatever rule it was: the service broke it, not the caller.
-            Side::Response => 502,
-        }
-    }
-
-    /// The status of the reply to a gRPC caller.
-    pub const fn grpc_status(&self) -> GrpcStatus {
-        match self.side {
-            Side::Request => self.reason.grpc_status(),
-            Side::Response => GrpcStatus::Internal,
-        }
-    }
 }
 
 /// What the shell does after the request's head.
@@ -91,6 +64,23 @@ pub struct Observed {
     pub status: Option<u16>,
 }
 
+/// What the VM as a whole has to bear, and who adds to it.
+pub struct Pressure<'a> {
+    pub load: &'a mut Load,
+    pub now_us: u64,
+    /// The caller's identity as the proxy verified it. Only asked for where it matters, because it costs as much as all else.
+    pub caller: &'a mut dyn FnMut() -> Vec<u8>,
+}
+
+impl core::fmt::Debug for Pressure<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Pressure")
+            .field("load", &self.load)
+            .field("now_us", &self.now_us)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The state of one stream.
 #[derive(Debug, Default)]
 pub struct Exchange {
@@ -99,6 +89,9 @@ pub struct Exchange {
     held: usize,
     response: Response,
     observed: Vec<Observed>,
+    /// Its place among what the service works on, until it is gone.
+    in_work: Option<InWork>,
+    would_shed: Vec<Overload>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -119,26 +112,6 @@ struct Call {
     operation: OperationIndex,
 }
 
-/// A head that was judged good.
-struct Judged {
-    step: HeadStep,
-    operation: OperationIndex,
-    body: BodyPlan,
-    watched: Vec<Violation>,
-}
-
-/// A rule that was broken, by a request of this operation if it has one.
-struct Broken {
-    violation: Violation,
-    operation: Option<OperationIndex>,
-}
-
-impl From<Reason> for Broken {
-    fn from(reason: Reason) -> Broken {
-        Broken { violation: reason.into(), operation: None }
-    }
-}
-
 impl Exchange {
     /// `pairs` is the header map in the host's own layout. `None`: the host did not hand it over.
     pub fn request_head(
@@ -149,18 +122,34 @@ impl Exchange {
         pairs: Option<&[u8]>,
         ends_here: bool,
     ) -> HeadStep {
+        self.request_head_under(engine, mint, now_ms, pairs, ends_here, None)
+    }
+
+    /// The same under the load of a VM.
+    pub fn request_head_under(
+        &mut self,
+        engine: Option<&Engine>,
+        mint: &mut CallIdMint,
+        now_ms: u64,
+        pairs: Option<&[u8]>,
+        ends_here: bool,
+        pressure: Option<Pressure<'_>>,
+    ) -> HeadStep {
         // A stream has one head. Another one after a refusal, or after a body was judged, would begin it anew.
         let State::NotSeen = self.state else { return HeadStep::Refuse(self.refuse_unseen(mint, now_ms)) };
         let call_id = mint.mint(now_ms);
-        match judge_head(engine, call_id, pairs, ends_here, now_ms) {
-            Ok(Judged { step, operation, body, watched }) => {
+        match judge_head(engine, call_id, pairs, ends_here, now_ms, pressure) {
+            Ok(Judged { step, operation, body, watched, in_work, would_shed }) => {
                 self.state = State::Passed { call: Call { id: call_id, operation }, body };
                 self.observe(watched);
+                self.in_work = in_work;
+                self.would_shed = would_shed;
                 step
             }
-            Err(Broken { violation: Violation { reason, place, .. }, operation }) => {
+            Err(Broken { violation: Violation { reason, place, .. }, operation, overload }) => {
                 self.state = State::Refused;
-                HeadStep::Refuse(Refusal { reason, place, side: Side::Request, call_id, operation })
+                let side = Side::Request;
+                HeadStep::Refuse(Refusal { reason, place, side, call_id, operation, overload })
             }
         }
     }
@@ -263,6 +252,21 @@ impl Exchange {
         self.observed.extend(observed);
     }
 
+    /// Its place among what the service works on, if it has one.
+    pub const fn in_work(&mut self) -> Option<&mut InWork> {
+        self.in_work.as_mut()
+    }
+
+    /// Gives the place back, to `Load::gone`.
+    pub const fn leave_work(&mut self) -> Option<InWork> {
+        self.in_work.take()
+    }
+
+    /// What would have shed it, were it enforced.
+    pub fn take_would_shed(&mut self) -> Vec<Overload> {
+        core::mem::take(&mut self.would_shed)
+    }
+
     /// What was broken and only counted, since this was asked before.
     pub fn take_observed(&mut self) -> Vec<Observed> {
         core::mem::take(&mut self.observed)
@@ -298,7 +302,14 @@ impl Exchange {
     fn refuse_at(&mut self, violation: Violation, call: Call) -> Refusal {
         self.state = State::Refused;
         let Violation { reason, place, .. } = violation;
-        Refusal { reason, place, side: Side::Request, call_id: call.id, operation: Some(call.operation) }
+        Refusal {
+            reason,
+            place,
+            side: Side::Request,
+            call_id: call.id,
+            operation: Some(call.operation),
+            overload: None,
+        }
     }
 
     /// For a callback that has nothing that it could rest on.
@@ -310,113 +321,8 @@ impl Exchange {
             side: Side::Request,
             call_id: mint.mint(now_ms),
             operation: None,
+            overload: None,
         }
-    }
-}
-
-fn judge_head(
-    engine: Option<&Engine>,
-    call_id: CallId,
-    pairs: Option<&[u8]>,
-    ends_here: bool,
-    now_ms: u64,
-) -> Result<Judged, Broken> {
-    let Engine { contract, secret } = engine.ok_or(Reason::NotConfigured)?;
-    let pairs = HeaderMap::parse(pairs.ok_or(Reason::HeaderMapInvalid)?)?;
-    let head = RequestHead::parse(pairs.iter(), contract.identity_headers())?;
-    let matched = find_operation(contract, &head)?;
-    let operation = matched.index;
-    let mut watched = Watched::new(matched.operation, now_ms);
-    let body = rules::check_head(matched, &head, pairs.iter(), contract.schemas(), ends_here, &mut watched)
-        .map_err(|violation| Broken { violation, operation: Some(operation) })?;
-    let handoff = Handoff { bundle: contract.digest(), operation, flags: flags(&head, body), call_id };
-    let handoff = handoff.encode(secret, binding(&head));
-    let remove = head.ours.iter().map(|(name, _)| (*name).to_owned()).collect();
-    Ok(Judged { step: HeadStep::Pass { remove, handoff }, operation, body, watched: watched.found })
-}
-
-/// The operation of a request, or the reason why there is none. The server asks the same question.
-pub fn find_operation<'c>(contract: &'c Contract, head: &RequestHead<'_>) -> Result<Matched<'c>, Reason> {
-    let found = contract.find(head.authority.host(), head.method, head.target.segments());
-    found.map_err(|unmatched| match unmatched {
-        Unmatched::Host => Reason::HostUnknown,
-        Unmatched::Path => Reason::OperationUnknown,
-        Unmatched::Method => Reason::MethodNotDeclared,
-    })
-}
-
-/// What the filter says to a request that is there as a whole, and what it only counts. For tools, which have no stream
-/// to judge it in.
-pub fn judge_whole<'p>(
-    contract: &Contract,
-    matched: Matched<'_>,
-    head: &RequestHead<'_>,
-    pairs: impl Iterator<Item = (&'p [u8], &'p [u8])> + Clone,
-    body: Option<&[u8]>,
-    now_ms: u64,
-) -> Result<Vec<Violation>, Violation> {
-    let mut watched = Watched::new(matched.operation, now_ms);
-    let plan = rules::check_head(matched, head, pairs, contract.schemas(), body.is_none(), &mut watched)?;
-    match (plan, body) {
-        (BodyPlan::Judge { .. }, Some(body)) => {
-            judge_body(contract, matched, Some(body), body.len(), plan, &mut watched)?;
-        }
-        (BodyPlan::Absent, Some([_, ..])) => return Err(Reason::BodyNotDeclared.into()),
-        (BodyPlan::Absent | BodyPlan::Judge { .. } | BodyPlan::Stream, _) => {}
-    }
-    Ok(watched.found)
-}
-
-/// The same of a request whose body nobody sees. `ended`: there is none for sure.
-pub fn judge_unseen<'p>(
-    contract: &Contract,
-    matched: Matched<'_>,
-    head: &RequestHead<'_>,
-    pairs: impl Iterator<Item = (&'p [u8], &'p [u8])> + Clone,
-    ended: bool,
-    now_ms: u64,
-) -> Result<Vec<Violation>, Violation> {
-    let mut watched = Watched::new(matched.operation, now_ms);
-    rules::check_head(matched, head, pairs, contract.schemas(), ended, &mut watched)?;
-    Ok(watched.found)
-}
-
-/// What the proof of a handoff is bound to. The server must bind the same parts.
-pub const fn binding<'a>(head: &RequestHead<'a>) -> Binding<'a> {
-    Binding { method: head.method.as_str(), authority: head.authority.raw(), target: head.target.raw() }
-}
-
-fn flags(head: &RequestHead<'_>, body: BodyPlan) -> Flags {
-    let judged = match body {
-        BodyPlan::Judge { .. } => Flags::BODY_JUDGED,
-        BodyPlan::Absent | BodyPlan::Stream => Flags::default(),
-    };
-    let grpc = if head.is_grpc() { Flags::GRPC } else { Flags::default() };
-    let upgrade = if head.upgrade.is_some() { Flags::UPGRADE } else { Flags::default() };
-    judged.with(grpc).with(upgrade)
-}
-
-fn judge_body(
-    contract: &Contract,
-    matched: Matched<'_>,
-    body: Option<&[u8]>,
-    held: usize,
-    plan: BodyPlan,
-    watched: &mut Watched<'_>,
-) -> Result<(), Violation> {
-    let BodyPlan::Judge { bytes_max, media, required } = plan else { return Err(Reason::Internal.into()) };
-    let body = body.ok_or(Reason::BodyIncomplete)?;
-    if held != body.len() {
-        return Err(Reason::BodyIncomplete.into());
-    }
-    if body.len() as u64 > u64::from(bytes_max) {
-        return Err(Reason::BodyTooLarge.into());
-    }
-    match (body, &matched.operation.body) {
-        (_, None) => Err(Reason::Internal.into()),
-        ([], Some(_)) if required => Err(Reason::BodyMissing.into()),
-        ([], Some(_)) => Ok(()),
-        (body, Some(rule)) => rules::check_body(rule, media, contract.schemas(), body, watched),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! INVARIANT: filter and server call the same `RequestHead::parse`; only the place differs where the pairs come from.
 
+use crate::attempt::Attempt;
 use crate::authority::Authority;
 use crate::handoff;
 use crate::limits::{CLIENT_COPIES_MAX, HEADERS_MAX};
@@ -27,6 +28,7 @@ pub struct RequestHead<'a> {
     pub upgrade: Option<&'a str>,
     /// An attribute for the ledger, chosen by callers: never a key.
     pub request_id: Option<&'a str>,
+    pub attempt: Attempt<'a>,
     /// Headers in our name space that came with the request. From a client they are removed.
     pub ours: Vec<(&'a str, &'a str)>,
 }
@@ -43,6 +45,7 @@ struct Found<'a> {
     content_encoded: bool,
     upgrade: Option<&'a str>,
     request_id: Option<&'a str>,
+    attempt: Attempt<'a>,
     ours: Vec<(&'a str, &'a str)>,
     early_data: bool,
     /// Hosts that headers claim, to be compared with the one that counts when it is known.
@@ -125,6 +128,12 @@ impl<'a> Found<'a> {
         match kind {
             Kind::Plain => {}
             Kind::Single(bit) => self.mark(bit)?,
+            Kind::IdempotencyKey(bit) => {
+                self.mark(bit)?;
+                self.attempt.idempotency_key = Some(value);
+            }
+            Kind::Attempt(witness) => self.attempt.claim(witness, value),
+            Kind::Timeout => self.attempt.waits(value),
             Kind::Credentials(bit) => {
                 self.mark(bit)?;
                 check(list::is_one_credential(value), Reason::HeaderDuplicate)?;
@@ -193,6 +202,7 @@ impl<'a> Found<'a> {
             content_encoded: self.content_encoded,
             upgrade: self.upgrade,
             request_id: self.request_id,
+            attempt: self.attempt,
             ours: self.ours,
         })
     }

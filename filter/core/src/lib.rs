@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 #![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod attempt;
 pub mod authority;
 pub mod call_id;
 pub mod canary;
@@ -21,11 +22,13 @@ pub mod head;
 pub mod headers;
 pub mod json;
 pub mod limits;
+pub mod load;
 pub mod media;
 pub mod method;
 pub mod number;
 pub mod parameters;
 pub mod path;
+pub mod rates;
 pub mod reason;
 pub mod reply;
 pub mod report;
@@ -33,6 +36,7 @@ pub mod responses;
 pub mod routes;
 pub mod rules;
 pub mod schema;
+pub mod shed;
 pub mod trailers;
 pub mod violation;
 pub mod wire;

@@ -70,6 +70,19 @@ pub const RESPONSES_MAX: usize = 128;
 /// Headers and properties that no response of an operation may carry.
 pub const NEVER_MAX: usize = 256;
 
+/// Rate limits of one service: each request is held against each of them, and nobody understands more.
+pub const RATE_LIMITS_MAX: usize = 32;
+
+/// What tells the allowances of one limit apart: caller, operation and a header or two.
+pub const RATE_KEYS_MAX: usize = 4;
+
+/// The longest time that a rate counts in: an hour. What lasts longer is a quota, and a proxy that restarts forgets it.
+pub const RATE_PERIOD_MS_MAX: u32 = 60 * 60 * 1000;
+
+/// Requests of a rate, and of a burst: more than one worker of a proxy can serve in the longest time. Arithmetic on both in
+/// microseconds stays within 64 bits.
+pub const RATE_REQUESTS_MAX: u32 = 100_000_000;
+
 /// Names in a contract: services, operations, hosts, path segments, media types.
 pub const NAME_BYTES_MAX: usize = 512;
 
@@ -130,6 +143,33 @@ pub const DRIFT_PERIOD_MS: u64 = 10_000;
 /// How often it is told how many were judged where nothing drifts: it is news to nobody then.
 pub const JUDGED_PERIOD_MS: u64 = 60_000;
 
+/// Sheds of one second that a VM tells one by one, so that whoever was shed finds the call: the server stores as many of a
+/// thousand VMs each second, and a storm is told by its counts.
+pub const SHEDS_TOLD_PER_S_MAX: u32 = 10;
+
+/// Kinds of sheds that one VM tells apart: some dozens of callers with some operations each.
+pub const SHED_ROWS_MAX: usize = 512;
+
+/// What is told apart beyond that without caller and limit.
+pub const SHED_FOLDED_ROWS_MAX: usize = 256;
+
+/// How often counted sheds are told: what watches for storms thinks in seconds, and a storm is a few rows each time. The
+/// first ones are told at the next look.
+pub const SHED_PERIOD_MS: u64 = 5_000;
+
+/// Operations of which one VM counts what it let through: those of several large contracts that are in use.
+pub const LOAD_ROWS_MAX: usize = 4096;
+
+/// Counts in one report on load. The server makes one entry of it, of some kilobytes.
+pub const LOAD_COUNTS_MAX: usize = 128;
+
+/// Services of which one VM tells how their shedders stand. A sidecar has one or two.
+pub const LOAD_LEVELS_MAX: usize = 64;
+
+/// How often load is told while anything is shed, retried or failed, and how often while nothing is.
+pub const LOAD_PERIOD_MS: u64 = 10_000;
+pub const LOAD_CALM_PERIOD_MS: u64 = 60_000;
+
 /// How often a VM looks whether there is something to report: soon enough for whoever watches, and nearly free.
 pub const REPORT_PERIOD_MS: u32 = 1_000;
 
@@ -148,6 +188,27 @@ pub const REPORT_PAUSE_MS_MAX: u64 = 8_000;
 
 /// How far the time of a batch may be from the server's clock: the allowance of a handoff, for the same clocks.
 pub const BATCH_AGE_MS_MAX: u64 = HANDOFF_AGE_MS_MAX;
+
+/// Allowances of rate limits that one VM tells apart: hundreds of callers at some limits each, in 300 kB.
+pub const RATE_ALLOWANCES_MAX: usize = 8192;
+
+/// Allowances of which one worker tells the others: those that let most pass, and so may be at their limit.
+pub const RATE_KEYS_TOLD_MAX: usize = 256;
+
+/// How often the workers tell each other of their limits at most: a little less than a tick is apart.
+pub const RATES_TOLD_PERIOD_US: u64 = 900_000;
+
+/// Workers of one proxy that tell each other of their limits: more than any machine has processors.
+pub const RATE_WORKERS_MAX: u32 = 512;
+
+/// How often a full table of allowances is swept: that costs as much as thousands of requests.
+pub const RATE_SWEEP_PAUSE_US: u64 = 1_000_000;
+
+/// Idempotency keys that one VM remembers, to know a second coming: those of the last seconds of a busy service.
+pub const REPEATS_MAX: usize = 4096;
+
+/// How long a key is remembered: the pauses of ordinary retry policies end within a minute.
+pub const REPEATS_AGE_US_MAX: u64 = 60_000_000;
 
 /// The place of a fault is told in logs and entries of the ledger, and a caller chooses the keys on the way to it.
 pub const POINTER_BYTES_MAX: usize = 512;
@@ -201,6 +262,10 @@ pub const SCHEMA_STEPS_BASE: u64 = 1_048_576;
 pub const SCHEMA_STEPS_PER_BYTE: u64 = 32;
 
 const _: () = assert!(BODY_BYTES_MAX_DEFAULT <= BODY_BYTES_MAX, "a default above the maximum cannot hold");
+const _: () = assert!(
+    (RATE_REQUESTS_MAX as u64) < u64::MAX / (RATE_PERIOD_MS_MAX as u64 * 1000),
+    "the time of all requests of a burst can be counted in microseconds"
+);
 const _: () =
     assert!(PATH_SEGMENTS_MAX <= ROUTE_STEPS_MAX, "a route without branches must always be reachable");
 const _: () = assert!(
@@ -210,6 +275,10 @@ const _: () = assert!(
 );
 const _: () =
     assert!(BATCH_BYTES_MAX > 1024 + JUDGED_COUNTS_MAX * 13, "any count of what was judged fits a batch");
+const _: () = assert!(
+    BATCH_BYTES_MAX > 1024 + LOAD_COUNTS_MAX * 28 + LOAD_LEVELS_MAX * 16,
+    "any report on load fits a batch"
+);
 const _: () = assert!(PLACE_BYTES_MAX > POINTER_BYTES_MAX + 64, "a pointer fits behind what it points into");
 const _: () =
     assert!(BATCH_BYTES_MAX > 1024 + LOSS_REASONS_MAX * (REASON_BYTES_MAX + 16), "any loss fits a batch");

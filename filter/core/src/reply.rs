@@ -9,6 +9,12 @@ use crate::reason::Reason;
 /// The content type of every reply body.
 pub const CONTENT_TYPE: &str = "application/json";
 
+/// Says to a proxy that the request was one too many: it does not retry by itself then.
+pub const RATE_LIMITED: &str = "x-envoy-ratelimited";
+
+/// Says to a gRPC client when to retry, in milliseconds; a negative number is never.
+pub const GRPC_PUSHBACK: &str = "grpc-retry-pushback-ms";
+
 /// Fixed JSON, the same from filter and server: `{"reason":"…","decision_id":"…"}`.
 pub fn body(reason: Reason, call_id: CallId) -> String {
     let mut buffer = [0; 36];

@@ -72,6 +72,8 @@ pub struct Host {
     pub calls: Vec<GrpcCall>,
     pub next_token: u32,
     pub tick_period_ms: Option<u32>,
+    /// What the workers of a proxy share.
+    pub shared: HashMap<Vec<u8>, Vec<u8>>,
     pub logs: Vec<String>,
     pub stderr: Vec<u8>,
     pub random: Dice,
@@ -100,6 +102,7 @@ impl Host {
             calls: Vec::new(),
             next_token: 1,
             tick_period_ms: None,
+            shared: HashMap::new(),
             logs: Vec::new(),
             stderr: Vec::new(),
             random: Dice::new(seed),

@@ -157,6 +157,18 @@ impl Call<'_, '_> {
                 let set = self.may(name).map(|()| self.host().stream().properties.insert(path, value));
                 Ok(set.err().unwrap_or(0))
             }
+            "proxy_get_shared_data" => {
+                let key = self.bytes(0)?;
+                let found = self.host().shared.get(&key).cloned();
+                let answer = found.map_or(Answer::Failed(NOT_FOUND), Answer::Bytes);
+                let (status, _) = self.tell(name, answer, 2)?;
+                self.write_number(self.number(4), 1).map(|()| status)
+            }
+            "proxy_set_shared_data" => {
+                let (key, value) = (self.bytes(0)?, self.bytes(2)?);
+                let set = self.may(name).map(|()| self.host().shared.insert(key, value));
+                Ok(set.err().unwrap_or(0))
+            }
             "proxy_send_local_response" => {
                 let (status, grpc_status) = (self.number(0), self.number(7));
                 let (details, body) = (self.text(1)?, self.text(3)?);

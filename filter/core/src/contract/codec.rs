@@ -1,11 +1,12 @@
 //! The bytes of a compiled contract.
 //!
-//! Layout, version 2: magic `PLSC`, version u16, digest 32 bytes, identity headers, services, and behind a u32 count the
+//! Layout, version 3: magic `PLSC`, version u16, digest 32 bytes, identity headers, services, and behind a u32 count the
 //! bytes of the schemas; each list behind a u32 count, each text behind a u16 length, all integers big-endian; nothing may
-//! follow. `operation` is what stands of one operation, `parameter` how a value is written.
+//! follow. `operation` is what stands of one operation, `parameter` how a value is written, `shedding` what is said of load.
 
 mod operation;
 mod parameter;
+mod shedding;
 
 use super::{BundleDigest, Contract, Service};
 use crate::limits::{
@@ -17,9 +18,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use operation::{read_operation, write_operation};
 use serde::{Deserialize, Serialize};
+use shedding::{read_shedding, write_shedding};
 
 const MAGIC: &[u8; 4] = b"PLSC";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 const CARRIER_VERSION: u32 = 1;
 
 /// Why bytes are not a contract, or services cannot make one.
@@ -63,6 +65,12 @@ pub enum ContractError {
     /// What is looked up does not stand in its order.
     Disordered {
         operation: Box<str>,
+    },
+    /// A rate limit that nobody could keep to as it is written.
+    LimitUnsound {
+        service: Box<str>,
+        limit: Box<str>,
+        why: &'static str,
     },
     /// A parameter in a part of a request where it cannot be written so.
     Unwritable {
@@ -111,6 +119,9 @@ impl core::fmt::Display for ContractError {
             }
             ContractError::Disordered { operation } => {
                 write!(f, "a list of operation `{operation}` is not in its order")
+            }
+            ContractError::LimitUnsound { service, limit, why } => {
+                write!(f, "limit `{limit}` of service `{service}` {why}")
             }
             ContractError::Unwritable { operation, name } => {
                 write!(f, "parameter `{name}` of operation `{operation}` cannot be written where it stands")
@@ -169,6 +180,8 @@ impl Contract {
             for operation in &service.operations {
                 write_operation(&mut out, operation)?;
             }
+            out.u8(u8::from(service.shedding.is_some()));
+            service.shedding.iter().try_for_each(|shedding| write_shedding(&mut out, shedding))?;
         }
         let schemas = self.schemas.encode()?;
         out.count(schemas.len(), CONTRACT_BYTES_MAX)?;
@@ -222,7 +235,9 @@ fn read_service(input: &mut Reader<'_>) -> Result<Service, WireError> {
     for _ in 0..count {
         operations.push(read_operation(input)?);
     }
-    Ok(Service { name, hosts, operations, shedding: None })
+    let has_shedding = read_known(input, "presence of rules on load", read_bool)?;
+    let shedding = if has_shedding { Some(Box::new(read_shedding(input)?)) } else { None };
+    Ok(Service { name, hosts, operations, shedding })
 }
 
 const fn read_bool(code: u8) -> Option<bool> {

@@ -2,8 +2,9 @@
 
 use super::{
     Between, BodyRule, BundleDigest, Content, Contract, ContractError, Enforcement, Form, MediaType,
-    ObjectWriting, Operation, OperationClass, Parameter, Part, Properties, ResponseMedia, ResponseRule,
-    ResponseRules, Rule, Scalars, Service, Shadows, Status, Unmatched, Writing,
+    ObjectWriting, Operation, OperationClass, Parameter, Part, Priority, Properties, RateKey, RateLimit,
+    ResponseMedia, ResponseRule, ResponseRules, Rule, Scalars, Service, Shadows, ShedMode, ShedScope,
+    Shedding, Status, Unmatched, Writing,
 };
 use crate::canary;
 use crate::json::Numbers;
@@ -104,15 +105,43 @@ pub(crate) fn rich() -> Contract {
         never_properties: vec!["secret".into()],
     });
     operation.shadows = Shadows::new(vec![(Rule::Body, 1_800_000_000_000), (Rule::Query, 1)]);
+    operation.priority = Priority::Critical;
     let service = Service {
         name: "things".into(),
         hosts: vec!["things".into()],
         operations: vec![operation],
-        shedding: None,
+        shedding: Some(Box::new(shedding())),
     };
     let nodes = vec![Node { types: Types::STRING, ..Node::default() }, Node::default()];
     let schemas = SchemaTable { nodes, patterns: Vec::new() };
     Contract::assemble(BundleDigest([7; 32]), vec!["x-api-key".into()], vec![service], schemas).unwrap()
+}
+
+fn shedding() -> Shedding {
+    let limit = RateLimit {
+        name: "per-caller".into(),
+        requests: 100,
+        per_ms: 60_000,
+        burst: 5,
+        by: Box::new([RateKey::Caller, RateKey::Header("x-tenant".into())]),
+        operations: Box::new(["put".into()]),
+        mode: ShedMode::Enforce,
+    };
+    let nothing = RateLimit {
+        name: "nothing".into(),
+        requests: 0,
+        burst: 0,
+        by: Box::new([RateKey::Operation]),
+        operations: Box::default(),
+        mode: ShedMode::Shadow,
+        ..limit.clone()
+    };
+    Shedding {
+        mode: ShedMode::Shadow,
+        scope: ShedScope::Replica,
+        concurrency_max: Some(0),
+        limits: Box::new([limit, nothing]),
+    }
 }
 
 universal_test! {
@@ -141,6 +170,62 @@ universal_test! {
 }
 
 universal_test! {
+    fn a_limit_that_nobody_could_keep_to_is_not_assembled() {
+        let assemble = |change: &dyn Fn(&mut [RateLimit])| {
+            let contract = rich();
+            let mut service = contract.services()[0].clone();
+            change(&mut service.shedding.as_mut().unwrap().limits);
+            let table = SchemaTable { nodes: vec![Node::default(); 2], patterns: Vec::new() };
+            let headers = vec!["x-api-key".into()];
+            Contract::assemble(contract.digest(), headers, vec![service], table).map_err(|error| error.to_string())
+        };
+        let check = |change: fn(&mut RateLimit), why: &str| {
+            let error = assemble(&|limits| change(&mut limits[0])).unwrap_err();
+            assert_eq!(error, format!("limit `per-caller` of service `things` {why}"));
+        };
+        let header = |name: &str| RateKey::Header(name.into());
+        for sound in [header("x-tenant"), header("a"), RateKey::Caller] {
+            assemble(&|limits| limits[0].by = Box::new([sound.clone()])).unwrap();
+        }
+        for name in ["", "X-Tenant", "x_tenant", "x tenant", ":path", "x-palisade-handoff", "x\0"] {
+            let error = assemble(&|limits| limits[0].by = Box::new([header(name)])).unwrap_err();
+            assert_eq!(error, "limit `per-caller` of service `things` counts by a header that no request can have", "{name}");
+        }
+        check(|limit| limit.per_ms = 0, "counts in no time");
+        check(|limit| limit.per_ms = 3_600_001, "counts in more than an hour");
+        check(|limit| limit.requests = 100_000_001, "lets more pass than can be counted");
+        check(|limit| limit.burst = u32::MAX, "lets more pass than can be counted");
+        check(|limit| limit.requests = 0, "has a burst that does not fit its rate");
+        check(|limit| limit.burst = 0, "has a burst that does not fit its rate");
+        check(|limit| limit.mode = ShedMode::Off, "is off, and does not belong into a compiled contract");
+        check(|limit| limit.by = vec![RateKey::Caller; 5].into(), "has too many keys");
+        check(|limit| limit.by = vec![RateKey::Caller; 2].into(), "has a key twice");
+        check(|limit| limit.by = Box::new([RateKey::Header("x-api-key".into())]), "counts by a header that carries an identity");
+        check(|limit| limit.operations = Box::new(["other".into()]), "names an operation that is not there");
+        check(|limit| limit.operations = Box::new(["put".into(), "put".into()]), "names operations out of their order");
+        let unnamed = assemble(&|limits| limits[0].name = "".into()).unwrap_err();
+        assert_eq!(unnamed, "limit `` of service `things` has no name");
+        let twice = assemble(&|limits| limits[1].name = "per-caller".into()).unwrap_err();
+        assert_eq!(twice, "limit `per-caller` of service `things` is declared twice");
+    }
+}
+
+universal_test! {
+    fn a_service_has_at_most_32_limits() {
+        let assemble = |count: usize| {
+            let mut service = rich().services()[0].clone();
+            let shedding = service.shedding.as_mut().unwrap();
+            let limit = |at: usize| RateLimit { name: at.to_string().into(), ..shedding.limits[0].clone() };
+            shedding.limits = (0..count).map(limit).collect();
+            let table = SchemaTable { nodes: vec![Node::default(); 2], patterns: Vec::new() };
+            Contract::assemble(BundleDigest([0; 32]), vec![], vec![service], table)
+        };
+        assert!(assemble(32).is_ok());
+        assert_eq!(assemble(33).unwrap_err().to_string(), "33 rate limits are over the limit of 32");
+    }
+}
+
+universal_test! {
     fn both_forms_are_read_back_equal() {
       for contract in [sample(), rich()] {
         let bytes = contract.encode().unwrap();
@@ -157,9 +242,9 @@ universal_test! {
 }
 
 universal_test! {
-    fn the_bytes_of_version_2_are_fixed() {
+    fn the_bytes_of_version_3_are_fixed() {
         let hex: String = rich().encode().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, include_str!("fixture-v2.hex").trim_end());
+        assert_eq!(hex, include_str!("fixture-v3.hex").trim_end());
     }
 }
 
@@ -169,7 +254,7 @@ universal_test! {
         bytes[5] = 1;
         let error = Contract::decode(&bytes).unwrap_err();
         assert_eq!(error, ContractError::UnknownVersion { found: 1 });
-        assert_eq!(error.to_string(), "unknown contract version `1`: this build reads version 2; use filter, server and `palisade build` of one release");
+        assert_eq!(error.to_string(), "unknown contract version `1`: this build reads version 3; use filter, server and `palisade build` of one release");
         let error = Contract::decode(br#"{"palisade":2,"contract":""}"#).unwrap_err();
         assert_eq!(error.to_string(), "unknown version `2` of the contract's JSON carrier: this build reads version 1");
         assert_eq!(Contract::decode(b"").unwrap_err(), ContractError::NotAContract);

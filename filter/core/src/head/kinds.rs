@@ -1,8 +1,11 @@
 //! Headers that have a rule of their own, by name.
 //!
 //! INVARIANT: a name that proxies of the mesh set themselves (`x-forwarded-for`, `x-forwarded-proto`, `x-forwarded-port`,
-//! `x-forwarded-client-cert`, `x-envoy-attempt-count`, `x-envoy-original-path`, `x-envoy-peer-metadata` and their like)
-//! has none: no decision rests on them, and requests come with them in good faith.
+//! `x-forwarded-client-cert`, `x-envoy-original-path`, `x-envoy-peer-metadata` and their like) has none: no decision rests
+//! on them, and requests come with them in good faith. In what counts tries (`x-envoy-attempt-count` among them) nothing
+//! is ever refused.
+
+use crate::attempt::Witness;
 
 /// What is asked of a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +20,12 @@ pub(super) enum Kind {
     Date(u32),
     /// A list by its definition, so that two headers mean what their joined value means.
     EntityTags,
+    /// Names what its caller does once, however often it sends it.
+    IdempotencyKey(u32),
+    /// Says which try of its caller the request is.
+    Attempt(Witness),
+    /// Says how long the caller waits.
+    Timeout,
     Expect,
     EarlyData,
     Connection,
@@ -40,9 +49,12 @@ pub(super) fn kind(name: &[u8]) -> Kind {
         b"authorization" => Kind::Credentials(0),
         b"proxy-authorization" => Kind::Credentials(1),
         b"if-unmodified-since" => Kind::Date(2),
-        b"idempotency-key" => Kind::Single(3),
+        b"idempotency-key" => Kind::IdempotencyKey(3),
         b"transfer-encoding" => Kind::Single(4),
         b"if-match" | b"if-none-match" => Kind::EntityTags,
+        b"grpc-timeout" => Kind::Timeout,
+        b"grpc-previous-rpc-attempts" => Kind::Attempt(Witness::Grpc),
+        b"amz-sdk-request" => Kind::Attempt(Witness::Aws),
         b"expect" => Kind::Expect,
         b"early-data" => Kind::EarlyData,
         b"connection" => Kind::Connection,
@@ -82,6 +94,8 @@ fn extension(rest: &[u8]) -> Kind {
         b"forwarded-host" | b"host" | b"host-override" | b"http-host-override" | b"original-host" => {
             Kind::HostClaim
         }
+        b"goog-api-client" => Kind::Attempt(Witness::Google),
+        b"stainless-retry-count" => Kind::Attempt(Witness::Stainless),
         _ => Kind::Plain,
     }
 }
@@ -103,6 +117,7 @@ fn envoy(rest: &[u8]) -> Kind {
         | b"upstream-stream-duration-ms"
         | b"original-dst-host"
         | b"force-trace" => Kind::ProxyControl,
+        b"attempt-count" => Kind::Attempt(Witness::Envoy),
         [b'f', b'a', b'u', b'l', b't', b'-', ..] => Kind::ProxyControl,
         _ => Kind::Plain,
     }

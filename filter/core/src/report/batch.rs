@@ -1,32 +1,40 @@
-//! A batch as it travels: version 2, and version 1 as filters before wrote it.
+//! A batch as it travels: version 3, and versions 1 and 2 as filters before wrote them.
 //!
 //! Big-endian. version u8, VM 16 bytes, bundle digest 32 bytes, server that acknowledged what came before 16 bytes (zero:
 //! none), sent at u64 (ms), first number u64, count of items u32, the items, and a MAC of 32 bytes over all of it: keyed
 //! BLAKE3 with a key that is derived from the handoff secret for this purpose alone.
 //! A refusal: tag 1, call id 16 bytes, at u64 (ms), verdict u8, reason, operation u32 (all ones: none), attempt u32 (0:
-//! none), method, host, path, peer, and from version 2 on the place; texts stand behind their length u16. A loss: tag 2,
-//! count u32 of reasons, and for each the reason and how many u64.
-//! Only in version 2. Drift: tag 3, operation u32 (all ones: several), side u8, reason, place, status u16 (0: none), peer,
+//! none), method, host, path, peer, from version 2 on the place, and from version 3 on whether it is a retry u8; texts
+//! stand behind their length u16. A loss: tag 2, count u32 of reasons, and for each the reason and how many u64.
+//! From version 2 on. Drift: tag 3, operation u32 (all ones: several), side u8, reason, place, status u16 (0: none), peer,
 //! how often u64, first and last time u64 (ms), call id of the first 16 bytes. What was judged: tag 4, at u64 (ms), count
 //! u32, and for each operation u32 (all ones: several), side u8 and how many u64.
+//! From version 3 on. Sheds: tag 5, operation u32 (all ones: several), reason, retry u8, shadow u8, limit, peer, how often
+//! u64, first and last time u64 (ms), call id of the first 16 bytes. Load: tag 6, at u64 (ms), count u32, and for each
+//! operation u32 (all ones: several), admitted, retries and failed u64; count u32 of levels, and for each operation u32,
+//! limit, load and retry tokens u32. `counted` is about these four.
 //! INVARIANT: bytes without a valid MAC are not interpreted beyond their version, and a batch that was decoded can be
 //! numbered without overflow.
 
-use super::{Drift, Item, Judged, JudgedCount, Report, ServerId, Side, Subject, Verdict, VmId};
+mod counted;
+
+use super::{Item, Report, ServerId, Subject, Verdict, VmId};
 use crate::call_id::CallId;
 use crate::contract::BundleDigest;
 use crate::handoff::{Secret, SecretSlot};
 use crate::limits::{
-    BATCH_AGE_MS_MAX, BATCH_BYTES_MAX, BATCH_ITEMS_MAX, JUDGED_COUNTS_MAX, LOSS_REASONS_MAX, PLACE_BYTES_MAX,
-    REASON_BYTES_MAX, REPORT_METHOD_BYTES_MAX, REPORT_TEXT_BYTES_MAX,
+    BATCH_AGE_MS_MAX, BATCH_BYTES_MAX, BATCH_ITEMS_MAX, LOSS_REASONS_MAX, PLACE_BYTES_MAX, REASON_BYTES_MAX,
+    REPORT_METHOD_BYTES_MAX, REPORT_TEXT_BYTES_MAX,
 };
 use crate::routes::OperationIndex;
 use crate::wire::{Reader, WireError, Writer};
 use std::borrow::Cow;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Has no places, and no drift.
 const VERSION_1: u8 = 1;
+/// Has no sheds in counts, and no load.
+const VERSION_2: u8 = 2;
 const MAC_BYTES: usize = 32;
 const HEAD_BYTES: usize = 1 + 16 + 32 + 16 + 8 + 8 + 4;
 
@@ -37,6 +45,8 @@ const TAG_REFUSED: u8 = 1;
 const TAG_LOST: u8 = 2;
 const TAG_DRIFTED: u8 = 3;
 const TAG_JUDGED: u8 = 4;
+const TAG_SHED: u8 = 5;
+const TAG_LOAD: u8 = 6;
 
 const NO_OPERATION: u32 = u32::MAX;
 
@@ -136,7 +146,7 @@ impl Batch {
             return Err(WireError::TooLarge { at: 0, found, max }.into());
         }
         match bytes.first() {
-            Some(&(VERSION_1 | VERSION)) => {}
+            Some(&(VERSION_1..=VERSION)) => {}
             Some(&found) => return Err(BatchError::UnknownVersion { found }),
             None => return Err(WireError::Short { at: 0 }.into()),
         }
@@ -173,8 +183,10 @@ impl Batch {
             let item = match input.u8()? {
                 TAG_REFUSED => Item::Refused(read_report(&mut input, version)?),
                 TAG_LOST => Item::Lost(read_loss(&mut input)?),
-                TAG_DRIFTED if version != VERSION_1 => Item::Drifted(read_drift(&mut input)?),
-                TAG_JUDGED if version != VERSION_1 => Item::Judged(read_judged(&mut input)?),
+                TAG_DRIFTED if version >= VERSION_2 => Item::Drifted(counted::read_drift(&mut input)?),
+                TAG_JUDGED if version >= VERSION_2 => Item::Judged(counted::read_judged(&mut input)?),
+                TAG_SHED if version >= VERSION => Item::Shed(counted::read_sheds(&mut input)?),
+                TAG_LOAD if version >= VERSION => Item::Load(counted::read_load(&mut input)?),
                 found => return Err(WireError::Unknown { at, what: "item", found: found.into() }),
             };
             let numbers = item.numbers();
@@ -206,13 +218,15 @@ pub(super) fn write_item(out: &mut Writer, item: &Item) -> Result<(), WireError>
     match item {
         Item::Refused(report) => write_report(out, report),
         Item::Lost(reasons) => write_loss(out, reasons.iter().map(|(code, count)| (code.as_ref(), *count))),
-        Item::Drifted(drift) => write_drift(out, drift),
-        Item::Judged(judged) => write_judged(out, judged),
+        Item::Drifted(drift) => counted::write_drift(out, drift),
+        Item::Judged(judged) => counted::write_judged(out, judged),
+        Item::Shed(sheds) => counted::write_sheds(out, sheds),
+        Item::Load(load) => counted::write_load(out, load),
     }
 }
 
 pub(super) fn write_report(out: &mut Writer, report: &Report) -> Result<(), WireError> {
-    let Report { call_id, at_ms, verdict, reason, operation, subject, peer, place } = report;
+    let Report { call_id, at_ms, verdict, reason, operation, subject, peer, place, retry } = report;
     out.u8(TAG_REFUSED);
     out.bytes(call_id.as_bytes());
     out.u64(*at_ms);
@@ -224,7 +238,9 @@ pub(super) fn write_report(out: &mut Writer, report: &Report) -> Result<(), Wire
     for text in [&subject.host, &subject.path, peer] {
         out.text(text, REPORT_TEXT_BYTES_MAX)?;
     }
-    out.text(place, PLACE_BYTES_MAX)
+    out.text(place, PLACE_BYTES_MAX)?;
+    out.u8(u8::from(*retry));
+    Ok(())
 }
 
 fn read_report(input: &mut Reader<'_>, version: u8) -> Result<Report, WireError> {
@@ -247,85 +263,21 @@ fn read_report(input: &mut Reader<'_>, version: u8) -> Result<Report, WireError>
         VERSION_1 => String::new(),
         _ => read_shown(input, PLACE_BYTES_MAX)?,
     };
+    let retry = version >= VERSION && read_flag(input)?;
     let subject = Subject { method, host, path, attempt };
-    Ok(Report { call_id, at_ms, verdict, reason, operation, subject, peer, place })
-}
-
-fn write_drift(out: &mut Writer, drift: &Drift) -> Result<(), WireError> {
-    let Drift { operation, side, reason, place, status, peer, count, first_at_ms, last_at_ms, call_id } =
-        drift;
-    out.u8(TAG_DRIFTED);
-    out.u32(operation.map_or(NO_OPERATION, |operation| operation.0));
-    out.u8(*side as u8);
-    out.text(reason, REASON_BYTES_MAX)?;
-    out.text(place, PLACE_BYTES_MAX)?;
-    out.u16(status.unwrap_or(0));
-    out.text(peer, REPORT_TEXT_BYTES_MAX)?;
-    for number in [count, first_at_ms, last_at_ms] {
-        out.u64(*number);
-    }
-    out.bytes(call_id.as_bytes());
-    Ok(())
-}
-
-fn read_drift(input: &mut Reader<'_>) -> Result<Drift, WireError> {
-    Ok(Drift {
-        operation: read_operation(input)?,
-        side: read_side(input)?,
-        reason: read_reason(input)?,
-        place: read_shown(input, PLACE_BYTES_MAX)?,
-        status: Some(input.u16()?).filter(|status| *status != 0),
-        peer: read_shown(input, REPORT_TEXT_BYTES_MAX)?,
-        count: read_count(input)?,
-        first_at_ms: input.u64()?,
-        last_at_ms: input.u64()?,
-        call_id: read_call_id(input)?,
-    })
-}
-
-fn write_judged(out: &mut Writer, judged: &Judged) -> Result<(), WireError> {
-    out.u8(TAG_JUDGED);
-    out.u64(judged.at_ms);
-    out.count(judged.counts.len(), JUDGED_COUNTS_MAX)?;
-    for JudgedCount { operation, side, count } in &judged.counts {
-        out.u32(operation.map_or(NO_OPERATION, |operation| operation.0));
-        out.u8(*side as u8);
-        out.u64(*count);
-    }
-    Ok(())
-}
-
-fn read_judged(input: &mut Reader<'_>) -> Result<Judged, WireError> {
-    let mut judged = Judged { at_ms: input.u64()?, counts: Vec::new() };
-    for _ in 0..input.count(JUDGED_COUNTS_MAX)? {
-        judged.counts.push(JudgedCount {
-            operation: read_operation(input)?,
-            side: read_side(input)?,
-            count: read_count(input)?,
-        });
-    }
-    Ok(judged)
+    Ok(Report { call_id, at_ms, verdict, reason, operation, subject, peer, place, retry })
 }
 
 fn read_operation(input: &mut Reader<'_>) -> Result<Option<OperationIndex>, WireError> {
     Ok(Some(input.u32()?).filter(|operation| *operation != NO_OPERATION).map(OperationIndex))
 }
 
-fn read_side(input: &mut Reader<'_>) -> Result<Side, WireError> {
+fn read_flag(input: &mut Reader<'_>) -> Result<bool, WireError> {
     let at = input.at();
     match input.u8()? {
-        1 => Ok(Side::Request),
-        2 => Ok(Side::Response),
-        found => Err(WireError::Unknown { at, what: "side", found: found.into() }),
-    }
-}
-
-/// How often something was: at least once.
-fn read_count(input: &mut Reader<'_>) -> Result<u64, WireError> {
-    let at = input.at();
-    match input.u64()? {
-        0 => Err(WireError::Unknown { at, what: "count", found: 0 }),
-        count => Ok(count),
+        0 => Ok(false),
+        1 => Ok(true),
+        found => Err(WireError::Unknown { at, what: "flag", found: found.into() }),
     }
 }
 

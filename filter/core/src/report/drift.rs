@@ -307,7 +307,7 @@ pub fn general_place(place: &str) -> Cow<'_, str> {
 }
 
 /// As a text may be told; most may be as they are.
-fn told(text: &str, bytes_max: usize) -> Cow<'_, str> {
+pub(super) fn told(text: &str, bytes_max: usize) -> Cow<'_, str> {
     if text.len() <= bytes_max && !text.chars().any(char::is_control) {
         Cow::Borrowed(text)
     } else {

@@ -2,18 +2,22 @@
 //!
 //! A refusal that finds the queue full is not kept, but its number is taken, and a loss stands in the queue in its place.
 //! Losses in a row are one, until a batch has told of it: what was told once does not change when it is told again.
-//! Drift is counted beside the queue, and comes into it only where it takes no room from refusals.
+//! Drift, load and most sheds are counted beside the queue, and come into it only where they take no room from refusals.
 //! INVARIANT: the items of the queue take all numbers from `first` to before `next`, each once. Only an acknowledgement
 //! takes items out.
 
 use super::batch::{Batch, FRAME_BYTES, prove, write_item, write_loss, write_report};
-use super::{DriftKey, DriftTable, Report, ServerId, Side, VmId};
+use super::{
+    DriftKey, DriftTable, Item, LoadLevel, LoadTable, Passed, Report, ServerId, ShedKey, ShedTable, Side,
+    Subject, VmId,
+};
 use crate::call_id::CallId;
 use crate::contract::BundleDigest;
 use crate::handoff::Secret;
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_ITEMS_MAX, DRIFT_PERIOD_MS, JUDGED_PERIOD_MS, QUEUE_BYTES_MAX, QUEUE_ITEMS_MAX,
-    REPORT_GIVEN_UP_MS, REPORT_PAUSE_MS_MAX, REPORT_PERIOD_MS,
+    BATCH_BYTES_MAX, BATCH_ITEMS_MAX, DRIFT_PERIOD_MS, JUDGED_PERIOD_MS, LOAD_CALM_PERIOD_MS, LOAD_PERIOD_MS,
+    QUEUE_BYTES_MAX, QUEUE_ITEMS_MAX, REPORT_GIVEN_UP_MS, REPORT_PAUSE_MS_MAX, REPORT_PERIOD_MS,
+    SHED_PERIOD_MS,
 };
 use crate::reason::Reason;
 use crate::routes::OperationIndex;
@@ -54,8 +58,17 @@ pub struct Outbox {
     /// Somebody was told that the queue is half full, and no batch was made since.
     hurried: bool,
     drift: DriftTable,
-    /// When drift was last put into the queue.
-    gathered_at_ms: u64,
+    sheds: ShedTable,
+    load: LoadTable,
+    /// When each of them was last put into the queue.
+    gathered: Gathered,
+}
+
+#[derive(Debug, Default)]
+struct Gathered {
+    drift_at_ms: u64,
+    sheds_at_ms: u64,
+    load_at_ms: u64,
 }
 
 #[derive(Debug)]
@@ -116,7 +129,9 @@ impl Outbox {
             failed_at_ms: 0,
             hurried: false,
             drift: DriftTable::default(),
-            gathered_at_ms: 0,
+            sheds: ShedTable::default(),
+            load: LoadTable::default(),
+            gathered: Gathered::default(),
         }
     }
 
@@ -148,10 +163,43 @@ impl Outbox {
             Some(bytes) => self.push(Waiting { bundle, what: What::Item(bytes) }),
             None => self.lose(bundle, reason),
         }
+        self.hurry()
+    }
+
+    fn hurry(&mut self) -> bool {
         let is_half_full = self.queue.len() >= self.bounds.items / 2 || self.bytes >= self.bounds.bytes / 2;
         let hurry = is_half_full && !self.hurried && self.under_way.is_none() && self.failures == 0;
         self.hurried |= hurry;
         hurry
+    }
+
+    /// Takes note of a shed: by itself while there are few and half of the queue is free, and in a count otherwise, so
+    /// that none is lost. One in shadow is always counted. True: a batch should be made soon.
+    pub fn shed(
+        &mut self,
+        bundle: BundleDigest,
+        key: ShedKey<'_>,
+        call_id: CallId,
+        now_ms: u64,
+        subject: impl FnOnce() -> Subject,
+    ) -> bool {
+        let is_told = !key.shadow && self.is_half_free() && self.sheds.may_tell(now_ms);
+        let report = is_told.then(|| key.report(call_id, now_ms, subject()));
+        match report.and_then(|report| encode(|out| write_report(out, &report))) {
+            Some(bytes) => self.number(bundle, bytes),
+            None => self.sheds.add(bundle, key, call_id, now_ms),
+        }
+        self.hurry()
+    }
+
+    /// Counts what became of a request to a service that sheds.
+    pub fn passed(&mut self, bundle: BundleDigest, operation: OperationIndex, passed: Passed) {
+        self.load.add(bundle, operation, passed);
+    }
+
+    /// How the shedder of a service stands: to be said before a batch is made, and told only with counts.
+    pub fn level(&mut self, bundle: BundleDigest, level: LoadLevel) {
+        self.load.level(bundle, level);
     }
 
     /// Counts a rule that was broken without a refusal.
@@ -167,23 +215,57 @@ impl Outbox {
     /// Puts what was counted into the queue, if it is time and half of the queue is free. While batches fail it goes on
     /// being counted instead, and what finds no room now waits for the next time.
     fn gather(&mut self, now_ms: u64) {
-        let period_ms = match (self.drift.has_drift(), self.drift.is_half_full()) {
+        if self.failures > 0 {
+            return;
+        }
+        let load_period_ms = match self.load.is_troubled() || !self.sheds.is_empty() {
+            true => LOAD_PERIOD_MS,
+            false => LOAD_CALM_PERIOD_MS,
+        };
+        let sheds_period_ms = if self.sheds.is_half_full() { 0 } else { SHED_PERIOD_MS };
+        let drift_period_ms = match (self.drift.has_drift(), self.drift.is_half_full()) {
             (_, true) => 0,
             (true, false) => DRIFT_PERIOD_MS,
             (false, false) => JUDGED_PERIOD_MS,
         };
-        if self.failures > 0 || !has_passed(period_ms, self.gathered_at_ms, now_ms) {
-            return;
+        if has_passed(load_period_ms, self.gathered.load_at_ms, now_ms)
+            && self.gather_from(|outbox| outbox.load.take(now_ms))
+        {
+            self.gathered.load_at_ms = now_ms;
         }
-        let items_max = self.bounds.items.div_ceil(2);
-        while self.queue.len() < items_max && self.bytes < self.bounds.bytes / 2 {
-            let Some((bundle, item)) = self.drift.take(now_ms) else { return };
-            self.gathered_at_ms = now_ms;
+        if has_passed(sheds_period_ms, self.gathered.sheds_at_ms, now_ms)
+            && self.gather_from(|outbox| outbox.sheds.take())
+        {
+            self.gathered.sheds_at_ms = now_ms;
+        }
+        if has_passed(drift_period_ms, self.gathered.drift_at_ms, now_ms)
+            && self.gather_from(|outbox| outbox.drift.take(now_ms))
+        {
+            self.gathered.drift_at_ms = now_ms;
+        }
+    }
+
+    /// Whether there was anything to take, and room for it.
+    fn gather_from(&mut self, mut take: impl FnMut(&mut Outbox) -> Option<(BundleDigest, Item)>) -> bool {
+        let mut is_taken = false;
+        while self.is_half_free() {
+            let Some((bundle, item)) = take(self) else { break };
+            is_taken = true;
             if let Some(bytes) = encode(|out| write_item(out, &item)) {
-                self.next = self.next.saturating_add(1);
-                self.push(Waiting { bundle, what: What::Item(bytes) });
+                self.number(bundle, bytes);
             }
         }
+        is_taken
+    }
+
+    fn is_half_free(&self) -> bool {
+        self.queue.len() < self.bounds.items.div_ceil(2) && self.bytes < self.bounds.bytes / 2
+    }
+
+    /// Gives an item the next number.
+    fn number(&mut self, bundle: BundleDigest, bytes: Box<[u8]>) {
+        self.next = self.next.saturating_add(1);
+        self.push(Waiting { bundle, what: What::Item(bytes) });
     }
 
     fn push(&mut self, waiting: Waiting) {

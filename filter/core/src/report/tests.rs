@@ -1,17 +1,20 @@
-//! Reports: what is read of a request, and the format. `queue` is about what waits.
+//! Reports: what is read of a request, and the format. `queue` is about what waits, `sheds` about what is
+//! told of load.
 
 mod queue;
+mod sheds;
 
 use super::{
-    Batch, BatchError, Drift, Item, Judged, JudgedCount, Kept, Report, ServerId, Side, Subject, Verdict,
-    VmId, read_message, read_reply, write_message, write_reply,
+    Batch, BatchError, Drift, Item, Judged, JudgedCount, Kept, Load, LoadCount, LoadLevel, Report, ServerId,
+    Sheds, Side, Subject, Verdict, VmId, read_message, read_reply, write_message, write_reply,
 };
 use crate::call_id::CallIdMint;
 use crate::contract::BundleDigest;
 use crate::handoff::{Secret, SecretSlot};
 use crate::headers::encode as encode_headers;
 use crate::limits::{
-    BATCH_AGE_MS_MAX, BATCH_BYTES_MAX, JUDGED_COUNTS_MAX, PLACE_BYTES_MAX, REPORT_TEXT_BYTES_MAX,
+    BATCH_AGE_MS_MAX, BATCH_BYTES_MAX, JUDGED_COUNTS_MAX, LOAD_COUNTS_MAX, LOAD_LEVELS_MAX, PLACE_BYTES_MAX,
+    REPORT_TEXT_BYTES_MAX,
 };
 use crate::reason::Reason;
 use crate::routes::OperationIndex;
@@ -38,6 +41,7 @@ fn report(path: &str) -> Report {
         subject: Subject::new(b"POST", b"orders", path.as_bytes(), b"3"),
         peer: "spiffe://shop.test/ns/shop/sa/web".to_owned(),
         place: String::new(),
+        retry: false,
     }
 }
 
@@ -94,6 +98,55 @@ fn batch_v2() -> Batch {
     batch
 }
 
+fn sheds() -> Sheds {
+    Sheds {
+        operation: Some(OperationIndex(2)),
+        reason: Reason::RateLimited.code().into(),
+        retry: true,
+        shadow: false,
+        limit: "per-caller".to_owned(),
+        peer: "spiffe://shop.test/ns/shop/sa/web".to_owned(),
+        count: 1_234,
+        first_at_ms: NOW_MS - 4_000,
+        last_at_ms: NOW_MS,
+        call_id: CallIdMint::new([4; 16]).mint(NOW_MS),
+    }
+}
+
+fn load() -> Load {
+    let count = |operation| LoadCount { operation, admitted: 900, retries: 80, failed: 7 };
+    let level = LoadLevel { operation: OperationIndex(2), limit: 50, load: 49, retry_tokens: 3 };
+    Load { at_ms: NOW_MS, counts: vec![count(Some(OperationIndex(2))), count(None)], levels: vec![level] }
+}
+
+/// The same with all that came in version 3.
+fn batch_v3() -> Batch {
+    let bare = Sheds {
+        operation: None,
+        retry: false,
+        shadow: true,
+        limit: String::new(),
+        peer: String::new(),
+        ..sheds()
+    };
+    let mut batch = batch_v2();
+    batch.items.extend([
+        Item::Refused(Report { verdict: Verdict::Shed, retry: true, ..report("/orders") }),
+        Item::Shed(sheds()),
+        Item::Shed(bare),
+        Item::Load(load()),
+        Item::Load(Load { counts: Vec::new(), levels: Vec::new(), ..load() }),
+    ]);
+    batch
+}
+
+/// These bytes as a batch, whatever they are.
+fn proven(signed: &[u8]) -> Vec<u8> {
+    let mut out = crate::wire::Writer::default();
+    out.bytes(signed);
+    super::batch::prove(&secret(), out)
+}
+
 fn verify(bytes: &[u8], secret: &Secret, now_ms: u64) -> Result<Batch, BatchError> {
     Batch::verify(bytes, [(SecretSlot::Current, secret)], now_ms).map(|(batch, _)| batch)
 }
@@ -103,10 +156,10 @@ universal_test! {
         let (old, new) = (Secret::from_bytes([1; 32]), Secret::from_bytes([2; 32]));
         let secrets = [(SecretSlot::Current, &new), (SecretSlot::Previous, &old)];
         for (secret, slot) in [(&new, SecretSlot::Current), (&old, SecretSlot::Previous)] {
-            let bytes = batch_v2().encode(secret).unwrap();
-            assert_eq!(Batch::verify(&bytes, secrets, NOW_MS), Ok((batch_v2(), slot)));
+            let bytes = batch_v3().encode(secret).unwrap();
+            assert_eq!(Batch::verify(&bytes, secrets, NOW_MS), Ok((batch_v3(), slot)));
         }
-        assert_eq!(batch_v2().end(), 41 + 1 + 6 + 1 + 4);
+        assert_eq!(batch_v3().end(), 41 + 1 + 6 + 1 + 4 + 5);
     }
 }
 
@@ -117,7 +170,7 @@ universal_test! {
             for bit in 0..8 {
                 let mut changed = bytes.clone();
                 changed[at] ^= 1 << bit;
-                let is_known = [1, 2].contains(&changed[0]);
+                let is_known = [1, 2, 3].contains(&changed[0]);
                 let expected = if is_known { BatchError::Forged } else { BatchError::UnknownVersion { found: changed[0] } };
                 assert_eq!(verify(&changed, &secret(), NOW_MS), Err(expected), "byte {at}, bit {bit}");
             }
@@ -160,7 +213,16 @@ universal_test! {
         refused(with(Item::Drifted(Drift { place: "body/\u{9b}".to_owned(), ..drift() })));
         let none = JudgedCount { operation: None, side: Side::Request, count: 0 };
         refused(with(Item::Judged(Judged { at_ms: 0, counts: vec![none] })));
+        refused(with(Item::Shed(Sheds { count: 0, ..sheds() })));
+        refused(with(Item::Shed(Sheds { limit: "a\n".to_owned(), ..sheds() })));
+        let idle = LoadCount { operation: None, admitted: 0, retries: 0, failed: 0 };
+        for count in [idle, LoadCount { retries: 1, failed: 1, ..idle }] {
+            refused(with(Item::Load(Load { counts: vec![count], ..load() })));
+        }
         for long in [
+            Item::Shed(Sheds { peer: "a".repeat(REPORT_TEXT_BYTES_MAX + 1), ..sheds() }),
+            Item::Load(Load { counts: vec![idle; LOAD_COUNTS_MAX + 1], ..load() }),
+            Item::Load(Load { levels: vec![load().levels[0]; LOAD_LEVELS_MAX + 1], ..load() }),
             Item::Refused(Report { peer: "a".repeat(REPORT_TEXT_BYTES_MAX + 1), ..report("/") }),
             Item::Refused(Report { place: "a".repeat(PLACE_BYTES_MAX + 1), ..report("/") }),
             Item::Judged(Judged { at_ms: 0, counts: vec![none; JUDGED_COUNTS_MAX + 1] }),
@@ -171,23 +233,33 @@ universal_test! {
 }
 
 universal_test! {
-    fn the_format_of_version_2_stays() {
-        let bytes = hex::encode(batch_v2().encode(&secret()).unwrap());
-        assert_eq!(bytes, include_str!("fixture-v2.hex").trim());
+    fn the_format_of_version_3_stays() {
+        let bytes = hex::encode(batch_v3().encode(&secret()).unwrap());
+        assert_eq!(bytes, include_str!("fixture-v3.hex").trim());
     }
 }
 
 universal_test! {
-    fn version_1_of_filters_before_is_read_and_has_no_drift() {
-        let bytes = hex::decode(include_str!("fixture-v1.hex").trim()).unwrap();
-        assert_eq!(verify(&bytes, &secret(), NOW_MS), Ok(batch()));
-        let mut signed = batch_v2().encode(&secret()).unwrap();
-        signed.truncate(signed.len() - 32);
-        signed[0] = 1;
-        let mut out = crate::wire::Writer::default();
-        out.bytes(&signed);
-        let bytes = super::batch::prove(&secret(), out);
-        assert!(matches!(verify(&bytes, &secret(), NOW_MS), Err(BatchError::Malformed(_))));
+    fn versions_of_filters_before_are_read_and_have_nothing_of_later_ones() {
+        for (fixture, batch) in [
+            (include_str!("fixture-v1.hex"), batch()),
+            (include_str!("fixture-v2.hex"), batch_v2()),
+        ] {
+            assert_eq!(verify(&hex::decode(fixture.trim()).unwrap(), &secret(), NOW_MS), Ok(batch));
+        }
+        let judged = Item::Judged(Judged { at_ms: NOW_MS, counts: Vec::new() });
+        for (item, since) in [
+            (Item::Drifted(drift()), 2), (judged, 2), (Item::Shed(sheds()), 3), (Item::Load(load()), 3),
+        ] {
+            let mut signed = Batch { items: vec![item], ..batch() }.encode(&secret()).unwrap();
+            signed.truncate(signed.len() - 32);
+            for version in 1..=3 {
+                signed[0] = version;
+                let read = verify(&proven(&signed), &secret(), NOW_MS);
+                let is_refused = matches!(read, Err(BatchError::Malformed(WireError::Unknown { what: "item", .. })));
+                assert_eq!((is_refused, read.is_ok()), (version < since, version >= since), "{read:?}");
+            }
+        }
     }
 }
 
@@ -237,16 +309,14 @@ universal_properties! {
     ) {
         let secret = secret();
         // Whatever stands behind the version, and a good batch with one byte changed, each with a proof that holds.
-        let good = batch_v2().encode(&secret).unwrap();
+        let good = batch_v3().encode(&secret).unwrap();
         let mut changed = good[..good.len() - 32].to_vec();
         let at = 1 + place.index(changed.len() - 1);
         changed[at] = byte;
-        for signed in [[&[1], &body[..]].concat(), [&[2], &body[..]].concat(), changed] {
-            let mut out = crate::wire::Writer::default();
-            out.bytes(&signed);
-            let bytes = super::batch::prove(&secret, out);
+        for signed in [[&[1], &body[..]].concat(), [&[2], &body[..]].concat(), [&[3], &body[..]].concat(), changed] {
+            let bytes = proven(&signed);
             match verify(&bytes, &secret, NOW_MS) {
-                Ok(batch) => prop_assert!(bytes[0] == 1 || batch.encode(&secret).unwrap() == bytes, "what is read is written"),
+                Ok(batch) => prop_assert!(bytes[0] < 3 || batch.encode(&secret).unwrap() == bytes, "what is read is written"),
                 Err(error) => prop_assert_ne!(error, BatchError::Forged),
             }
         }

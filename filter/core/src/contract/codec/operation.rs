@@ -3,8 +3,8 @@
 use super::parameter::{read_parameter, read_writing, write_parameter, write_writing};
 use super::{read_bool, read_known, read_texts, write_texts};
 use crate::contract::{
-    BodyRule, Content, Enforcement, Form, MediaType, Operation, OperationClass, Parameter, ResponseMedia,
-    ResponseRule, ResponseRules, Rule, Shadows, Status,
+    BodyRule, Content, Enforcement, Form, MediaType, Operation, OperationClass, Parameter, Priority,
+    ResponseMedia, ResponseRule, ResponseRules, Rule, Shadows, Status,
 };
 use crate::json::Numbers;
 use crate::limits::{
@@ -39,6 +39,7 @@ pub(super) fn write_operation(out: &mut Writer, operation: &Operation) -> Result
         out.u8(rule as u8);
         out.u64(until_ms);
     }
+    out.u8(operation.priority as u8);
     Ok(())
 }
 
@@ -66,18 +67,10 @@ pub(super) fn read_operation(input: &mut Reader<'_>) -> Result<Operation, WireEr
         shadows.push((rule, input.u64()?));
     }
     let shadows = Shadows::new(shadows);
-    Ok(Operation {
-        name,
-        method,
-        class,
-        template,
-        upgrade,
-        parameters,
-        body,
-        responses,
-        shadows,
-        priority: Default::default(),
-    })
+    let priority = read_known(input, "priority", |code| {
+        Priority::ALL.into_iter().find(|priority| *priority as u8 == code)
+    })?;
+    Ok(Operation { name, method, class, template, upgrade, parameters, body, responses, shadows, priority })
 }
 
 fn write_parameters(out: &mut Writer, parameters: &[Parameter], max: usize) -> Result<(), WireError> {

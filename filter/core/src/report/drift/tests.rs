@@ -30,7 +30,7 @@ fn taken(table: &mut DriftTable) -> (Vec<Drift>, Vec<Judged>) {
         match item {
             Item::Drifted(drift) => rows.push(drift),
             Item::Judged(counts) => judged.push(counts),
-            Item::Refused(_) | Item::Lost(_) => panic!("{item:?}"),
+            Item::Refused(_) | Item::Lost(_) | Item::Shed(_) | Item::Load(_) => panic!("{item:?}"),
         }
     }
     (rows, judged)
@@ -154,7 +154,7 @@ universal_test! {
         let items: Vec<_> = core::iter::from_fn(|| table.take(1)).collect();
         let sizes = items.iter().map(|(bundle, item)| match item {
             Item::Judged(judged) => (*bundle, judged.counts.len()),
-            Item::Refused(_) | Item::Lost(_) | Item::Drifted(_) => panic!("{item:?}"),
+            item @ (Item::Refused(_) | Item::Lost(_) | Item::Drifted(_) | Item::Shed(_) | Item::Load(_)) => panic!("{item:?}"),
         });
         assert_eq!(sizes.collect::<Vec<_>>(), [(BUNDLE, JUDGED_COUNTS_MAX), (BUNDLE, 10), (BundleDigest([8; 32]), 1)]);
     }

@@ -1,5 +1,6 @@
 //! A queue that neither forgets nor repeats.
 
+use super::sheds::shed_at;
 use super::{BUNDLE, NOW_MS, SERVER, VM, report, secret, verify};
 use crate::call_id::CallIdMint;
 use crate::contract::BundleDigest;
@@ -9,17 +10,17 @@ use crate::limits::{
 };
 use crate::reason::Reason;
 use crate::report::outbox::Bounds;
-use crate::report::{Batch, DriftKey, Item, Outbox, Report, ServerId, Side};
+use crate::report::{Batch, DriftKey, Item, Outbox, Passed, Report, ServerId, Side, Verdict};
 use crate::routes::OperationIndex;
 use crate::testing::{universal_properties, universal_test};
 use proptest::prelude::*;
 
-fn add(outbox: &mut Outbox, reason: Reason, path: &str) -> bool {
+pub(super) fn add(outbox: &mut Outbox, reason: Reason, path: &str) -> bool {
     outbox.add(BUNDLE, reason, || Report { reason: reason.code().into(), ..report(path) })
 }
 
 /// The next batch as a server reads it.
-fn next(outbox: &mut Outbox, now_ms: u64) -> Option<Batch> {
+pub(super) fn next(outbox: &mut Outbox, now_ms: u64) -> Option<Batch> {
     outbox.next_batch(&secret(), now_ms).map(|bytes| verify(&bytes, &secret(), now_ms).unwrap())
 }
 
@@ -87,7 +88,7 @@ universal_test! {
                 match item {
                     Item::Refused(_) => refused += 1,
                     Item::Lost(reasons) => lost.extend(reasons),
-                    Item::Drifted(_) | Item::Judged(_) => panic!("nothing drifted"),
+                    item @ (Item::Drifted(_) | Item::Judged(_) | Item::Shed(_) | Item::Load(_)) => panic!("{item:?}"),
                 }
             }
             outbox.acknowledged(SERVER);
@@ -142,7 +143,7 @@ fn drift_counts(outbox: &mut Outbox, now_ms: u64) -> Option<Vec<u64>> {
     let count = |item| match item {
         Item::Drifted(drift) => drift.count,
         Item::Judged(_) => 0,
-        item @ (Item::Refused(_) | Item::Lost(_)) => panic!("{item:?}"),
+        item @ (Item::Refused(_) | Item::Lost(_) | Item::Shed(_) | Item::Load(_)) => panic!("{item:?}"),
     };
     Some(batch.items.into_iter().map(count).collect())
 }
@@ -204,6 +205,12 @@ enum Step {
         place: u8,
         bundle: u8,
     },
+    /// A request that is shed, beside one that is let through.
+    Shed {
+        peer: u8,
+        bundle: u8,
+        shadow: bool,
+    },
     /// The server stores the batch; whether the filter hears of it is another question.
     Send {
         stored: bool,
@@ -220,6 +227,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (prop::sample::select(reasons), 0..900_usize, 0..2_u8)
             .prop_map(|(reason, path_bytes, bundle)| Step::Refuse { reason, path_bytes, bundle }),
         3 => (any::<u8>(), 0..2_u8).prop_map(|(place, bundle)| Step::Drift { place, bundle }),
+        6 => (any::<u8>(), 0..2_u8, any::<bool>())
+            .prop_map(|(peer, bundle, shadow)| Step::Shed { peer, bundle, shadow }),
         2 => (any::<bool>(), any::<bool>()).prop_map(|(stored, heard)| Step::Send { stored, heard }),
         1 => (0..20_000_u64).prop_map(|ms| Step::Wait { ms }),
     ]
@@ -234,6 +243,9 @@ struct Store {
     repeated: u64,
     drifted: u64,
     judged: u64,
+    shed: u64,
+    shed_in_shadow: u64,
+    admitted: u64,
 }
 
 impl Store {
@@ -248,7 +260,13 @@ impl Store {
             } else {
                 self.next = end;
                 match item {
+                    Item::Refused(report) if report.verdict == Verdict::Shed => self.shed += 1,
                     Item::Refused(_) => self.refused += 1,
+                    Item::Shed(sheds) if sheds.shadow => self.shed_in_shadow += sheds.count,
+                    Item::Shed(sheds) => self.shed += sheds.count,
+                    Item::Load(load) => {
+                        self.admitted += load.counts.iter().map(|count| count.admitted).sum::<u64>();
+                    }
                     Item::Lost(_) => self.lost += item.numbers(),
                     Item::Drifted(drift) => self.drifted += drift.count,
                     Item::Judged(judged) => {
@@ -262,11 +280,12 @@ impl Store {
 }
 
 universal_properties! {
-    fn stored_and_lost_are_what_was_refused_and_drift_is_never_lost(
+    fn stored_and_lost_are_what_was_refused_and_what_is_counted_is_never_lost(
         steps in prop::collection::vec(step(), 0..400), items in 1..40_usize,
     ) {
         let mut outbox = Outbox::with_bounds(VM, Bounds { items, bytes: 40 * 400 });
         let (mut store, mut refused, mut drifted, mut now_ms) = (Store::default(), 0, 0, NOW_MS);
+        let mut shed = [0, 0];
         for step in steps {
             match step {
                 Step::Refuse { reason, path_bytes, bundle } => {
@@ -277,6 +296,12 @@ universal_properties! {
                 Step::Drift { place, bundle } => {
                     drifted += 1;
                     drift_at(&mut outbox, BundleDigest([bundle; 32]), &format!("body/{place}x"), now_ms);
+                }
+                Step::Shed { peer, bundle, shadow } => {
+                    shed[usize::from(shadow)] += 1;
+                    let bundle = BundleDigest([bundle; 32]);
+                    outbox.passed(bundle, OperationIndex(1), Passed::First);
+                    shed_at(&mut outbox, bundle, &peer.to_string(), shadow, now_ms);
                 }
                 Step::Send { stored, heard } => {
                     let Some(batch) = next(&mut outbox, now_ms) else { continue };
@@ -289,7 +314,7 @@ universal_properties! {
                 }
                 Step::Wait { ms } => now_ms += ms,
             }
-            prop_assert!(outbox.waiting() <= refused + 2 * drifted);
+            prop_assert!(outbox.waiting() <= refused + 2 * drifted + 2 * (shed[0] + shed[1]));
         }
         // Long enough for a batch that failed, and for drift that waits for its time.
         let mut idle = 0;
@@ -305,5 +330,6 @@ universal_properties! {
         prop_assert_eq!(outbox.waiting(), 0);
         prop_assert_eq!(store.refused + store.lost, refused);
         prop_assert_eq!((store.drifted, store.judged), (drifted, drifted));
+        prop_assert_eq!([store.shed, store.shed_in_shadow, store.admitted], [shed[0], shed[1], shed[0] + shed[1]]);
     }
 }

@@ -1,0 +1,401 @@
+//! Sheds what a service cannot serve, before it costs anything, and first what would be missed least.
+//!
+//! One `Shedder` stands before one service in one worker of the proxy. It counts what is in the service, learns how long
+//! operations take, and cuts the limit on what may be in there when answers take much longer or callers give up
+//! (`limit`, `bases`, `window`). Below the limit retries yield first: they live on a `budget`. Then sheddable operations
+//! yield, then callers above their share (`shares`), and critical operations last. `tuning` holds the numbers.
+//! INVARIANT: time is passed in and may jump either way; each call costs O(1), and memory is bounded.
+
+use crate::contract::Priority;
+use bases::{Bases, Learning};
+use budget::Budget;
+use clock::{Clock, Moment};
+use limit::Limit;
+use shares::Shares;
+use tuning::{
+    DECAY_US, GIVEN_UP_BASES, LATER_MS_MIN, LATER_MS_SPREAD, ROOM_DEFAULT, ROOM_RETRY, ROOM_SHARE,
+    ROOM_SHARE_CRITICAL, ROOM_SHEDDABLE, WINDOW_US,
+};
+use window::{Due, Window};
+
+mod bases;
+mod budget;
+mod clock;
+mod limit;
+mod shares;
+#[cfg(test)]
+mod tests;
+mod tuning;
+mod window;
+
+/// An operation, by which latencies are compared. It outlives configurations, in which indexes mean something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct OperationKey(pub u32);
+
+impl OperationKey {
+    /// By its name in the contract: FNV-1a.
+    pub fn named(name: &str) -> OperationKey {
+        OperationKey(
+            name.bytes()
+                .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)),
+        )
+    }
+}
+
+/// A caller, as a keyed hash that is made outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallerKey(pub u64);
+
+/// A request that wants to go to the service.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    pub priority: Priority,
+    /// Known to be a second attempt or a later one.
+    pub retry: bool,
+    pub operation: OperationKey,
+    /// `None` until it is asked for.
+    pub caller: Option<CallerKey>,
+    /// How long the caller waits.
+    pub timeout_us: Option<u64>,
+    pub concurrency_max: Option<u32>,
+}
+
+#[derive(Debug)]
+pub enum Admission {
+    Go(Ticket),
+    /// Ask again with the caller: there is not enough for all, and shares count.
+    AskCaller,
+    Shed(Cause),
+}
+
+/// Why a request was shed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// More would only wait.
+    Load,
+    /// Retries of now are more than their budget, or first attempts need what is left.
+    Retry,
+    /// Its caller has its share already.
+    Share,
+    /// Its caller would not wait long enough for an answer.
+    Deadline,
+}
+
+/// A request that was let in. The stream keeps it, and gives it back at its end.
+#[derive(Debug)]
+#[must_use = "a request that is let in counts until it is told to be gone"]
+pub struct Ticket {
+    operation: OperationKey,
+    admitted: Moment,
+    sent: Option<Moment>,
+    retry: bool,
+    answered: bool,
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    Good,
+    /// The service worked on it, and failed.
+    Failed,
+    /// Somebody before the service said no: nothing was worked on.
+    Refused,
+}
+
+/// What a latency was measured of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sample {
+    Good,
+    Failed,
+    /// It would have taken at least as long.
+    GivenUp,
+}
+
+/// When a caller that was shed may come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushback {
+    Later(u32),
+    Never,
+}
+
+/// How things stand, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Level {
+    /// How many may be in the service.
+    pub limit: u32,
+    pub in_flight: u32,
+    /// Requests that nobody waits for any more, and that the service still works on.
+    pub ghosts: u32,
+    pub retry_tokens: f64,
+    /// The median latency of the last window, in what it would be without a queue.
+    pub stress: f64,
+    /// How many times longer answers take without a queue than operations took when they were learned.
+    pub slowness: f64,
+    /// How many requests of one caller are let in within about a second; infinite while all get what they ask for.
+    pub share: f64,
+}
+
+/// What keeps one service, in one worker of the proxy, from more than it can serve.
+#[derive(Debug, Default)]
+pub struct Shedder {
+    clock: Clock,
+    in_flight: u32,
+    ghosts: f64,
+    /// How long answers take now, over all operations: how long a ghost stays.
+    latency_us: f64,
+    bases: Bases,
+    window: Window,
+    limit: Limit,
+    budget: Budget,
+    shares: Shares,
+    /// Of about the last second.
+    served: f64,
+    shed: f64,
+    /// Of the response that was looked at last.
+    failed_last: bool,
+    turned: Moment,
+    faded: Moment,
+}
+
+impl Shedder {
+    /// Whether a request may go to the service now.
+    pub fn admit(&mut self, now_us: u64, ask: &Ask) -> Admission {
+        let now = self.turn(now_us);
+        if ask.caller.is_none() && self.shares_count(ask) {
+            return Admission::AskCaller;
+        }
+        match self.judge(now, ask) {
+            None => Admission::Go(self.let_in(now, ask)),
+            Some(cause) => {
+                self.shed += 1.0;
+                Admission::Shed(cause)
+            }
+        }
+    }
+
+    /// Lets a request in whatever is said against it, for a service whose load is only watched. Without a caller its
+    /// share does not count.
+    pub fn admit_anyway(&mut self, now_us: u64, ask: &Ask) -> (Ticket, Option<Cause>) {
+        let now = self.turn(now_us);
+        let cause = self.judge(now, ask);
+        (self.let_in(now, ask), cause)
+    }
+
+    /// Whether `admit` would ask for the caller.
+    pub fn asks_caller(&self, ask: &Ask) -> bool {
+        ask.caller.is_none() && self.shares_count(ask)
+    }
+
+    /// The whole request went to the service: its latency counts from here. Without this call the service is taken not
+    /// to have begun when the caller gives up.
+    pub fn sent(&mut self, now_us: u64, ticket: &mut Ticket) {
+        let now = self.turn(now_us);
+        ticket.sent.get_or_insert(now);
+    }
+
+    /// The head of its response came. From here on it is not counted: how long a body flows says nothing of load.
+    pub fn answered(&mut self, now_us: u64, ticket: &mut Ticket, answer: Answer) {
+        let now = self.turn(now_us);
+        if ticket.answered {
+            return;
+        }
+        ticket.answered = true;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.served += 1.0;
+        self.failed_last = answer == Answer::Failed;
+        match answer {
+            Answer::Good => {
+                if !ticket.retry {
+                    self.budget.deposit();
+                }
+                self.sample(now, ticket, Sample::Good);
+            }
+            // A service may fail quickly, so only failures that took long say anything of its queue.
+            Answer::Failed => {
+                if self.is_late(ticket, 1.0) {
+                    self.sample(now, ticket, Sample::Failed);
+                }
+            }
+            Answer::Refused => {}
+        }
+    }
+
+    /// A response came that nobody looked at: it is taken for what the last one was that somebody did look at.
+    pub fn answered_unseen(&mut self, ticket: &mut Ticket) {
+        if ticket.answered {
+            return;
+        }
+        ticket.answered = true;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.served += 1.0;
+        if !ticket.retry && !self.failed_last {
+            self.budget.deposit();
+        }
+    }
+
+    /// The stream ended. One that was not answered was given up, and its work goes on in the service for a while.
+    pub fn gone(&mut self, now_us: u64, ticket: Ticket) {
+        let now = self.turn(now_us);
+        if ticket.answered {
+            return;
+        }
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if ticket.sent.is_none() {
+            return;
+        }
+        self.ghosts += 1.0;
+        if self.is_late(&ticket, GIVEN_UP_BASES * self.limit.slowness()) {
+            self.sample(now, &ticket, Sample::GivenUp);
+        }
+    }
+
+    /// The budget is spent: failures of the service itself should go out marked, so that callers do not try again.
+    pub fn tells_no_retry(&self) -> bool {
+        !self.budget.allows()
+    }
+
+    /// What to tell a caller that was shed. `random` spreads them.
+    pub fn pushback(&self, random: u32) -> Pushback {
+        if self.shed > self.served {
+            return Pushback::Never;
+        }
+        let spread = u64::from(random).wrapping_mul(u64::from(LATER_MS_SPREAD)) >> 32;
+        Pushback::Later(LATER_MS_MIN.saturating_add(spread as u32))
+    }
+
+    pub fn level(&self) -> Level {
+        Level {
+            limit: self.limit.value() as u32,
+            in_flight: self.in_flight,
+            ghosts: self.ghosts as u32,
+            retry_tokens: self.budget.tokens(),
+            stress: self.limit.stress(),
+            slowness: self.limit.slowness(),
+            share: self.shares.level(),
+        }
+    }
+
+    /// What is in the service.
+    fn load(&self) -> f64 {
+        f64::from(self.in_flight) + self.ghosts
+    }
+
+    fn ceiling(&self, ask: &Ask) -> f64 {
+        ask.concurrency_max.map_or(self.limit.value(), |max| self.limit.value().min(f64::from(max)))
+    }
+
+    fn shares_count(&self, ask: &Ask) -> bool {
+        self.load() >= self.ceiling(ask) * ROOM_SHARE
+    }
+
+    fn judge(&mut self, now: Moment, ask: &Ask) -> Option<Cause> {
+        let (load, ceiling) = (self.load(), self.ceiling(ask));
+        // Above the limit, what is in there came before the limit was cut, and says nothing of it.
+        if load <= self.limit.value() + 1.0 {
+            self.window.asked(load);
+        }
+        if ask.concurrency_max == Some(0) {
+            return Some(Cause::Load);
+        }
+        if ask.retry && !self.budget.allows() {
+            return Some(Cause::Retry);
+        }
+        let above_share =
+            self.shares_count(ask) && ask.caller.is_some_and(|caller| self.shares.asked(caller));
+        let fits = |part: f64| load < (ceiling * part).max(1.0);
+        let (room, room_above_share) = match ask.priority {
+            Priority::Critical => (1.0, ROOM_SHARE_CRITICAL),
+            Priority::Default => (ROOM_DEFAULT, ROOM_SHARE),
+            Priority::Sheddable => (ROOM_SHEDDABLE, ROOM_SHARE),
+        };
+        if !fits(room) {
+            return Some(if ask.retry { Cause::Retry } else { Cause::Load });
+        }
+        if ask.retry && !fits(room.min(ROOM_RETRY)) {
+            return Some(Cause::Retry);
+        }
+        if above_share && !fits(room_above_share) {
+            return Some(Cause::Share);
+        }
+        (self.is_hopeless(now, ask)).then_some(Cause::Deadline)
+    }
+
+    /// Even the quickest answer of the last second would be too late.
+    fn is_hopeless(&self, now: Moment, ask: &Ask) -> bool {
+        let known = || Some((ask.timeout_us?, self.bases.us(ask.operation)?, self.limit.quickest(now)?));
+        known().is_some_and(|(timeout_us, base_us, quickest)| {
+            let bases = Bases::longer_us(base_us, quickest);
+            (timeout_us as f64) < bases
+        })
+    }
+
+    fn let_in(&mut self, now: Moment, ask: &Ask) -> Ticket {
+        if let Some(caller) = ask.caller.filter(|_| self.shares_count(ask)) {
+            self.shares.admitted(caller);
+        }
+        self.in_flight = self.in_flight.saturating_add(1);
+        if ask.retry {
+            self.budget.withdraw();
+        }
+        Ticket { operation: ask.operation, admitted: now, sent: None, retry: ask.retry, answered: false }
+    }
+
+    /// Whether a request has taken more than so many bases of its operation until now.
+    fn is_late(&self, ticket: &Ticket, bases: f64) -> bool {
+        let took_us = self.clock.measured_us(ticket.sent.unwrap_or(ticket.admitted));
+        let base_us = self.bases.us(ticket.operation);
+        took_us
+            .zip(base_us)
+            .is_some_and(|(took_us, base_us)| took_us as f64 > Bases::longer_us(base_us, bases))
+    }
+
+    /// Regards how long a request took, or how long its caller waited in vain.
+    fn sample(&mut self, now: Moment, ticket: &Ticket, sample: Sample) {
+        let Some(took_us) = self.clock.measured_us(ticket.sent.unwrap_or(ticket.admitted)) else { return };
+        let took_us = took_us as f64;
+        self.latency_us += (took_us - self.latency_us) / 16.0;
+        // Only of good answers it is known how long they take.
+        let learning = if sample == Sample::Good { self.limit.learning() } else { Learning::Not };
+        let ratio = self.bases.ratio(ticket.operation, took_us, self.limit.delay(), learning);
+        if !self.limit.concerns(ticket.admitted) {
+            return;
+        }
+        match sample {
+            Sample::Good | Sample::Failed => self.window.answered(ratio),
+            Sample::GivenUp => self.window.given_up(ratio),
+        }
+        self.close_window(now);
+    }
+
+    /// Brings everything that time changes to now.
+    fn turn(&mut self, now_us: u64) -> Moment {
+        let now = self.clock.at(now_us);
+        let step_us = now.since_us(self.turned) as f64;
+        self.turned = now;
+        if self.ghosts > 0.0 {
+            self.ghosts *= (1.0 - step_us / self.latency_us.max(1.0)).max(0.0);
+        }
+        let passed_us = now.since_us(self.faded);
+        if passed_us >= WINDOW_US {
+            let keep = DECAY_US / (DECAY_US + passed_us as f64);
+            self.served *= keep;
+            self.shed *= keep;
+            self.shares.fade(keep);
+            self.faded = now;
+        }
+        now
+    }
+
+    fn close_window(&mut self, now: Moment) {
+        match self.window.due(now) {
+            Due::NotYet => return,
+            Due::Seen(seen) => {
+                if let Some(by) = self.limit.close(now, &seen) {
+                    self.bases.scale(by);
+                }
+            }
+            Due::Stale => {}
+        }
+        self.window = Window::from(now);
+    }
+}

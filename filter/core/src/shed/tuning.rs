@@ -1,0 +1,109 @@
+//! Every number that the shedder is tuned by, with its reason.
+//!
+//! INVARIANT: nothing here is about one service: what is particular about it is measured.
+
+/// A window is closed after this time at the earliest: some dozens of answers for most services.
+pub(super) const WINDOW_US: u64 = 100_000;
+
+/// Answers without which a window says nothing: a median of fewer is luck.
+pub(super) const WINDOW_SAMPLES_MIN: u32 = 16;
+
+/// A window that did not see enough after this time is forgotten: its answers are of different times.
+pub(super) const WINDOW_STALE_US: u64 = 2_000_000;
+
+/// Between two calls nothing longer than this is believed to have passed: a longer pause is a clock that was set, or a
+/// service that nobody uses, and neither says anything of load.
+pub(super) const PAUSE_US_MAX: u64 = 1_000_000;
+
+/// What a worker of the proxy begins with, before it knows anything.
+pub(super) const LIMIT_START: f64 = 50.0;
+
+/// Below it nothing would be measured any more.
+pub(super) const LIMIT_MIN: f64 = 4.0;
+
+/// More streams than one worker of a proxy holds.
+pub(super) const LIMIT_MAX: f64 = 65_536.0;
+
+/// The limit grows where load comes over this part of it, so that it stands at twice the healthy peaks.
+pub(super) const LIMIT_USED: f64 = 0.5;
+
+/// Added to a latency and to its base before they are compared: what schedulers and networks add is no queue.
+pub(super) const SLACK_US: f64 = 4_000.0;
+
+/// A median so many times its base is a queue.
+pub(super) const STRESS_CUT: f64 = 2.5;
+
+/// Up to here the limit may grow.
+pub(super) const STRESS_GROW: f64 = 2.0;
+
+/// Up to here a service is as it always is, and its bases are learned.
+pub(super) const STRESS_CALM: f64 = 1.5;
+
+/// Callers that gave up, as a part of all ends, from which the limit is cut.
+pub(super) const GIVEN_UP_MAX: f64 = 0.05;
+
+/// What a cut for callers that gave up leaves of the limit.
+pub(super) const GIVEN_UP_CUT: f64 = 0.7;
+
+/// Giving up before so many times the base says something of the caller, and nothing of the service.
+pub(super) const GIVEN_UP_BASES: f64 = 2.0;
+
+/// What a cut for latency leaves at least: a median of few answers is not trusted further.
+pub(super) const CUT_MIN: f64 = 0.2;
+
+/// A cut that lowers throughput below this part of what it was went too deep: there was no queue left.
+pub(super) const THROUGHPUT_KEPT: f64 = 0.85;
+
+/// Operations whose base is remembered: sets of ways.
+pub(super) const BASE_SETS: usize = 32;
+pub(super) const BASE_WAYS: usize = 8;
+
+/// Each answer moves its operation's base by this part towards the median.
+pub(super) const BASE_STEP: f64 = 0.02;
+
+/// The first answers move it further: a first guess may be far off.
+pub(super) const BASE_FIRST: u8 = 16;
+pub(super) const BASE_FIRST_STEP: f64 = 0.15;
+
+/// A service that is slow at a low load for long is a slow service: the step of its bases then.
+pub(super) const BASE_CREEP: f64 = 0.001;
+
+/// Tokens for each first attempt that was answered well. Of a chain of four, 1.04 to the fourth power is 1.17.
+pub(super) const BUDGET_DEPOSIT: f64 = 0.04;
+
+/// Retries that may come at once after a good time, and that a new worker begins with.
+pub(super) const BUDGET_MAX: f64 = 10.0;
+
+/// Parts of the limit up to which requests are let in.
+pub(super) const ROOM_RETRY: f64 = 0.6;
+pub(super) const ROOM_SHEDDABLE: f64 = 0.75;
+pub(super) const ROOM_DEFAULT: f64 = 0.9;
+
+/// From this part of the limit on callers have shares, and one above its own yields.
+pub(super) const ROOM_SHARE: f64 = 0.5;
+
+/// Critical operations of a caller above its share yield to nothing but other critical ones.
+pub(super) const ROOM_SHARE_CRITICAL: f64 = 0.92;
+
+/// A caller may be so much above its share before it yields.
+pub(super) const SHARE_SLACK: f64 = 1.15;
+
+/// Callers that are counted one by one.
+pub(super) const CALLERS_MAX: usize = 64;
+
+/// Counts are halved about every 0.7 s.
+pub(super) const DECAY_US: f64 = 1_000_000.0;
+
+/// An estimate of the latency now is believed so long.
+pub(super) const ESTIMATE_US: u64 = 1_000_000;
+
+/// When a caller may come again, in a mild overload.
+pub(super) const LATER_MS_MIN: u32 = 1_000;
+pub(super) const LATER_MS_SPREAD: u32 = 2_000;
+
+const _: () =
+    assert!(STRESS_CALM < STRESS_GROW && STRESS_GROW < STRESS_CUT, "growing must not lead to a cut");
+const _: () = assert!(LIMIT_USED <= ROOM_RETRY, "load that is let in must be able to make the limit grow");
+const _: () = assert!(ROOM_SHARE <= ROOM_RETRY && ROOM_RETRY < ROOM_SHEDDABLE, "who yields first");
+const _: () =
+    assert!(ROOM_SHEDDABLE < ROOM_DEFAULT && ROOM_DEFAULT < ROOM_SHARE_CRITICAL, "who yields first");
