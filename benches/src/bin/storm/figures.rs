@@ -3,8 +3,8 @@
 //! INVARIANT: a second's goodput is the share of the requests due in it that were answered well in time, so that the
 //! chance in a Poisson process's arrivals is no difference between arms.
 
-use crate::load::{Asked, Fate};
-use crate::plan::{CALLERS, Class, Phases, storms};
+use crate::load::{Asked, Fate, Plan};
+use crate::plan::{Class, Phases, SERVICE_MS, Scenario, WORKERS, storms};
 use crate::stats::percentile;
 use serde::Serialize;
 use std::time::Duration;
@@ -112,11 +112,15 @@ pub(crate) struct Figures {
     pub(crate) seconds: Vec<Second>,
 }
 
-/// What the service can do while the trigger lasts, as a part of what is asked of it by those who ask once.
-pub(crate) const FAIR_SHARE: f64 = 0.5 / 0.75;
+/// What each caller would have if all asked once and half of the workers were gone.
+fn fair_share(rate: f64) -> f64 {
+    let capacity = WORKERS as f64 / 2.0 * 1000.0 / SERVICE_MS as f64;
+    (capacity / rate).min(1.0)
+}
 
 impl Figures {
-    pub(crate) fn of(asked: &[Asked], phases: Phases, counted: Counted) -> Figures {
+    pub(crate) fn of(asked: &[Asked], plan: &Plan, counted: Counted) -> Figures {
+        let phases = plan.phases;
         let seconds = seconds(asked, phases.total_s());
         let (settle, from, over) = (phases.settle_s, phases.trigger_at_s(), phases.over_at_s());
         let before = sum(&seconds, settle, from).share();
@@ -139,7 +143,8 @@ impl Figures {
             let now = group(from, over, &of_class);
             (triggered && now.due > 0).then(|| now.share() / group(settle, from, &of_class).share())
         };
-        let others = |one: &Asked| one.caller < CALLERS && !storms(one.caller);
+        let fair = (plan.scenario == Scenario::Fairness).then(|| fair_share(plan.rate));
+        let others = |one: &Asked| !storms(one.caller);
         let healthy = Duration::from_secs(settle.into())..Duration::from_secs(from.into());
         let mut latencies: Vec<u64> = asked
             .iter()
@@ -165,7 +170,7 @@ impl Figures {
             healthy_attempts: counted.attempts_before as f64,
             p50_ms: percentile(&latencies, 0.5) / 1e3,
             p99_ms: percentile(&latencies, 0.99) / 1e3,
-            others_of_fair_share: trigger.map(|_| group(from, over, &others).share() / FAIR_SHARE),
+            others_of_fair_share: fair.map(|fair| group(from, over, &others).share() / fair),
             critical_ratio: ratio(Class::Critical),
             sheddable_ratio: ratio(Class::Sheddable),
             late_p99_ms: percentile(&late, 0.99) / 1e3,
@@ -176,9 +181,9 @@ impl Figures {
 
 #[cfg(test)]
 mod tests {
-    use super::{Counted, Figures, Second, recovery_s, seconds, sum};
-    use crate::load::{Asked, Fate};
-    use crate::plan::{Class, Phases};
+    use super::{Counted, Figures, Second, fair_share, recovery_s, seconds, sum};
+    use crate::load::{Asked, Fate, Plan};
+    use crate::plan::{Class, Phases, Scenario, Trigger};
     use std::time::Duration;
 
     fn asked(at_s: f64, fate: Fate) -> Asked {
@@ -232,6 +237,12 @@ mod tests {
     }
 
     #[test]
+    fn a_fair_share_is_what_the_half_of_the_pool_can_do() {
+        assert!((fair_share(300.0) - 2.0 / 3.0).abs() < 1e-9);
+        assert_eq!(fair_share(100.0), 1.0);
+    }
+
+    #[test]
     fn figures_are_made_within_their_phases() {
         let phases = Phases { settle_s: 1, before_s: 2, trigger_s: 2, after_s: 8 };
         let mut all = Vec::new();
@@ -242,7 +253,10 @@ mod tests {
             all.push(asked(at, fate));
         }
         let counted = Counted { attempts: 240, attempts_before: 20, refused_before: 1, ..Counted::default() };
-        let figures = Figures::of(&all, phases, counted);
+        let plan =
+            Plan { scenario: Scenario::Fairness, trigger: Trigger::Capacity, phases, rate: 300.0, seed: 1 };
+        let figures = Figures::of(&all, &plan, counted);
+        assert_eq!(figures.others_of_fair_share, Some(0.0));
         assert_eq!((figures.goodput_before, figures.goodput_trigger), (1.0, Some(0.0)));
         assert_eq!((figures.goodput_after, figures.after_ratio), (Some(1.0), Some(1.0)));
         assert_eq!(figures.recovery_s, Some(1.0));

@@ -25,11 +25,11 @@ mod table;
 mod thresholds;
 mod update;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use failure::Failure;
 use measure::Program;
 use palisade::dev::progress::Progress;
-use plan::{ARMS, Arm, NOTHING, OURS, Phases, RATE, Scenario, Trigger};
+use plan::{ADAPTIVE, ARMS, Arm, FILTER, NOTHING, OURS, Phases, RATE, Scenario, Trigger};
 use setup::Setup;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -44,7 +44,7 @@ struct Options {
     scenario: Scenario,
     /// What goes wrong, where the scenario leaves the choice
     #[arg(long, value_enum, value_delimiter = ',')]
-    trigger: Vec<Asked>,
+    trigger: Vec<Trigger>,
     /// Only these arms, named as in the table
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     arms: Vec<String>,
@@ -77,26 +77,6 @@ struct Options {
     table: bool,
 }
 
-/// A trigger, as it is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Asked {
-    Slow,
-    Errors,
-    Surge,
-    Capacity,
-}
-
-impl Asked {
-    const fn trigger(self) -> Trigger {
-        match self {
-            Asked::Slow => Trigger::Slow,
-            Asked::Errors => Trigger::Errors,
-            Asked::Surge => Trigger::Surge,
-            Asked::Capacity => Trigger::Capacity,
-        }
-    }
-}
-
 /// More than the processors of a small machine can carry would measure the machine.
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -110,7 +90,7 @@ impl Options {
         let mut triggers: Vec<Trigger> = match (self.trigger.is_empty(), self.full) {
             (true, true) => Trigger::ALL.to_vec(),
             (true, false) => vec![Trigger::Slow],
-            (false, _) => self.trigger.iter().map(|asked| asked.trigger()).collect(),
+            (false, _) => self.trigger.clone(),
         };
         for trigger in &mut triggers {
             *trigger = self.scenario.trigger(*trigger);
@@ -139,10 +119,12 @@ impl Options {
 
     fn arms(&self) -> Result<Vec<&'static Arm>, Failure> {
         if self.arms.is_empty() {
-            let wanted = |arm: &&Arm| match (self.quick, self.full) {
-                (true, _) => arm.name == NOTHING || arm.name == OURS,
-                (_, true) => true,
-                (false, false) => arm.usual,
+            let wanted = |arm: &&Arm| match (self.quick, self.full, self.scenario) {
+                (true, _, _) => arm.name == NOTHING || arm.name == OURS,
+                (_, true, _) => true,
+                // What shedding costs is the difference between these.
+                (_, _, Scenario::Healthy) => matches!(arm.name, NOTHING | ADAPTIVE | FILTER | OURS),
+                _ => arm.usual,
             };
             return Ok(ARMS.iter().filter(wanted).collect());
         }

@@ -121,7 +121,7 @@ async fn one(arm: &Arm, plan: Plan, setup: &Setup) -> Result<Figures, Failure> {
         queued: rig.backend.queued() as u64,
     };
     rig.stop().await;
-    Ok(Figures::of(&asked, phases, counted))
+    Ok(Figures::of(&asked, &plan, counted))
 }
 
 async fn read(rig: &Rig) -> Result<Counters, Failure> {

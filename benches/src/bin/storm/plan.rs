@@ -95,8 +95,9 @@ pub(crate) const ARMS: [Arm; 9] = {
 };
 
 /// What goes wrong, for a while.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Trigger {
+    #[value(skip)]
     None,
     /// A request takes four times as long.
     Slow,

@@ -8,6 +8,9 @@ use crate::plan::{Arm, CALLERS, Guard};
 use palisade::bundle::Bundle;
 use palisade::dev::progress::Progress;
 use palisade::dev::{provision, workspace};
+use palisade_core::canary;
+use palisade_core::contract::{Contract, Priority, ShedMode, Shedding};
+use palisade_core::schema::SchemaTable;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,17 +38,6 @@ pub(crate) struct Loaded {
     pub(crate) bundle: Bundle,
 }
 
-/// What makes the difference between the two of our own arms.
-const SHEDDING: &str = "
-shedding:
-  mode: enforce
-operations:
-  critical:
-    priority: critical
-  sheddable:
-    priority: sheddable
-";
-
 impl Setup {
     pub(crate) fn prepare(arms: &[&Arm], progress: &mut Progress) -> Result<Setup, Failure> {
         let root = workspace::find().ok_or_else(|| {
@@ -56,10 +48,10 @@ impl Setup {
         let directory = tempfile::tempdir().map_err(Failure::because("no place for certificates"))?;
         let identities = Identities::issue(directory.path(), CALLERS)?;
         let source = root.join("benches/storm/bundle");
-        let plain = copy(&source, &directory.path().join("plain"), "")?;
+        let plain = copy(&source, &directory.path().join("plain"))?;
         let sheds = arms.iter().any(|arm| arm.guard == Guard::Palisade { sheds: true });
         let shedding =
-            sheds.then(|| copy(&source, &directory.path().join("shedding"), SHEDDING)).transpose()?;
+            sheds.then(|| shedding(copy(&source, &directory.path().join("shedding"))?)).transpose()?;
         let this = std::env::current_exe().map_err(Failure::because("this program cannot be found again"))?;
         Ok(Setup { root, envoy, filter, identities, this, plain, shedding, _directory: directory })
     }
@@ -75,18 +67,17 @@ impl Setup {
     }
 }
 
-fn copy(source: &Path, to: &Path, more: &str) -> Result<Loaded, Failure> {
+fn copy(source: &Path, to: &Path) -> Result<Loaded, Failure> {
     let cannot = || Failure::because(format!("the bundle `{}` cannot be copied", source.display()));
-    let file = |path: &str, more: &str| -> std::io::Result<()> {
+    let file = |path: &str| -> std::io::Result<()> {
         let text = fs::read_to_string(source.join(path))?;
         let path = to.join(path);
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        fs::write(path, text + more)
+        fs::write(path, text)
     };
-    for path in ["palisade.yaml", "all.cedar", "services/work/openapi.yaml"] {
-        file(path, "").map_err(cannot())?;
+    for path in ["palisade.yaml", "all.cedar", "services/work/openapi.yaml", "services/work/service.yaml"] {
+        file(path).map_err(cannot())?;
     }
-    file("services/work/service.yaml", more).map_err(cannot())?;
     let mut callers = String::from("workloads:\n");
     for caller in 0..CALLERS {
         // Writing into a string cannot fail.
@@ -96,4 +87,25 @@ fn copy(source: &Path, to: &Path, more: &str) -> Result<Loaded, Failure> {
     fs::write(to.join("entities/callers.yaml"), callers).map_err(cannot())?;
     let bundle = Bundle::load(to).map_err(Failure::because("the laboratory's bundle is refused"))?;
     Ok(Loaded { directory: to.to_path_buf(), bundle })
+}
+
+/// The same bundle with a contract by which the filter sheds; the server's part in it is the same.
+fn shedding(mut loaded: Loaded) -> Result<Loaded, Failure> {
+    let contract = &loaded.bundle.contract;
+    let mut services: Vec<_> =
+        contract.services().iter().filter(|service| &*service.name != canary::SERVICE).cloned().collect();
+    for service in &mut services {
+        service.shedding = Some(Box::new(Shedding { mode: ShedMode::Enforce, ..Shedding::default() }));
+        for operation in &mut service.operations {
+            operation.priority = match &*operation.name {
+                "critical" => Priority::Critical,
+                "sheddable" => Priority::Sheddable,
+                _ => Priority::Default,
+            };
+        }
+    }
+    let headers = contract.identity_headers().to_vec();
+    loaded.bundle.contract = Contract::assemble(contract.digest(), headers, services, SchemaTable::default())
+        .map_err(Failure::because("the contract that sheds is refused"))?;
+    Ok(loaded)
 }
