@@ -253,6 +253,8 @@ fn tell_of(batch: &Batch, next: Option<u64>, server: ServerId, names: Option<&Na
             Item::Judged(judged) => {
                 told.push(beside(Entry::Judged(drift::judged(batch, judged, at, names)), end));
             }
+            // Taken, and not kept yet.
+            Item::Shed(_) | Item::Load(_) => {}
             Item::Lost(reasons) => {
                 let reasons: Vec<String> =
                     reasons.iter().map(|(code, count)| format!("{code} {count}")).collect();

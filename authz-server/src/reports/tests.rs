@@ -22,6 +22,7 @@ fn refused(operation: Option<u32>) -> Item {
         call_id: CallIdMint::new([4; 16]).mint(1_763_700_000_000),
         at_ms: 1_763_700_000_001,
         verdict: report::Verdict::Reject,
+        retry: false,
         reason: "json_syntax".into(),
         operation: operation.map(OperationIndex),
         subject: Subject::new(b"POST", b"orders", b"/orders?secret", b"2"),

@@ -83,6 +83,7 @@ impl Stage {
             call_id,
             at_ms: now_ms(),
             verdict: Verdict::Reject,
+            retry: false,
             reason: Reason::JsonSyntax.code().into(),
             operation: Some(operation),
             subject: Subject::new(b"GET", b"orders", b"/orders", b""),

@@ -26,6 +26,7 @@ fn batch(first: u64, count: u64, acknowledged_by: ServerId) -> Batch {
             call_id: mint.mint(now_ms()),
             at_ms: now_ms(),
             verdict: Verdict::Reject,
+            retry: false,
             reason: Reason::HostUnknown.code().into(),
             operation: None,
             subject: Subject::new(b"GET", b"nobody", b"/", b""),
