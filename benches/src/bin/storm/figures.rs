@@ -4,7 +4,7 @@
 //! chance in a Poisson process's arrivals is no difference between arms.
 
 use crate::load::{Asked, Fate, Plan};
-use crate::plan::{Class, Phases, SERVICE_MS, Scenario, WORKERS, storms};
+use crate::plan::{Class, SERVICE_MS, Scenario, WORKERS, storms};
 use crate::stats::percentile;
 use serde::Serialize;
 use std::time::Duration;
