@@ -7,6 +7,7 @@ use crate::load::{Asked, Fate, Plan};
 use crate::plan::{Class, SERVICE_MS, Scenario, WORKERS, storms};
 use crate::stats::percentile;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// From this share on a second counts as recovered.
@@ -109,7 +110,28 @@ pub(crate) struct Figures {
     pub(crate) sheddable_ratio: Option<f64>,
     /// How much later than due a request was sent, at the 99th percentile: how busy the machine was.
     pub(crate) late_p99_ms: f64,
+    /// What became of those who were not served well, by phase.
+    pub(crate) failed_before: BTreeMap<String, u64>,
+    pub(crate) failed_trigger: BTreeMap<String, u64>,
+    pub(crate) failed_after: BTreeMap<String, u64>,
     pub(crate) seconds: Vec<Second>,
+}
+
+/// How many ended in which way other than well, of those due in a span.
+fn failed(asked: &[Asked], from_s: u32, until_s: u32) -> BTreeMap<String, u64> {
+    let span = Duration::from_secs(from_s.into())..Duration::from_secs(until_s.into());
+    let mut counts = BTreeMap::<String, u64>::new();
+    for one in asked.iter().filter(|one| span.contains(&one.at)) {
+        let name = match one.fate {
+            Fate::Good => continue,
+            Fate::Answered(status) => status.as_u16().to_string(),
+            Fate::TooLate => "too late".to_owned(),
+            Fate::Lost => "lost".to_owned(),
+        };
+        let count = counts.entry(name).or_default();
+        *count = count.saturating_add(1);
+    }
+    counts
 }
 
 /// What each caller would have if all asked once and half of the workers were gone.
@@ -174,6 +196,9 @@ impl Figures {
             critical_ratio: ratio(Class::Critical),
             sheddable_ratio: ratio(Class::Sheddable),
             late_p99_ms: percentile(&late, 0.99) / 1e3,
+            failed_before: failed(asked, settle, from),
+            failed_trigger: failed(asked, from, over),
+            failed_after: failed(asked, over.saturating_add(RECOVERY_S), phases.total_s()),
             seconds,
         }
     }
@@ -262,5 +287,7 @@ mod tests {
         assert_eq!(figures.recovery_s, Some(1.0));
         assert_eq!((figures.attempts_per_request, figures.false_shed_share), (2.0, 0.05));
         assert_eq!(figures.p50_ms, 40.0);
+        assert_eq!(figures.failed_trigger.get("too late"), Some(&20));
+        assert!(figures.failed_before.is_empty() && figures.failed_after.is_empty());
     }
 }

@@ -75,13 +75,19 @@ pub(crate) async fn all(
 fn in_short(figures: &Figures) -> String {
     let share = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), |share| format!("{share:.3}"));
     let recovery = figures.recovery_s.map_or_else(|| "no".to_owned(), |seconds| format!("{seconds:.0} s"));
+    let failed = [&figures.failed_before, &figures.failed_trigger, &figures.failed_after].map(|failed| {
+        let each: Vec<_> = failed.iter().map(|(how, count)| format!("{count}×{how}")).collect();
+        if each.is_empty() { "none".to_owned() } else { each.join(" ") }
+    });
     format!(
-        "goodput {:.3} → {} → {}, recovered: {recovery}, {:.2} tries a request, {:.2} duplicates",
+        "goodput {:.3} → {} → {}, recovered: {recovery}, {:.2} tries a request, {:.2} duplicates; late p99 {:.0} ms; failed: {}",
         figures.goodput_before,
         share(figures.goodput_trigger),
         share(figures.goodput_after),
         figures.attempts_per_request,
         figures.duplicates_per_request,
+        figures.late_p99_ms,
+        failed.join(" → "),
     )
 }
 

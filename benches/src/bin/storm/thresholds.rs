@@ -34,14 +34,14 @@ struct Threshold {
 
 #[derive(Debug, Clone)]
 enum Bound {
-    AtMost(f64),
-    AtLeast(f64),
+    Most(f64),
+    Least(f64),
     /// At most another arm's figure in the same run, and so much more.
-    AtMostArm {
+    MostOf {
         arm: String,
         plus: f64,
     },
-    AtLeastArm {
+    LeastOf {
         arm: String,
         minus: f64,
     },
@@ -84,10 +84,10 @@ impl TryFrom<Written> for Threshold {
     fn try_from(written: Written) -> Result<Threshold, String> {
         let Written { scenario, trigger, arm, figure, quick, because, .. } = written;
         let bounds = [
-            written.at_most.map(Bound::AtMost),
-            written.at_least.map(Bound::AtLeast),
-            written.at_most_arm.map(|MostArm { arm, plus }| Bound::AtMostArm { arm, plus }),
-            written.at_least_arm.map(|LeastArm { arm, minus }| Bound::AtLeastArm { arm, minus }),
+            written.at_most.map(Bound::Most),
+            written.at_least.map(Bound::Least),
+            written.at_most_arm.map(|MostArm { arm, plus }| Bound::MostOf { arm, plus }),
+            written.at_least_arm.map(|LeastArm { arm, minus }| Bound::LeastOf { arm, minus }),
         ];
         let mut bounds = bounds.into_iter().flatten();
         match (bounds.next(), bounds.next()) {
@@ -139,8 +139,8 @@ impl Threshold {
 
     fn arms(&self) -> impl Iterator<Item = &str> {
         let other = match &self.bound {
-            Bound::AtMost(_) | Bound::AtLeast(_) => None,
-            Bound::AtMostArm { arm, .. } | Bound::AtLeastArm { arm, .. } => Some(arm.as_str()),
+            Bound::Most(_) | Bound::Least(_) => None,
+            Bound::MostOf { arm, .. } | Bound::LeastOf { arm, .. } => Some(arm.as_str()),
         };
         std::iter::once(self.arm.as_str()).chain(other)
     }
@@ -149,14 +149,14 @@ impl Threshold {
         let median = |arm: &str| Some(summary.row(arm)?.spread(self.figure)?.median);
         let found = median(&self.arm);
         let (bound, held) = match &self.bound {
-            Bound::AtMost(most) => (format!("at most {most}"), found.map(|found| found <= *most)),
-            Bound::AtLeast(least) => (format!("at least {least}"), found.map(|found| found >= *least)),
-            Bound::AtMostArm { arm, plus } => {
+            Bound::Most(most) => (format!("at most {most}"), found.map(|found| found <= *most)),
+            Bound::Least(least) => (format!("at least {least}"), found.map(|found| found >= *least)),
+            Bound::MostOf { arm, plus } => {
                 let other = median(arm);
                 let held = found.zip(other).map(|(found, other)| found <= other + plus);
                 (format!("at most that of `{arm}` ({}) + {plus}", number(other)), held)
             }
-            Bound::AtLeastArm { arm, minus } => {
+            Bound::LeastOf { arm, minus } => {
                 let other = median(arm);
                 let held = found.zip(other).map(|(found, other)| found >= other - minus);
                 (format!("at least that of `{arm}` ({}) − {minus}", number(other)), held)
@@ -247,14 +247,14 @@ mod tests {
     #[test]
     fn a_bound_is_held_up_to_its_edge_and_never_by_what_did_not_come() {
         let other = ARMS[1].name.to_owned();
-        assert!(judged(Bound::AtMost(2.0), 2.0));
-        assert!(!judged(Bound::AtMost(2.0), f64::INFINITY));
-        assert!(judged(Bound::AtLeast(2.0), 2.0));
-        assert!(!judged(Bound::AtLeast(2.0), 1.9));
-        assert!(judged(Bound::AtMostArm { arm: other.clone(), plus: 0.5 }, 1.5));
-        assert!(!judged(Bound::AtMostArm { arm: other.clone(), plus: 0.5 }, 1.6));
-        assert!(judged(Bound::AtLeastArm { arm: other.clone(), minus: 0.5 }, 0.5));
-        assert!(!judged(Bound::AtLeastArm { arm: other, minus: 0.5 }, 0.4));
-        assert!(!judged(Bound::AtMost(2.0), f64::NAN));
+        assert!(judged(Bound::Most(2.0), 2.0));
+        assert!(!judged(Bound::Most(2.0), f64::INFINITY));
+        assert!(judged(Bound::Least(2.0), 2.0));
+        assert!(!judged(Bound::Least(2.0), 1.9));
+        assert!(judged(Bound::MostOf { arm: other.clone(), plus: 0.5 }, 1.5));
+        assert!(!judged(Bound::MostOf { arm: other.clone(), plus: 0.5 }, 1.6));
+        assert!(judged(Bound::LeastOf { arm: other.clone(), minus: 0.5 }, 0.5));
+        assert!(!judged(Bound::LeastOf { arm: other, minus: 0.5 }, 0.4));
+        assert!(!judged(Bound::Most(2.0), f64::NAN));
     }
 }
