@@ -26,6 +26,10 @@ lint:
 bench *args:
     cargo run --release -p benches -- {{args}}
 
+# A storm of retries over real Envoys: nothing, retry budgets, adaptive_concurrency and ours, three times in turn; `--quick`, `--full`, `--scenario NAME`
+storm *args:
+    cargo run -p benches --bin storm -- {{args}}
+
 # Micro benchmarks of the core
 bench-core:
     cargo bench -p benches --bench core
