@@ -4,11 +4,11 @@
 
 pub mod traces;
 
-use crate::check::{Comparison, HandoffState};
+use crate::check::{Comparison, Decider, HandoffState};
 use crate::ledger::{self, Conclusion, Ledger, LedgerMetrics, Proof};
 use crate::reload::ReloadMetrics;
 use crate::reports::ReportMetrics;
-use crate::serve::CandidateMetrics;
+use crate::serve::{CandidateMetrics, PolicyMetrics};
 use crate::spikes::Kind;
 use palisade_core::reason::Reason;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -125,6 +125,7 @@ pub struct Metrics {
     pub reloads: ReloadMetrics,
     pub reports: ReportMetrics,
     candidate: CandidateMetrics,
+    policies: PolicyMetrics,
 }
 
 impl Default for Metrics {
@@ -221,6 +222,7 @@ impl Default for Metrics {
         let reloads = ReloadMetrics::register(&mut registry);
         let reports = ReportMetrics::register(&mut registry);
         let candidate = CandidateMetrics::register(&mut registry);
+        let policies = PolicyMetrics::register(&mut registry);
         Metrics {
             registry,
             decisions,
@@ -245,6 +247,7 @@ impl Default for Metrics {
             reloads,
             reports,
             candidate,
+            policies,
         }
     }
 }
@@ -298,9 +301,10 @@ impl Metrics {
         self.latency_seconds.observe(seconds((arrived, ledger.1)));
     }
 
-    /// The epoch that decisions are made under from now on.
-    pub fn epoch(&self, counter: u64) {
-        self.epoch.set(i64::try_from(counter).unwrap_or(i64::MAX));
+    /// What decisions are made by from now on.
+    pub fn in_force(&self, decider: &Decider) {
+        self.epoch.set(i64::try_from(decider.epoch.counter).unwrap_or(i64::MAX));
+        self.policies.of(&decider.bundle);
     }
 
     /// A call was allowed by the fail mode of its class.
