@@ -4,11 +4,11 @@
 
 pub mod traces;
 
-use crate::check::{Comparison, HandoffState};
+use crate::check::{Comparison, Decider, HandoffState};
 use crate::ledger::{self, Conclusion, Ledger, LedgerMetrics, Proof};
 use crate::reload::ReloadMetrics;
 use crate::reports::ReportMetrics;
-use crate::serve::CandidateMetrics;
+use crate::serve::{CandidateMetrics, PolicyMetrics};
 use crate::spikes::Kind;
 use crate::storm::{LoadMetrics, StormWatch};
 use palisade_core::reason::Reason;
@@ -128,6 +128,7 @@ pub struct Metrics {
     candidate: CandidateMetrics,
     pub(crate) storms: StormWatch,
     pub(crate) load: LoadMetrics,
+    policies: PolicyMetrics,
 }
 
 impl Default for Metrics {
@@ -226,6 +227,7 @@ impl Default for Metrics {
         let candidate = CandidateMetrics::register(&mut registry);
         let storms = StormWatch::default();
         let load = LoadMetrics::register(&mut registry, storms.clone());
+        let policies = PolicyMetrics::register(&mut registry);
         Metrics {
             registry,
             decisions,
@@ -252,6 +254,7 @@ impl Default for Metrics {
             candidate,
             storms,
             load,
+            policies,
         }
     }
 }
@@ -305,9 +308,10 @@ impl Metrics {
         self.latency_seconds.observe(seconds((arrived, ledger.1)));
     }
 
-    /// The epoch that decisions are made under from now on.
-    pub fn epoch(&self, counter: u64) {
-        self.epoch.set(i64::try_from(counter).unwrap_or(i64::MAX));
+    /// What decisions are made by from now on.
+    pub fn in_force(&self, decider: &Decider) {
+        self.epoch.set(i64::try_from(decider.epoch.counter).unwrap_or(i64::MAX));
+        self.policies.of(&decider.bundle);
     }
 
     /// A call was allowed by the fail mode of its class.

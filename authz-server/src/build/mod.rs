@@ -27,6 +27,7 @@ mod wiring;
 mod yaml;
 
 pub use alerts::ALERTS_FILE;
+pub(crate) use alerts::INDEX_BEHIND_ENTRIES_MAX;
 pub use error::{BuildError, WiringProblem};
 pub use filters::{CALL_ID_STATE, EXT_AUTHZ_FILTER, PALISADE_FILTER, SECRET_VARIABLE};
 pub use rendered::{BOOTSTRAP_FILE, CONTRACT_FILE, EXTENSION_FILE, File, Rendered};

@@ -5,24 +5,25 @@
 use super::entities::uid;
 use super::names;
 use super::{Answer, Policies, Question};
-use crate::bundle::{ContextField, ContextPart, OperationContext};
+use crate::bundle::{ContextPart, OperationContext};
 use crate::identity::Identity;
 use crate::value::Value;
 use cedar_policy::{
     Context, Decision, EntityTypeName, EntityUid, EvaluationError, Request, RestrictedExpression,
 };
 use palisade_policy_index::{Caller, Conclusion, Failure};
+use std::collections::BTreeSet;
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The types of callers and services, parsed once.
 #[derive(Debug)]
 pub(super) struct Types {
-    workload: EntityTypeName,
-    client: EntityTypeName,
-    user: EntityTypeName,
-    anonymous: EntityTypeName,
-    service: EntityTypeName,
+    pub(super) workload: EntityTypeName,
+    pub(super) client: EntityTypeName,
+    pub(super) user: EntityTypeName,
+    pub(super) anonymous: EntityTypeName,
+    pub(super) service: EntityTypeName,
     action: EntityTypeName,
 }
 
@@ -58,21 +59,65 @@ impl Asked {
     }
 }
 
+/// A question as Cedar takes it.
+#[derive(Debug, Clone)]
+pub struct Posed(Request);
+
+/// A request has no equality of its own; what it prints says all of it.
+impl PartialEq for Posed {
+    fn eq(&self, other: &Posed) -> bool {
+        self.0.to_string() == other.0.to_string()
+    }
+}
+
+impl Eq for Posed {}
+
 impl Policies {
-    /// What the policies that count say, and what would be said if the shadows that last counted, too.
-    pub fn answer(&self, question: Question<'_>) -> (Answer, Option<Answer>) {
+    /// What the policies that count say, and what would be said if the shadows that last counted, too; and the question as
+    /// it was posed, if it could be.
+    pub fn answer(&self, question: Question<'_>) -> (Answer, Option<Answer>, Option<Posed>) {
+        match self.request(question) {
+            Ok(request) => {
+                let (answer, shadow) = self.answer_to(question, &request);
+                (answer, shadow, Some(Posed(request)))
+            }
+            Err(error) => (unasked(question, error), None, None),
+        }
+    }
+
+    /// The same without what shadows say, to a question with the same method, host, path, caller, fields and values as
+    /// one that the policies of another bundle were asked. It is posed as it was there, where the schema of this bundle
+    /// takes it so.
+    pub fn answer_again(&self, question: Question<'_>, posed: &Posed) -> Answer {
+        let Posed(request) = posed;
+        let is_ours = self.scope(question).is_ok_and(|(principal, action, resource)| {
+            request.principal() == Some(&principal)
+                && request.action() == Some(action)
+                && request.resource() == Some(&resource)
+        });
+        if !is_ours || !self.proven.covers(question.matched.index, question.asks, question.values) {
+            return self.answer(question).0;
+        }
+        debug_assert!(
+            self.request(question).is_ok_and(|own| Posed(own) == *posed),
+            "it is the same question: {request}"
+        );
+        self.answer_to(question, request).0
+    }
+
+    fn answer_to(&self, question: Question<'_>, request: &Request) -> (Answer, Option<Answer>) {
         let conceals = question.conceals;
-        let answer = self.request(question).and_then(|request| {
-            let person = match &question.caller.identity {
-                Identity::User(user) => Some(self.person(user)?),
-                Identity::Workload(_) | Identity::Client(_) | Identity::Anonymous => None,
-            };
+        let person = match &question.caller.identity {
+            Identity::User(user) => self.person(user).map(Some),
+            Identity::Workload(_) | Identity::Client(_) | Identity::Anonymous => Ok(None),
+        };
+        let answer = person.and_then(|person| {
             let caller = match &person {
                 // Nothing in a context names an entity.
                 Some(person) => Caller::Brought { person, named: &[] },
                 None => Caller::Declared,
             };
-            let answer = self.index.answer(&request, caller, question.shadows_at_ms);
+            let answer = self.index.answer(request, caller, question.shadows_at_ms);
             answer.map_err(|error| super::entities::with_causes(&error))
         });
         match answer {
@@ -81,11 +126,7 @@ impl Policies {
                 let shadow = answer.with_shadows.map(|conclusion| concluded(conclusion, conceals));
                 (concluded(answer.counted, conceals), shadow)
             }
-            Err(error) => {
-                // Cedar's own words may hold the whole context.
-                let error = if conceals { UNASKED.to_owned() } else { error };
-                (Answer::Error { policies: Vec::new(), errors: vec![error] }, None)
-            }
+            Err(error) => (unasked(question, error), None),
         }
     }
 
@@ -95,6 +136,27 @@ impl Policies {
     }
 
     pub(super) fn request(&self, question: Question<'_>) -> Result<Request, String> {
+        let Question { caller, matched, path, host, asks, values, .. } = question;
+        let (principal, action, resource) = self.scope(question)?;
+        let context = context(Told {
+            method: matched.operation.method.as_str(),
+            host,
+            path,
+            workload: caller.through.as_ref().map(|workload| workload.as_str()),
+            scopes: caller.scopes.as_deref(),
+            asks,
+            values,
+        })?;
+        let is_proven = self.proven.covers(matched.index, asks, values);
+        let schema = (!is_proven).then_some(&self.schema);
+        let request = Request::new(principal, action.clone(), resource, context, schema)
+            .map_err(|error| super::entities::with_causes(&error))?;
+        debug_assert!(!is_proven || self.passes(&request), "what is proven passes: {request}");
+        Ok(request)
+    }
+
+    /// Who does what to what.
+    fn scope(&self, question: Question<'_>) -> Result<(EntityUid, &EntityUid, EntityUid), String> {
         let Question { caller, matched, .. } = question;
         let name;
         let (kind, id) = match &caller.identity {
@@ -106,16 +168,30 @@ impl Policies {
             }
             Identity::Anonymous => (&self.types.anonymous, names::ANYBODY),
         };
-        let principal = uid(kind, id);
         let action = usize::try_from(matched.index.0).ok().and_then(|index| self.actions.get(index));
-        let action = action.ok_or("the operation has no action")?.clone();
-        let resource = uid(&self.types.service, &matched.service.name);
-        Request::new(principal, action, resource, context(question)?, Some(&self.schema))
-            .map_err(|error| super::entities::with_causes(&error))
+        let action = action.ok_or("the operation has no action")?;
+        Ok((uid(kind, id), action, uid(&self.types.service, &matched.service.name)))
+    }
+
+    /// Whether the schema has nothing against a request.
+    fn passes(&self, request: &Request) -> bool {
+        let (Some(principal), Some(action), Some(resource), Some(context)) =
+            (request.principal(), request.action(), request.resource(), request.context())
+        else {
+            return false;
+        };
+        let (principal, action, resource) = (principal.clone(), action.clone(), resource.clone());
+        Request::new(principal, action, resource, context.clone(), Some(&self.schema)).is_ok()
     }
 }
 
 pub(super) const UNASKED: &str = "the policies could not be asked; why is not told where values are masked";
+
+fn unasked(question: Question<'_>, error: String) -> Answer {
+    // Cedar's own words may hold the whole context.
+    let error = if question.conceals { UNASKED.to_owned() } else { error };
+    Answer::Error { policies: Vec::new(), errors: vec![error] }
+}
 
 fn concluded(conclusion: Conclusion, conceals: bool) -> Answer {
     let policies = conclusion.determining.iter().map(ToString::to_string).collect();
@@ -147,15 +223,26 @@ fn told(failure: &Failure, conceals: bool) -> String {
     format!("policy `{}`: {what}; its values are not told where some are masked", failure.policy)
 }
 
-fn context(question: Question<'_>) -> Result<Context, String> {
-    let Question { caller, matched, path, host, asks, values, .. } = question;
+/// What a context is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told<'a> {
+    pub(super) method: &'a str,
+    pub(super) host: &'a str,
+    pub(super) path: &'a str,
+    pub(super) workload: Option<&'a str>,
+    pub(super) scopes: Option<&'a BTreeSet<String>>,
+    pub(super) asks: &'a OperationContext,
+    pub(super) values: &'a [Option<Value>],
+}
+
+pub(super) fn context(told: Told<'_>) -> Result<Context, String> {
+    let Told { method, host, path, workload, scopes, asks, values } = told;
     let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
-    let request =
-        [("method", text(matched.operation.method.as_str())), ("host", text(host)), ("path", text(path))];
-    let mut pairs =
-        vec![("request".to_owned(), record(request.map(|(name, value)| (name.to_owned(), value)))?)];
-    pairs.extend(caller.through.as_ref().map(|workload| ("workload".to_owned(), text(workload.as_str()))));
-    pairs.extend(caller.scopes.as_ref().map(|scopes| {
+    let request = [("method", text(method)), ("host", text(host)), ("path", text(path))];
+    let mut pairs = Vec::with_capacity(3 + ContextPart::ALL.len());
+    pairs.push(("request".to_owned(), record(request.map(|(name, value)| (name.to_owned(), value)))?));
+    pairs.extend(workload.map(|workload| ("workload".to_owned(), text(workload))));
+    pairs.extend(scopes.map(|scopes| {
         let scopes = scopes.iter().map(|scope| text(scope));
         ("scopes".to_owned(), RestrictedExpression::new_set(scopes))
     }));
@@ -177,12 +264,9 @@ fn parts(
         return Err("the request's values are not those that the operation declares".to_owned());
     }
     for part in ContextPart::ALL {
-        let all: Vec<(&ContextField, &Option<Value>)> = asks.fields.iter().zip(values).collect();
-        let fields: Vec<Placed<'_>> = all
-            .into_iter()
-            .filter(|(field, _)| field.part == part)
-            .map(|(field, value)| (field.keys.as_slice(), value.as_ref()))
-            .collect();
+        let fields = asks.fields.iter().zip(values).filter(|(field, _)| field.part == part);
+        let fields: Vec<Placed<'_>> =
+            fields.map(|(field, value)| (field.keys.as_slice(), value.as_ref())).collect();
         if !fields.is_empty() {
             pairs.push((part.name().to_owned(), nested(&fields)?));
         }

@@ -3,7 +3,8 @@
 //! The one module of this package that names `cedar_policy`. Principal, action and resource are words of this module;
 //! elsewhere they are identity, operation and service.
 //! `policies` and `fragments` parse → `schema` is written from the contracts → `entities`, `references` and `validate`
-//! check everything against it → `evaluate` answers. INVARIANT: what exists was validated strictly as a whole.
+//! check everything against it → `proven` finds the operations whose requests cannot fail it → `evaluate` answers.
+//! INVARIANT: what exists was validated strictly as a whole.
 
 mod annotations;
 mod entities;
@@ -14,6 +15,7 @@ mod needs;
 mod persons;
 mod places;
 mod policies;
+mod proven;
 mod references;
 mod schema;
 #[cfg(test)]
@@ -22,6 +24,7 @@ mod types;
 mod validate;
 mod values;
 
+pub use evaluate::Posed;
 pub use persons::UserAttribute;
 pub use policies::{ActionScope, Effect, EntityName, EntityScope, Mode, PolicySummary};
 
@@ -38,6 +41,7 @@ use palisade_core::contract::{Contract, Matched};
 use palisade_core::routes::OperationIndex;
 use palisade_policy_index::Index;
 use policies::{Named, PolicyFile};
+use proven::{Against, Proven};
 use schema::{SchemaText, Writer};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -70,6 +74,8 @@ pub struct Policies {
     /// The action of each operation, by its index in the contract.
     actions: Vec<EntityUid>,
     types: evaluate::Types,
+    /// Whose requests need not be put to the schema.
+    proven: Proven,
     /// The places in an operation's context of masked values that policies ask for.
     masked_and_read: HashMap<OperationIndex, Vec<usize>>,
     /// What forbids that count let callers know, by their ids.
@@ -184,10 +190,14 @@ impl Policies {
         };
         let user_attributes = persons::attributes(&cedar_types);
         let actions = schema::operations(contract).map(|matched| types.action(&schema::action_name(matched)));
+        let actions: Vec<_> = actions.collect();
+        let against = Against { schema: &schema, types: &types, actions: &actions };
+        let proven = Proven::of(contract, contexts, against);
         let masked_and_read = needs::masked_and_read(contract, contexts, &named);
         Ok(Policies {
             advice: explain::advice(&named),
-            actions: actions.collect(),
+            actions,
+            proven,
             schema,
             schema_text: whole.text,
             all: named.into_iter().map(|policy| policy.summary).collect(),

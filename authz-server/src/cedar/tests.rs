@@ -1,13 +1,15 @@
 //! The schema of both bundles as it is printed, and that validating a policy only where it must be finds what
 //! validating it everywhere finds.
 
+use super::Question;
 use super::needs::Needed;
 use super::policies::{self, Named};
 use super::schema::Writer;
-use super::{fragments, validate};
+use super::{fragments, proven, validate};
 use crate::bundle::{
     Bundle, ContextField, ContextPart, ListStyle, OperationContext, PolicySource, Problems, ValueKind,
 };
+use crate::identity::Established;
 use cedar_policy::{PolicySet, Schema, ValidationMode, Validator};
 use palisade_core::contract::{BundleDigest, Contract, Operation, OperationClass, Service};
 use palisade_core::method::Method;
@@ -225,4 +227,47 @@ proptest! {
         prop_assert_eq!(found, expected, "{}", text);
         prop_assert_eq!(odd, expected_odd, "{}", text);
     }
+}
+
+/// A candidate answers a question as it was posed to the bundle in force: only one that it would have posed so itself.
+#[test]
+fn a_question_that_was_posed_for_somebody_or_something_else_is_posed_anew() {
+    let bundle = Bundle::load(&workspace().join("policies")).unwrap();
+    let callers =
+        [Established::client("web"), Established::client("support-tool"), Established::by_connection(None)];
+    let operations: Vec<_> = bundle.operations().collect();
+    let values: Vec<Vec<_>> = operations
+        .iter()
+        .map(|(_, asks)| asks.fields.iter().map(|field| Some(proven::full(&field.kind))).collect())
+        .collect();
+    let questions: Vec<Question<'_>> = callers
+        .iter()
+        .flat_map(|caller| {
+            operations.iter().zip(&values).map(move |((matched, asks), values)| Question {
+                caller,
+                matched: *matched,
+                path: "/",
+                host: "here",
+                asks,
+                values,
+                conceals: false,
+                shadows_at_ms: None,
+            })
+        })
+        .collect();
+    let answers: Vec<_> = questions.iter().map(|question| bundle.policies.answer(*question)).collect();
+    let words: BTreeSet<_> = answers.iter().map(|(answer, ..)| format!("{answer:?}")).collect();
+    assert!(words.len() > 3, "an answer to another question would be seen: {words:?}");
+    for (_, _, posed) in &answers {
+        for (question, (answer, ..)) in questions.iter().zip(&answers) {
+            assert_eq!(bundle.policies.answer_again(*question, posed.as_ref().unwrap()), *answer);
+        }
+    }
+    // Nor is one whose values the schema would refuse.
+    let place = questions.iter().position(|question| question.asks.fields.iter().any(|field| field.required));
+    let (question, (_, _, posed)) = (questions[place.unwrap()], &answers[place.unwrap()]);
+    let nothing = vec![None; question.values.len()];
+    let question = Question { values: &nothing, ..question };
+    let refused = bundle.policies.answer_again(question, posed.as_ref().unwrap());
+    assert!(matches!(refused, super::Answer::Error { .. }), "{refused:?}");
 }

@@ -267,7 +267,15 @@ impl Candidate {
             // What its own shadows would make of it is asked when it is in force.
             shadows_at_ms: None,
         };
-        let (answer, _) = self.bundle.policies.answer(question);
+        // Only then is a question made of the same things.
+        let is_same = self.shares_heads
+            && shares
+            && matches!(values, Cow::Borrowed(_))
+            && matched.operation.method == decided.matched.operation.method;
+        let answer = match judgement.posed.as_ref().filter(|_| is_same) {
+            Some(posed) => self.bundle.policies.answer_again(question, posed),
+            None => self.bundle.policies.answer(question).0,
+        };
         let (decision, policies, errors) = concluded(answer);
         Some(Conclusion { decision, policies, errors })
     }

@@ -7,7 +7,7 @@ use super::body::Body;
 use super::callers::Unproven;
 use super::context::{self, Unreadable};
 use crate::bundle::{Bundle, OperationContext};
-use crate::cedar::{Answer, Question};
+use crate::cedar::{Answer, Posed, Question};
 use crate::identity::Established;
 use crate::ledger;
 use crate::value::Value;
@@ -58,6 +58,8 @@ pub struct Judgement {
     /// What the policies were asked: the request's value for each field of the operation's context. `None` where the
     /// decision was made before.
     pub values: Option<Vec<Option<Value>>>,
+    /// The question that was made of them.
+    pub posed: Option<Posed>,
 }
 
 /// A decision that was not made.
@@ -94,6 +96,7 @@ impl Judgement {
             errors: Vec::new(),
             shadow: None,
             values: None,
+            posed: None,
         }
     }
 
@@ -202,13 +205,14 @@ impl Bundle {
         let shadows_at_ms = Some(at_ms);
         let question =
             Question { caller, matched, path, host, asks, values: &values, conceals, shadows_at_ms };
-        let (answer, shadow) = self.policies.answer(question);
+        let (answer, shadow, posed) = self.policies.answer(question);
         let shadow = shadow.map(|answer| {
             let (decision, policies, errors) = concluded(answer);
             Shadow { decision, policies, errors }
         });
         let (decision, policies, errors) = concluded(answer);
-        Judgement { by: Judge::Server, operation, decision, policies, errors, shadow, values: Some(values) }
+        let (by, values) = (Judge::Server, Some(values));
+        Judgement { by, operation, decision, policies, errors, shadow, values, posed }
     }
 }
 

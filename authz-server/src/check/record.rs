@@ -143,7 +143,7 @@ pub(super) fn conclude(
     record.decision_id = call_id.to_string();
     record.handoff = handoff.code().to_owned();
     record.shadow = judgement.disagreement();
-    let Judgement { by: _, operation: _, decision, policies, errors, shadow, values } = judgement;
+    let Judgement { decision, policies, errors, shadow, values, .. } = judgement;
     record.asked = values.map(|values| asked::record(values, recording, digests));
     (record.decision, record.reason) = told(decision);
     record.policies = policies;

@@ -119,6 +119,7 @@ fn not_identified(error: String) -> Judgement {
         errors: vec![error],
         shadow: None,
         values: None,
+        posed: None,
     }
 }
 

@@ -13,7 +13,8 @@ struct ResultLabels {
 
 #[derive(Debug)]
 pub(crate) struct CandidateMetrics {
-    comparisons: Family<ResultLabels, Counter>,
+    /// In the order of `Comparison::ALL`.
+    comparisons: [Counter; Comparison::ALL.len()],
 }
 
 impl CandidateMetrics {
@@ -24,16 +25,18 @@ impl CandidateMetrics {
             "Decisions about which the candidate bundle was asked as well, by what came of it",
             comparisons.clone(),
         );
-        for comparison in Comparison::ALL {
-            // A counter that begins with 1 has no increase.
-            drop(comparisons.get_or_create(&ResultLabels { result: comparison.name() }));
-        }
-        CandidateMetrics { comparisons }
+        // Made once, so that a call need not look for it; and a counter that begins with 1 has no increase.
+        let counter = |comparison: Comparison| {
+            comparisons.get_or_create(&ResultLabels { result: comparison.name() }).clone()
+        };
+        CandidateMetrics { comparisons: Comparison::ALL.map(counter) }
     }
 
     pub(crate) fn compared(&self, comparison: Option<Comparison>) {
-        if let Some(comparison) = comparison {
-            self.comparisons.get_or_create(&ResultLabels { result: comparison.name() }).inc();
+        for (known, counter) in Comparison::ALL.into_iter().zip(&self.comparisons) {
+            if comparison == Some(known) {
+                counter.inc();
+            }
         }
     }
 }

@@ -10,12 +10,14 @@ pub(crate) mod faults;
 mod lanes;
 mod listen;
 pub mod load;
+mod policies;
 pub(crate) mod seldom;
 pub mod service;
 mod undecided;
 
 pub(crate) use candidate::CandidateMetrics;
 pub use listen::{ListenAddress, Peers, ServerTls};
+pub(crate) use policies::PolicyMetrics;
 
 use crate::admin;
 use crate::audit::{Indexer, OutcomeWatch};

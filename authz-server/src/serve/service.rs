@@ -127,7 +127,7 @@ impl Service {
         (metrics, traces): (Arc<Metrics>, Traces),
         seed: [u8; 16],
     ) -> Service {
-        metrics.epoch(decider.epoch.counter);
+        metrics.in_force(&decider);
         let (decider, mint) = (RwLock::new(Arc::new(decider)), Mutex::new(CallIdMint::new(seed)));
         let spikes = SpikeWatch::default();
         let seldom = Seldom::default();
@@ -143,7 +143,7 @@ impl Service {
 
     /// From now on decisions are made by `decider`. Those under way end with the one that they began with.
     pub(crate) fn swap(&self, decider: Decider) {
-        self.metrics.epoch(decider.epoch.counter);
+        self.metrics.in_force(&decider);
         let decider = Arc::new(decider);
         let old =
             std::mem::replace(&mut *self.decider.write().unwrap_or_else(PoisonError::into_inner), decider);
