@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 
 use tests::binaries;
 use tests::corpus::profile::{Profile, UpstreamProtocol};
-use tests::deadline::eventually;
 use tests::raw_client::{RawConnection, Reply};
 use tests::rig::{BundleUnderTest, LEDGER_TIMEOUT, Options, Rig, Target};
 
