@@ -29,6 +29,7 @@
 //! | attempts count 1 to 4 under one request id; a caller can claim any | `retries::the_receiver_sees_…`, `retries::a_callers_own_attempt_count_…` |
 //! | the expected timeout is stripped, the gRPC timeout kept; who counts as internal | `retries::the_expected_timeout_…`, `retries::an_empty_list_…` |
 //! | which refusals end retries | `retries::of_http_refusals_…`, `retries::of_grpc_refusals_…` |
+//! | a `grpc-status` of 14 lets plain HTTP be tried again, at another replica; the mark ends it | `replica::a_grpc_status_of_14_…`, `replica::what_a_hot_replica_…` |
 //! | HTTP replies to gRPC callers; callers that are nearly gRPC; ours | `retries::an_http_reply_…`, `retries::a_grpc_reply_…`, `retries::our_own_reply_…` |
 //! | access logs carry metadata, filter state and details, and are lost silently | `outcomes::…` |
 //! | randomness, environment, calls on ticks, shared data; the main thread's VM | `vm::…` |
@@ -56,6 +57,7 @@ mod held;
 mod lifecycle;
 mod metadata;
 mod outcomes;
+mod replica;
 mod response;
 mod retries;
 mod stage;

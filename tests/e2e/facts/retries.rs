@@ -19,8 +19,8 @@ fn stages() -> [&'static Stage; 2] {
 }
 
 /// What Istio lists by default since 1.24, and what it listed before.
-const TODAY: &str = "connect-failure,refused-stream,unavailable,cancelled";
-const BEFORE: &str = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
+pub(super) const TODAY: &str = "connect-failure,refused-stream,unavailable,cancelled";
+pub(super) const BEFORE: &str = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
 
 /// The callers' proxies are listeners of the same Envoy that send to its inbound listener.
 fn prepare(scene: &mut Scene) {
@@ -48,7 +48,7 @@ fn prepare(scene: &mut Scene) {
     });
 }
 
-fn caller(listener: &mut Listener, retry_on: &str) {
+pub(super) fn caller(listener: &mut Listener, retry_on: &str) {
     listener.only_router();
     listener.filters().remove(0);
     for (host, cluster) in [("orders", "inbound"), ("payments", "inbound-grpc")] {
