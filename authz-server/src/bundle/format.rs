@@ -7,6 +7,8 @@ use super::entities::Attributes;
 pub use super::failure::{FailMode, FailureSettings};
 use super::lints::LintSettings;
 use super::record::{Named, Placed, Read, Reader, Tried, choice, record};
+use super::shedding::format::{LimitSettings, PriorityWord, SheddingSettings};
+use super::shedding::limiter::RateLimitService;
 use super::yaml::Node;
 use crate::audit::day_ms;
 use crate::identity::is_trust_domain;
@@ -35,6 +37,8 @@ record! {
         /// What becomes of calls that the server cannot decide or record in time. Absent: they are refused, as all are where
         /// the server cannot be reached.
         optional failure: FailureSettings,
+        /// Where limits with `scope: global` are counted. Absent: there are none.
+        optional rate_limit_service: Option<RateLimitService>,
         /// What `palisade check` shall not warn of. Absent: it warns of everything.
         optional lints: LintSettings,
     }
@@ -153,6 +157,10 @@ record! {
         /// What becomes of responses that the contract does not know, for all operations. `enforce` is for those that
         /// read: after a change, only what the operation says itself is enforced.
         optional responses: ResponseSettings,
+        /// What becomes of requests when more come than the service can serve. Absent: `mode: off`.
+        optional shedding: Option<SheddingSettings>,
+        /// How many requests may come. Absent: nobody counts.
+        optional limits: Vec<Placed<LimitSettings>>,
         /// Rules by operationId; an operation that needs none is left out.
         optional operations: Named<OperationRules>,
     }
@@ -175,6 +183,8 @@ record! {
         optional class: Option<Class>,
         /// The largest body that is accepted. Absent: 65536.
         optional body_bytes_max: Option<Placed<u32>>,
+        /// Who goes first when more requests come than the service can serve. Absent: `default`.
+        optional priority: Option<PriorityWord>,
         /// The protocol to which the operation may be upgraded, for example `websocket`.
         optional upgrade: Option<Placed<String>>,
         /// What policies may ask of the request beside its path and query parameters.
@@ -420,6 +430,7 @@ impl Palisade {
                 "a rollout takes minutes; an old bundle is honoured only for that long",
             );
         }
+        self.rate_limit_service.iter().for_each(|limiter| limiter.check(reader));
         self.lints.check(reader);
         self.failure.check(&self.lints, reader);
     }

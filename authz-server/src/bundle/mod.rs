@@ -24,6 +24,7 @@ mod recording;
 pub mod reference;
 pub mod schemas;
 mod service;
+pub mod shedding;
 mod snapshot;
 mod statement;
 #[cfg(test)]
@@ -237,6 +238,10 @@ fn read_bundle(
     let cases = cases::read_all(documents, problems);
     let compiled = compiled::compile(&mut services, documents, problems);
     let contracts_hold = compiled.is_some();
+    if let Some(palisade) = &palisade {
+        let settings = services.iter().map(|read| &read.settings);
+        shedding::limiter::check_named(settings, palisade.rate_limit_service.as_ref(), problems);
+    }
     let mut settings = Vec::new();
     let mut contexts = Vec::new();
     let mut models = Vec::new();

@@ -10,6 +10,8 @@ use super::openapi::{self, Model};
 use super::parsed::{Document, Parsed};
 use super::problem::{Place, Problem, Problems};
 use super::record::{Named, Placed, Read as _, Reader};
+use super::shedding::format::PriorityWord;
+use super::shedding::{self, GlobalLimit, Load};
 use crate::identity::Accepted;
 use palisade_core::canary;
 use palisade_core::contract::{Operation, OperationClass, Service};
@@ -28,6 +30,8 @@ pub struct ServiceSettings {
     pub read_only: ReadOnly,
     /// How its callers may prove who they are.
     pub accepted: Accepted,
+    /// What a limiter counts for all proxies together.
+    pub global_limits: Vec<GlobalLimit>,
 }
 
 /// All services of a bundle.
@@ -231,6 +235,8 @@ fn join(
         |id: &str| settings.operations.0.iter().find(|(key, _)| key.text == id).map(|(_, rules)| rules);
     let rules = operations.iter().map(|operation| (operation.class, rules_of(&operation.name)));
     let terms = Terms::read(&settings, rules, reader);
+    let known = shedding::Known { service: name, operations: &operations, whole, credentials };
+    let Load { shedding, global: global_limits } = shedding::read(&settings, known, reader);
     // Beside a `palisade.yaml` that could not be read nobody can say which issuers there are.
     let ways = settings.identity.as_deref();
     let accepted = identity.map_or(Accepted::ALL, |identity| callers::accepted(ways, identity, reader));
@@ -243,10 +249,11 @@ fn join(
             owner: settings.owner.0.unwrap_or_default(),
             read_only: settings.read_only,
             accepted,
+            global_limits,
         },
         hosts: placed,
         operations_hold,
-        service: Service { name: name.into(), hosts, operations, shedding: None },
+        service: Service { name: name.into(), hosts, operations, shedding },
         terms,
         contexts,
         model,
@@ -281,7 +288,8 @@ fn contexts(
 }
 
 fn apply(operation: &mut Operation, rules: &OperationRules, reader: &mut Reader<'_>) {
-    let OperationRules { class, body_bytes_max, upgrade, .. } = rules;
+    let OperationRules { class, body_bytes_max, upgrade, priority, .. } = rules;
+    operation.priority = priority.map(PriorityWord::compiled).unwrap_or_default();
     if let Some(class) = class {
         operation.class = match class {
             Class::Read => OperationClass::Read,

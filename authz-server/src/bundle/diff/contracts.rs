@@ -1,6 +1,7 @@
 //! Changes of services, of their operations and of what requests must be like.
 
 use super::enforcement;
+use super::load;
 use super::settings;
 use super::validation::{self, Facts};
 use super::{Area, Direction, Found, Kind};
@@ -54,6 +55,7 @@ pub(super) fn compare(before: &Bundle, after: &Bundle, found: &mut Found) {
         context(found, name, old.context, new.context);
         validation::compare(found, name, &old.facts(), &new.facts());
         enforcement::compare(found, name, old.matched.operation, new.matched.operation);
+        load::priority(found, name, old.matched.operation, new.matched.operation);
         // Nothing that is compiled into the contract may change without a word.
         if found.changes.len() == known
             && !enforcement::is_alike(old.matched.operation, new.matched.operation)

@@ -8,6 +8,7 @@ mod callers;
 mod contracts;
 mod enforcement;
 mod entities;
+mod load;
 mod policies;
 mod render;
 mod settings;
@@ -95,6 +96,7 @@ impl Difference {
             settings::compare(before, after, &mut found);
             callers::compare(before, after, &mut found);
             contracts::compare(before, after, &mut found);
+            load::compare(before, after, &mut found);
             policies::compare(before, after, &mut found);
             entities::compare(before, after, &mut found);
             match access::compare(before, after) {

@@ -5,6 +5,7 @@ use crate::bundle::Bundle;
 use crate::bundle::format::Palisade;
 use crate::bundle::format::{Durability, FailMode, Mask};
 use crate::bundle::record::Named;
+use crate::bundle::shedding::limiter::{LimiterFail, RateLimitService};
 use crate::bundle::statement::words;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,6 +37,7 @@ pub(super) fn compare(before: &Bundle, after: &Bundle, found: &mut Found) {
         accepted(after),
     );
     ledger(before, after, found);
+    limiter(before.rate_limit_service.as_ref(), after.rate_limit_service.as_ref(), found);
     let allowed = |palisade: &Palisade| -> BTreeSet<String> {
         let entries = palisade.lints.allow.iter();
         entries
@@ -97,6 +99,35 @@ fn ledger(before: &Palisade, after: &Palisade, found: &mut Found) {
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     for name in names {
         masked(found, (Area::Settings, "ledger"), name, old.get(name).copied(), new.get(name).copied());
+    }
+}
+
+fn limiter(before: Option<&RateLimitService>, after: Option<&RateLimitService>, found: &mut Found) {
+    const SUBJECT: &str = "rate_limit_service";
+    let (old, new) = match (before, after) {
+        (None, None) => return,
+        (Some(gone), None) => {
+            found.change(Area::Settings, Kind::Removed, SUBJECT).before(gone.address.value.clone());
+            return;
+        }
+        (None, Some(new)) => {
+            found.change(Area::Settings, Kind::Added, SUBJECT).after(new.address.value.clone());
+            return;
+        }
+        (Some(old), Some(new)) => (old, new),
+    };
+    found.part(Area::Settings, SUBJECT, "address", &old.address.value, &new.address.value);
+    found.part(Area::Settings, SUBJECT, "domain", old.domain(), new.domain());
+    let timeout = |limiter: &RateLimitService| limiter.timeout_ms().to_string();
+    found.part(Area::Settings, SUBJECT, "timeout_ms", timeout(old), timeout(new));
+    if let Some(said) = found.part(Area::Settings, SUBJECT, "fail", old.fail().word(), new.fail().word()) {
+        let opened = new.fail() == LimiterFail::Open;
+        said.danger(opened.then_some("requests pass uncounted where the limiter does not answer"));
+    }
+    let plaintext = |limiter: &RateLimitService| limiter.plaintext.to_string();
+    if let Some(said) = found.part(Area::Settings, SUBJECT, "plaintext", plaintext(old), plaintext(new)) {
+        let danger = new.plaintext.then_some("whoever is on the way to the limiter can let requests pass");
+        said.danger(danger);
     }
 }
 

@@ -7,6 +7,7 @@ mod allowed;
 mod callers;
 mod contracts;
 mod ledger;
+mod load;
 mod places;
 mod policies;
 mod reach;
@@ -86,6 +87,14 @@ choice! {
         ShadowOfNothing = "shadow-of-nothing",
         /// What no response may carry is looked for where responses are looked at.
         NeverNotLookedFor = "never-not-looked-for",
+        /// A limit or a maximum of zero refuses all that it speaks of: a switch that somebody may forget.
+        NothingPasses = "nothing-passes",
+        /// A limit beside a stricter one is never reached, and whoever changes it will believe that it counts.
+        LimitNeverBites = "limit-never-bites",
+        /// Whoever sends a new value of a header with each request has a new allowance each time.
+        LimitCanBeDodged = "limit-can-be-dodged",
+        /// Priorities say who goes first when load is shed: where none is, or all have the same, they say nothing.
+        PriorityForNothing = "priority-for-nothing",
         /// What is allowed and found nowhere hides what is found there later.
         AllowedForNothing = "allowed-for-nothing",
     }
@@ -102,6 +111,7 @@ pub(super) fn look(bundle: &Bundle, documents: &Parsed<'_>, problems: &mut Probl
     contracts::look(&landscape, &places, &mut found);
     ledger::look(&bundle.palisade, &places, &mut found);
     shadows::look(&landscape, &places, now_ms(), &mut found);
+    load::look(&landscape, &places, &mut found);
     handoff(&bundle.palisade.handoff, &places, &mut found);
     found.problems.extend(bundle.models.iter().flat_map(|model| model.habits.iter().cloned()));
     found.cedar(bundle.policies.warnings());

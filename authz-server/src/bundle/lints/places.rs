@@ -73,6 +73,28 @@ impl<'d> Places<'d> {
     }
 }
 
+impl Places<'_> {
+    /// The name of a limit in the service's settings.
+    pub(super) fn limit(&self, service: &str, limit: &str) -> Place {
+        let found = self.services.get(service).and_then(|folder| {
+            let document = folder.settings?;
+            let mut names =
+                document.root.find("limits")?.as_list()?.iter().filter_map(|limit| limit.find("name"));
+            Some(in_document(document, names.find(|name| name.as_text() == Some(limit))?.at))
+        });
+        found.unwrap_or_else(|| self.service(service))
+    }
+
+    /// A value of `shedding` in the service's settings.
+    pub(super) fn load(&self, service: &str, key: &str) -> Place {
+        let found = self.services.get(service).and_then(|folder| {
+            let document = folder.settings?;
+            Some(in_document(document, document.root.find("shedding")?.find(key)?.at))
+        });
+        found.unwrap_or_else(|| self.service(service))
+    }
+}
+
 fn in_document(document: &Document<'_>, at: Span) -> Place {
     Place::of_range(&document.file.path, &document.file.text, at.range())
 }
