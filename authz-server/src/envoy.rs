@@ -10,6 +10,7 @@ pub use check::CheckServer;
 use crate::check::{Body, Call, Decision, shown};
 use crate::ledger::Outcome;
 use crate::secrets::HandoffSecrets;
+use crate::serve::counted;
 use crate::serve::faults::{self, Stage};
 use crate::serve::load::Load;
 use crate::serve::service::{Answered, Service, Source};
@@ -133,7 +134,7 @@ fn body(http: &Http) -> Body<'_> {
 }
 
 fn reply_to(answered: &Answered) -> CheckResponse {
-    let Answered { decision, call_id, epoch, advice, failed_open } = answered;
+    let Answered { decision, call_id, epoch, advice, failed_open, counted } = answered;
     let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
     let (word, code, http_response) = match decision {
         Decision::Allow => {
@@ -161,6 +162,13 @@ fn reply_to(answered: &Answered) -> CheckResponse {
     ]);
     if let Some(reason) = failed_open {
         fields.insert("failed_open".to_owned(), text(reason.code()));
+    }
+    if let (Some(counted), Decision::Allow) = (counted, decision) {
+        let limits = counted.limits.iter().map(|name| (name.clone(), text(name)));
+        let limits = Kind::StructValue(Struct { fields: limits.collect() });
+        fields.insert(counted::OPERATION.to_owned(), text(&counted.operation));
+        fields.insert(counted::CALLER.to_owned(), text(&counted.caller));
+        fields.insert(counted::LIMITS.to_owned(), Value { kind: Some(limits) });
     }
     CheckResponse {
         status: Some(rpc::Status { code, ..rpc::Status::default() }),

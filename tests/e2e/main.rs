@@ -33,6 +33,7 @@ mod istio;
 mod json_readers;
 mod kills;
 mod ledger_faults;
+mod limiter;
 mod module;
 mod outage;
 mod outcomes;

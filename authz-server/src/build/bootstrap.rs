@@ -15,7 +15,7 @@ pub(super) fn bootstrap(bundle: &Bundle, wiring: &Wiring, contract: &[u8]) -> Va
         "admin": { "address": socket_address(wiring.envoy_admin), "ignore_global_conn_limit": true },
         "static_resources": {
             "listeners": [listener::listener(bundle, wiring, contract)],
-            "clusters": clusters(&bundle.contract, wiring),
+            "clusters": clusters(bundle, wiring),
         },
     });
     if let (Target::Envoy, Some(bootstrap)) = (wiring.target, bootstrap.as_object_mut()) {

@@ -1,6 +1,7 @@
 //! The peers behind the proxy: each service, and the authorization server.
 
 use super::filters::{SERVER_CLUSTER, millis, seconds};
+use super::limiter;
 use super::routes::is_grpc_only;
 use super::settings::{
     CONNECT_TIMEOUT_MS, SERVER_KEEPALIVE_INTERVAL_S, SERVER_KEEPALIVE_TIMEOUT_S, UPSTREAM_CONNECTIONS_MAX,
@@ -8,7 +9,8 @@ use super::settings::{
 };
 use super::typed;
 use super::wiring::{Address, MutualTls, Server, ServerLink, Target, Upstream, UpstreamProtocol, Wiring};
-use palisade_core::contract::{Contract, Service};
+use crate::bundle::Bundle;
+use palisade_core::contract::Service;
 use serde_json::{Value, json};
 
 /// A service's cluster. The prefix keeps a service from taking the server's name.
@@ -16,12 +18,32 @@ pub(super) fn cluster_name(service: &Service) -> String {
     format!("service-{}", service.name)
 }
 
-pub(super) fn clusters(contract: &Contract, wiring: &Wiring) -> Vec<Value> {
-    let services = contract.services().iter().filter_map(|service| {
+pub(super) fn clusters(bundle: &Bundle, wiring: &Wiring) -> Vec<Value> {
+    let services = bundle.contract.services().iter().filter_map(|service| {
         let upstream = wiring.upstreams.get(service.name.as_ref())?;
         Some(service_cluster(service, upstream, wiring.target))
     });
-    services.chain([server_cluster(&wiring.server)]).collect()
+    services.chain([server_cluster(&wiring.server)]).chain(limiter_cluster(bundle)).collect()
+}
+
+/// The limiter, where something is asked of it.
+fn limiter_cluster(bundle: &Bundle) -> Option<Value> {
+    let limiter = bundle.palisade.rate_limit_service.as_ref().filter(|_| limiter::is_asked(bundle))?;
+    Some(cluster(limiter::LIMITER_CLUSTER, &limiter::address(limiter)?, spoken_to_servers()))
+}
+
+/// HTTP/2 by which a peer that hangs is noticed.
+fn spoken_to_servers() -> Value {
+    json!({
+        "explicit_http_config": {
+            "http2_protocol_options": {
+                "connection_keepalive": {
+                    "interval": seconds(SERVER_KEEPALIVE_INTERVAL_S),
+                    "timeout": seconds(SERVER_KEEPALIVE_TIMEOUT_S),
+                },
+            },
+        },
+    })
 }
 
 fn service_cluster(service: &Service, upstream: &Upstream, target: Target) -> Value {
@@ -47,17 +69,7 @@ fn service_cluster(service: &Service, upstream: &Upstream, target: Target) -> Va
 /// There is no health check: with one server there is nothing to choose from, a refused connection is noticed at once,
 /// the keep-alive notices one that hangs, and a check would only delay the first decision after a restart.
 fn server_cluster(server: &Server) -> Value {
-    let protocol = json!({
-        "explicit_http_config": {
-            "http2_protocol_options": {
-                "connection_keepalive": {
-                    "interval": seconds(SERVER_KEEPALIVE_INTERVAL_S),
-                    "timeout": seconds(SERVER_KEEPALIVE_TIMEOUT_S),
-                },
-            },
-        },
-    });
-    let mut cluster = cluster(SERVER_CLUSTER, &server.address, protocol);
+    let mut cluster = cluster(SERVER_CLUSTER, &server.address, spoken_to_servers());
     if let (ServerLink::Mutual { tls, server_name }, Some(cluster)) = (&server.link, cluster.as_object_mut())
     {
         cluster.insert("transport_socket".to_owned(), upstream_tls(tls, server_name));

@@ -41,6 +41,7 @@ pub enum WiringProblem {
         address: SocketAddr,
     },
     ServerInPlaintext,
+    LimiterInPlaintext,
     UpstreamMissing {
         service: String,
     },
@@ -111,6 +112,9 @@ impl fmt::Display for WiringProblem {
             ),
             WiringProblem::ServerInPlaintext => f.write_str(
                 "the server is reached over a network without TLS: give `--server-tls-cert`, `--server-tls-key`, `--server-ca` and `--server-name`, or say `--server-plaintext` if somebody on the way may read and forge decisions",
+            ),
+            WiringProblem::LimiterInPlaintext => f.write_str(
+                "the limiter is reached over a network without TLS: let `rate_limit_service` be on this machine, by `127.0.0.1:PORT` or `unix:PATH`, for instance a proxy that speaks TLS to it, or write `plaintext: true` beside its address if somebody on the way may learn who calls and let requests pass",
             ),
             WiringProblem::UpstreamMissing { service } => {
                 write!(f, "service `{service}` has no address: add `--upstream {service}=HOST:PORT`")

@@ -1,9 +1,11 @@
-//! The HTTP filters, in the order that everything hangs on: ours, ext_authz as decision and gate, router.
+//! The HTTP filters, in the order that everything hangs on: ours, ext_authz as decision and gate, limiter, router.
 
 use super::bodies;
+use super::limiter;
 use super::settings::CHECK_TIMEOUT_MS;
 use super::typed;
 use super::wiring::Wiring;
+use crate::bundle::Bundle;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use palisade_core::report::CLUSTER_VARIABLE;
@@ -32,7 +34,7 @@ pub(super) const RBAC_TYPE: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 pub(super) const EXT_AUTHZ_TYPE: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
 
 /// For an Envoy of our own.
-pub(super) fn chain(wiring: &Wiring, compiled: &[u8], responses: Responses) -> Vec<Value> {
+pub(super) fn chain(bundle: &Bundle, wiring: &Wiring, compiled: &[u8], responses: Responses) -> Vec<Value> {
     let configuration = typed("google.protobuf.BytesValue", json!({ "value": STANDARD.encode(compiled) }));
     // Services whose decisions need bodies say so themselves; all others do not send them to the server.
     let mut ext_authz = ext_authz(&bodies::gate());
@@ -46,11 +48,24 @@ pub(super) fn chain(wiring: &Wiring, compiled: &[u8], responses: Responses) -> V
         // A trap takes down every plugin of its VM; nobody else may share ours.
         vm.insert("vm_id".to_owned(), PALISADE_FILTER.into());
     }
-    vec![
+    let mut chain = vec![
         json!({ "name": PALISADE_FILTER, "typed_config": wasm(vm, configuration, responses) }),
         json!({ "name": EXT_AUTHZ_FILTER, "typed_config": ext_authz }),
-        router(),
-    ]
+    ];
+    chain.extend(limits(bundle));
+    chain.push(router());
+    chain
+}
+
+/// Those that ask a limiter, where the bundle has limits for one.
+pub(super) fn limits(bundle: &Bundle) -> Vec<Value> {
+    let limiter = bundle.palisade.rate_limit_service.as_ref();
+    limiter::filters(limiter, bundle.services.iter(), limiter::LIMITER_CLUSTER)
+}
+
+/// How Envoy calls a server of ours.
+pub(super) fn rpc_cluster(cluster: &str, timeout: &str) -> Value {
+    json!({ "envoy_grpc": { "cluster_name": cluster }, "timeout": timeout })
 }
 
 /// Whether the plugin can keep a response back until its body was judged.
@@ -96,10 +111,7 @@ pub(super) fn ext_authz(with_request_body: &Value) -> Value {
         EXT_AUTHZ_TYPE,
         json!({
             "transport_api_version": "V3",
-            "grpc_service": {
-                "envoy_grpc": { "cluster_name": SERVER_CLUSTER },
-                "timeout": millis(CHECK_TIMEOUT_MS),
-            },
+            "grpc_service": rpc_cluster(SERVER_CLUSTER, &millis(CHECK_TIMEOUT_MS)),
             // The server demands exactly one name in a peer's certificate, and the proxy's word for it is only the first.
             // Istio's provider has no such field: there the EnvoyFilter that puts our filter first merges it in.
             "include_peer_certificate": true,

@@ -10,10 +10,11 @@
 use super::bodies;
 use super::error::{BuildError, WiringProblem};
 use super::filters::{
-    EXT_AUTHZ_FILTER, PALISADE_FILTER, RBAC_TYPE, Responses, WASM_TYPE, ext_authz, router, ungated, vm, wasm,
+    EXT_AUTHZ_FILTER, PALISADE_FILTER, RBAC_TYPE, Responses, WASM_TYPE, ext_authz, limits, router, ungated,
+    vm, wasm,
 };
 use super::listener::{MANAGER_TYPE, access_log};
-use super::routes::{canary_route, is_canary, nobody, table, virtual_host};
+use super::routes::{canary_route, is_canary, limit, nobody, table, virtual_host};
 use super::typed;
 use super::wiring::Wiring;
 use super::{EXTENSION_FILE, clusters::cluster_name};
@@ -82,10 +83,18 @@ pub(super) fn manager(bundle: &Bundle, wiring: &Wiring) -> Value {
             "stream_idle_timeout": "0s",
             "upgrade_configs": [{ "upgrade_type": "websocket" }],
             "access_log": [access_log(false)],
-            "route_config": routes(&bundle.contract),
-            "http_filters": [discovered(wiring), shadow_rule(), conditional_ext_authz(bundle), router()],
+            "route_config": routes(bundle),
+            "http_filters": chain(bundle, wiring),
         }),
     )
+}
+
+/// In a cluster an EnvoyFilter puts those that ask a limiter before the router.
+fn chain(bundle: &Bundle, wiring: &Wiring) -> Vec<Value> {
+    let mut chain = vec![discovered(wiring), shadow_rule(), conditional_ext_authz(bundle)];
+    chain.extend(limits(bundle));
+    chain.push(router());
+    chain
 }
 
 /// No configuration by default. A configuration that the filter refuses leaves the listener up, and every request with
@@ -140,8 +149,8 @@ fn conditional_ext_authz(bundle: &Bundle) -> Value {
     json!({ "name": EXT_AUTHZ_FILTER, "typed_config": ext_authz })
 }
 
-fn routes(contract: &Contract) -> Value {
-    let hosts = contract.services().iter().map(|service| {
+fn routes(bundle: &Bundle) -> Value {
+    let hosts = bundle.contract.services().iter().map(|service| {
         let route = if is_canary(service) { canary_route() } else { route(service) };
         let mut host = virtual_host(service, vec![route]);
         if let (Some(host), true) = (host.as_object_mut(), service.is_ungated()) {
@@ -149,6 +158,9 @@ fn routes(contract: &Contract) -> Value {
             // would have a provider that does not buffer; in the one listener that all share here, its virtual host
             // stands for that sidecar.
             host.insert("typed_per_filter_config".to_owned(), ungated());
+        }
+        if let Some(host) = host.as_object_mut() {
+            limit(bundle, service, host);
         }
         host
     });

@@ -1,7 +1,8 @@
 //! Generates everything that Envoy reads, from a checked bundle and the wiring of one place.
 //!
 //! `wiring` says what a bundle cannot know (addresses, files) → `bootstrap`, `listener`, `routes`, `filters`, `clusters`
-//! and, for the shape of a sidecar, `istio` each make one part → `rendered` writes it, and takes parts out for drills.
+//! and, for the shape of a sidecar, `istio` each make one part; `limiter` asks who counts for all proxies, and
+//! `limits_files` is what that one reads → `rendered` writes it, and takes parts out for drills.
 //! `kubernetes` makes the objects of a cluster, and `alerts` what Prometheus is to watch.
 //! INVARIANT: the same bundle and wiring give the same bytes, and no setting about trust comes from a default.
 
@@ -13,6 +14,8 @@ mod error;
 mod filters;
 mod istio;
 pub mod kubernetes;
+mod limiter;
+mod limits_files;
 mod listener;
 mod rendered;
 mod routes;
@@ -41,6 +44,7 @@ pub fn render(bundle: &Bundle, wiring: &Wiring) -> Result<Rendered, BuildError> 
         problems.extend(istio::stream_problems(&bundle.contract));
         problems.extend(bundle.contract.services().iter().flat_map(istio::response_problems));
     }
+    problems.extend(limiter::problems(bundle, wiring.target));
     if !problems.is_empty() {
         return Err(BuildError::Wiring(problems));
     }
@@ -50,7 +54,8 @@ pub fn render(bundle: &Bundle, wiring: &Wiring) -> Result<Rendered, BuildError> 
         Target::Sidecar => Some(istio::extension(bundle, wiring)?),
     };
     let bootstrap = bootstrap::bootstrap(bundle, wiring, &contract);
-    Ok(Rendered { target: wiring.target, digest: bundle.digest, bootstrap, extension, contract })
+    let limits = limits_files::files(bundle)?;
+    Ok(Rendered { target: wiring.target, digest: bundle.digest, bootstrap, extension, contract, limits })
 }
 
 /// A message of Envoy's in the place of any message: its type goes first.

@@ -33,6 +33,8 @@ pub struct Rendered {
     /// Istio's shape only: the discovery response that brings the filter.
     pub extension: Option<Value>,
     pub contract: Vec<u8>,
+    /// What a limiter reads, where the bundle has limits for one.
+    pub limits: Vec<File>,
 }
 
 /// A file to be written.
@@ -56,6 +58,7 @@ impl Rendered {
         }
         let bytes = yaml::document(ALERTS_FILE, &alerts::comment(), &alerts::rules())?;
         files.push(File { name: ALERTS_FILE, bytes });
+        files.extend(self.limits.iter().cloned());
         let purpose = match self.target {
             Target::Envoy => {
                 "For an Envoy of its own, which needs PALISADE_HANDOFF_SECRET in its environment."

@@ -8,6 +8,7 @@
 use super::bodies;
 use super::clusters::cluster_name;
 use super::filters::{seconds, ungated};
+use super::limiter;
 use super::settings::{CALL_LASTS_MAX, REQUEST_BUFFER_BYTES, RESPONSE_TIMEOUT_S};
 use crate::bundle::Bundle;
 use palisade_core::canary;
@@ -39,10 +40,20 @@ pub(super) fn routes(bundle: &Bundle) -> Value {
             if let Some(settings) = bodies::per_service(bundle, service) {
                 host.insert("typed_per_filter_config".to_owned(), settings);
             }
+            limit(bundle, service, host);
         }
         host
     });
     table(hosts.chain([nobody()]).collect())
+}
+
+/// Has a virtual host say what is asked of a limiter. Our routes have nothing of their own, so that all of them do.
+pub(super) fn limit(bundle: &Bundle, service: &Service, host: &mut serde_json::Map<String, Value>) {
+    let settings = bundle.services.iter().find(|settings| *settings.name == *service.name);
+    let limits = settings.map(limiter::rate_limits).unwrap_or_default();
+    if !limits.is_empty() {
+        host.insert("rate_limits".to_owned(), limits.into());
+    }
 }
 
 pub(super) fn table(hosts: Vec<Value>) -> Value {

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod limits;
+
 /// Set to write the checked-in examples anew.
 const BLESS: &str = "PALISADE_BLESS";
 

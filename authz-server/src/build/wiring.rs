@@ -131,7 +131,7 @@ impl FromStr for Address {
 
 impl Address {
     /// Whether bytes to it stay on this machine. A name is resolved later, so it never counts.
-    fn is_local(&self) -> bool {
+    pub(super) fn is_local(&self) -> bool {
         match self {
             Address::Socket(socket) => socket.ip().is_loopback(),
             Address::Name { .. } => false,

@@ -5,6 +5,7 @@
 
 mod candidate;
 mod connection;
+pub(crate) mod counted;
 pub(crate) mod faults;
 mod lanes;
 mod listen;

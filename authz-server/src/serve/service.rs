@@ -10,6 +10,7 @@
 mod failing;
 mod issuer;
 
+use super::counted::Counted;
 use super::faults::{self, Stage};
 use super::load::Load;
 use super::seldom::Seldom;
@@ -73,6 +74,7 @@ pub struct Answered {
     pub advice: Option<Arc<str>>,
     /// Why an allow rests on the fail mode of its operation's class and not on a recorded decision.
     pub failed_open: Option<Reason>,
+    pub counted: Option<Box<Counted>>,
 }
 
 impl Answered {
@@ -333,6 +335,7 @@ impl Service {
             self.tell_of_handoff(&record, handoff, call_id);
         }
         self.tell_spike(self.spikes.decided(&record));
+        let counted = Counted::of(&decider.bundle, &record);
         faults::reach(Stage::BeforeReceipt);
         let left = self.left(arrived).max(self.deadline / LATE_DIVISOR);
         let stored = tokio::time::timeout(left, stored).await;
@@ -353,7 +356,7 @@ impl Service {
                 if let Some(reason) = failed_open {
                     self.metrics.failed_open(reason);
                 }
-                return Answered { decision, call_id, epoch, advice, failed_open };
+                return Answered { decision, call_id, epoch, advice, failed_open, counted };
             }
             // The entry may still be stored; the caller is told otherwise all the same, under its id.
             Ok(Ok(_)) | Err(_) => {}
@@ -371,7 +374,7 @@ impl Service {
             .count(Kind { allowed, reason, service: record.service, operation: record.operation }, now_ms());
         if allowed {
             self.metrics.failed_open(reason);
-            return Answered { decision, call_id, epoch, advice: None, failed_open: Some(reason) };
+            return Answered { advice: None, failed_open: Some(reason), counted, decision, call_id, epoch };
         }
         refused(reason, call_id, epoch)
     }
@@ -436,7 +439,8 @@ impl Service {
 }
 
 fn refused(reason: Reason, call_id: CallId, epoch: String) -> Answered {
-    Answered { decision: Decision::Deny { reason }, call_id, epoch, advice: None, failed_open: None }
+    let decision = Decision::Deny { reason };
+    Answered { decision, call_id, epoch, advice: None, failed_open: None, counted: None }
 }
 
 /// The one clock of the server. Before 1970 it stands at 0, and every handoff is stale.

@@ -8,6 +8,7 @@
 //! changed must be sound as istiod has it.
 
 use super::super::filters::{EXT_AUTHZ_FILTER, EXT_AUTHZ_TYPE, RBAC_TYPE, WASM_TYPE, seconds};
+use super::super::limiter;
 use super::super::listener::{MANAGER_TYPE, http2_options};
 use super::super::settings::{
     CONNECTION_IDLE_TIMEOUT_S, HEADERS_COUNT_MAX, HEADERS_KB_MAX, REQUEST_HEADERS_TIMEOUT_S,
@@ -19,17 +20,20 @@ use super::extension::resource_name;
 use super::object::{insert, object, said};
 use super::settings::Settings;
 use super::workloads::Workload;
+use crate::bundle::Bundle;
 use palisade_core::canary;
 use serde_json::{Value, json};
+
+const ROUTER: &str = "envoy.filters.http.router";
 
 const MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
 /// Patches of a higher priority are applied later, so that what they insert first is first.
 const PRIORITY: u32 = 1_000;
 
-pub(super) fn envoy_filter(workload: &Workload<'_>, settings: &Settings) -> Document {
+pub(super) fn envoy_filter(bundle: &Bundle, workload: &Workload<'_>, settings: &Settings) -> Document {
     let filter = resource_name(settings.istio, workload);
-    let patches = json!([
+    let mut patches = vec![
         patch(
             "LISTENER",
             "MERGE",
@@ -37,14 +41,15 @@ pub(super) fn envoy_filter(workload: &Workload<'_>, settings: &Settings) -> Docu
             json!({
                 // Held bodies must fit, and a little more: what is too large gets our refusal and not Envoy's.
                 "per_connection_buffer_limit_bytes": buffer_bytes(workload.body_bytes_max()),
-            })
+            }),
         ),
         patch("NETWORK_FILTER", "MERGE", Some(json!({ "name": MANAGER })), manager(workload)),
         removal(&filter),
         patch("HTTP_FILTER", "INSERT_FIRST", Some(json!({ "name": MANAGER })), discovered(&filter)),
         patch("HTTP_FILTER", "MERGE", Some(sub_filter(EXT_AUTHZ_FILTER)), ext_authz()),
-        patch("VIRTUAL_HOST", "ADD", None, canary_host()),
-    ]);
+    ];
+    patches.extend(limits(bundle, workload));
+    patches.push(patch("VIRTUAL_HOST", "ADD", None, canary_host()));
     let spec = json!({
         "workloadSelector": { "labels": workload.labels() },
         "priority": PRIORITY,
@@ -137,6 +142,25 @@ fn discovered(name: &str) -> Value {
             ],
         },
     })
+}
+
+/// Those that ask a limiter go before the router, so behind all that may refuse a call; what they ask by stands in each
+/// virtual host that istiod makes of the workload's ports. The mesh's own cluster is used, and so its certificates.
+fn limits(bundle: &Bundle, workload: &Workload<'_>) -> Vec<Value> {
+    let service = bundle
+        .services
+        .iter()
+        .find(|service| workload.serves(&service.name) && !service.global_limits.is_empty());
+    let (Some(service), Some(limiter)) = (service, &bundle.palisade.rate_limit_service) else {
+        return Vec::new();
+    };
+    let Some(cluster) = limiter::cluster_in_mesh(limiter) else { return Vec::new() };
+    let before_router = |filter| patch("HTTP_FILTER", "INSERT_BEFORE", Some(sub_filter(ROUTER)), filter);
+    let filters = limiter::filters(Some(limiter), std::iter::once(service), &cluster);
+    let mut patches: Vec<_> = filters.into_iter().map(before_router).collect();
+    let asked = json!({ "rate_limits": limiter::rate_limits(service) });
+    patches.push(patch("VIRTUAL_HOST", "MERGE", None, asked));
+    patches
 }
 
 fn ext_authz() -> Value {

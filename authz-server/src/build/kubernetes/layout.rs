@@ -4,6 +4,7 @@
 
 use super::super::alerts::{self, ALERTS_FILE};
 use super::super::error::BuildError;
+use super::super::limits_files;
 use super::super::yaml::{self, Document};
 use super::bundle_volume::BundleVolume;
 use super::object::said;
@@ -76,6 +77,9 @@ impl Cluster<'_> {
         // Prometheus' own file of rules, and no object: who has its operator puts `groups` under `spec` of a PrometheusRule.
         let alerts = yaml::document(ALERTS_FILE, &alerts::comment(), &alerts::rules())?;
         files.push(Manifest { path: ALERTS_FILE.to_owned(), bytes: alerts });
+        // Its limiter's own files, and no objects either.
+        let limits = limits_files::files(self.bundle)?.into_iter();
+        files.extend(limits.map(|file| Manifest { path: file.name.to_owned(), bytes: file.bytes }));
         files.push(text("images/Containerfile.filter", images::filter()));
         files.push(text("images/Containerfile.server", images::server(self.settings)));
         files.push(text("apply.md", apply::apply(self)));
@@ -124,7 +128,7 @@ impl Cluster<'_> {
             Stage::Filter => of_workloads(&|workload| {
                 vec![
                     extension::extension(workload, settings, &self.plugin_config),
-                    envoy_filter::envoy_filter(workload, settings),
+                    envoy_filter::envoy_filter(self.bundle, workload, settings),
                     telemetry::telemetry(workload),
                 ]
             }),

@@ -36,6 +36,16 @@ pub enum KubernetesProblem {
     },
     /// What no workload of Istio can do.
     Workload(WiringProblem),
+    /// A limiter that a sidecar has no cluster for.
+    LimiterOutsideMesh {
+        service: String,
+        address: String,
+    },
+    /// Both behind the ports of one workload, whose requests one list of limits is asked for.
+    LimitsOfTwoServices {
+        service: String,
+        other: String,
+    },
     ContractTooLarge {
         found: usize,
         max: usize,
@@ -85,6 +95,14 @@ impl fmt::Display for KubernetesProblem {
                 "service `{service}` runs in namespace `{namespace}`, where the server is to run: choose another one by `--namespace`"
             ),
             KubernetesProblem::Workload(problem) => problem.fmt(f),
+            KubernetesProblem::LimiterOutsideMesh { service, address } => write!(
+                f,
+                "service `{service}` has global limits, and the limiter's address `{address}` is no service of the mesh: write its full name into `rate_limit_service`, such as `ratelimit.limits.svc.cluster.local:8081`, so that the mesh protects the way to it"
+            ),
+            KubernetesProblem::LimitsOfTwoServices { service, other } => write!(
+                f,
+                "services `{service}` and `{other}` are one workload, and both have global limits: a sidecar cannot tell which of them a port serves; let the limits of one of them be of `scope: proxy`, or run it in a workload of its own"
+            ),
             KubernetesProblem::ContractTooLarge { found, max } => write!(
                 f,
                 "the compiled contract takes {found} bytes in the filter's configuration, and {max} fit into one object of Kubernetes beside the rest: divide the bundle, one for each group of services with a server of its own"

@@ -4,6 +4,7 @@
 
 use super::super::error::WiringProblem;
 use super::super::istio::response_problems;
+use super::super::limiter;
 use super::super::listener::held_bytes_max;
 use super::problem::KubernetesProblem;
 use super::settings::{Settings, is_label};
@@ -46,6 +47,10 @@ impl<'a> Workload<'a> {
             services.join(", "),
             owners.join(", "),
         )
+    }
+
+    pub(super) fn serves(&self, service: &str) -> bool {
+        self.services.iter().any(|served| *served.name == *service)
     }
 
     fn operations(&self) -> impl Iterator<Item = (&'a Service, &'a Operation)> {
@@ -151,8 +156,29 @@ pub(super) fn problems(bundle: &Bundle, settings: &Settings) -> Vec<KubernetesPr
         }));
         problems.extend(one.stream_problems());
         problems.extend(one.response_problems());
+        problems.extend(limit_problems(bundle, one));
     }
     problems
+}
+
+/// What keeps global limits from being asked for. A workload's virtual hosts are made by port, and so the same for all
+/// services behind it.
+fn limit_problems(bundle: &Bundle, workload: &Workload<'_>) -> Vec<KubernetesProblem> {
+    let limited = |service: &&ServiceSettings| !service.global_limits.is_empty();
+    let mut limited = bundle.services.iter().filter(|service| workload.serves(&service.name)).filter(limited);
+    let (Some(one), limiter) = (limited.next(), &bundle.palisade.rate_limit_service) else {
+        return Vec::new();
+    };
+    let address = limiter.as_ref().filter(|limiter| limiter::cluster_in_mesh(limiter).is_none());
+    let outside = address.map(|limiter| KubernetesProblem::LimiterOutsideMesh {
+        service: one.name.clone(),
+        address: limiter.address.value.clone(),
+    });
+    let other = limited.next().map(|other| KubernetesProblem::LimitsOfTwoServices {
+        service: one.name.clone(),
+        other: other.name.clone(),
+    });
+    outside.into_iter().chain(other).collect()
 }
 
 fn named_wrong(service: &ServiceSettings, settings: &Settings) -> Vec<KubernetesProblem> {

@@ -8,6 +8,7 @@ use super::{Answered, FAILED_OPEN, Kind, Service, Source, now_ms, refused, undec
 use crate::bundle::format::FailMode;
 use crate::check::{Call, Concluded, Decider, Decision};
 use crate::ledger::{Conclusion, Entry};
+use crate::serve::counted::Counted;
 use palisade_core::call_id::CallId;
 use palisade_core::reason::Reason;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -74,6 +75,7 @@ impl Service {
             record.reason = reason.code().to_owned();
         }
         let allowed = kind.allowed;
+        let counted = Counted::of(&decider.bundle, &record);
         let is_stored = self.ledger.append_soon(&Entry::Decision(record)).is_ok();
         if !is_stored {
             self.tallies.count(kind, at_ms);
@@ -81,7 +83,7 @@ impl Service {
         match decision {
             Decision::Allow if allowed => {
                 self.metrics.failed_open(reason);
-                Answered { decision, call_id, epoch, advice: None, failed_open: Some(reason) }
+                Answered { decision, call_id, epoch, advice: None, failed_open: Some(reason), counted }
             }
             Decision::Deny { reason } if is_stored => refused(reason, call_id, epoch),
             Decision::Allow | Decision::Deny { .. } => refused(reason, call_id, epoch),
