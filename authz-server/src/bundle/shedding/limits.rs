@@ -24,8 +24,10 @@ pub(super) fn read(
         reader.wrong(beyond.at, message, "each request is held against each of them: write fewer");
     }
     let (mut limits, mut global) = (Vec::new(), Vec::new());
-    for (at, Placed { value: limit, .. }) in written.iter().enumerate() {
-        check_name(&limit.name, written.get(..at).unwrap_or_default(), reader);
+    for (at, Placed { value: limit, .. }) in written.iter().enumerate().take(RATE_LIMITS_MAX) {
+        if !is_new(&limit.name, written.get(..at).unwrap_or_default(), reader) {
+            continue;
+        }
         let by = keys(limit, known, reader);
         let operations = operations(limit, known, reader);
         let mode = limit.mode.as_ref().map_or(LimitMode::Enforce, |mode| mode.value);
@@ -61,20 +63,25 @@ pub(super) fn read(
     (limits, global)
 }
 
-fn check_name(name: &Placed<String>, before: &[Placed<LimitSettings>], reader: &mut Reader<'_>) {
+/// Checks a name. What is told here once is left out of the contract, which would refuse it without a place.
+fn is_new(name: &Placed<String>, before: &[Placed<LimitSettings>], reader: &mut Reader<'_>) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let text = &name.value;
     if text.is_empty() || text.len() > 63 || !text.bytes().all(allowed) {
         let message = format!("`{text}` cannot be the name of a limit");
         reader.wrong(name.at, message, "expected lower-case letters, digits and hyphens, at most 63");
-    } else if before.iter().any(|limit| limit.value.name.value == *text) {
+        return false;
+    }
+    if before.iter().any(|limit| limit.value.name.value == *text) {
         let message = format!("limit `{text}` is written twice");
         reader.wrong(
             name.at,
             message,
             "refusals and metrics tell limits apart by their names: choose another one",
         );
+        return false;
     }
+    true
 }
 
 fn keys(limit: &LimitSettings, known: Known<'_>, reader: &mut Reader<'_>) -> Vec<RateKey> {
@@ -115,6 +122,7 @@ fn keys(limit: &LimitSettings, known: Known<'_>, reader: &mut Reader<'_>) -> Vec
             "requests that are told apart by as much hardly ever share an allowance",
         );
     }
+    keys.truncate(RATE_KEYS_MAX);
     keys
 }
 
