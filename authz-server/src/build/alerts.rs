@@ -89,7 +89,7 @@ fn alerts() -> [Alert; 11] {
             holds: "",
             severity: "warning",
             summary: "{{ $labels.instance }}: a retry storm: one caller asks a service far more often again than at first",
-            runbook: "palisade audit --events=storm --since 1h",
+            runbook: "palisade audit --events=storm_began --since 1h",
         },
         Alert {
             name: "PalisadeCriticalShed",

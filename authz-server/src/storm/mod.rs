@@ -66,6 +66,12 @@ pub struct Flow<'a> {
     pub operation: &'a str,
 }
 
+impl<'a> Flow<'a> {
+    const fn names(&self) -> [&'a str; 3] {
+        [self.caller, self.service, self.operation]
+    }
+}
+
 /// What was seen of a flow. What was shed is an attempt, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

@@ -87,11 +87,15 @@ impl StormWatch {
     ) {
         let reason = reason_label(reason);
         metrics.load.shed((service, operation), reason, shadow, count);
+        // What is several together, or of a bundle that is not here, stays a number.
+        if service.is_empty() {
+            return;
+        }
         let mut state = self.state();
         let (fresh, _) = state.sheds.entry((service.into(), reason, shadow)).or_default();
         *fresh = fresh.saturating_add(count);
         // In shadow it went on, and is counted when it is decided.
-        if !shadow && !service.is_empty() {
+        if !shadow {
             let flow = Flow { caller: peer.unwrap_or(UNKNOWN), service, operation };
             state.detector.observe(flow, Counts { sheds: count, ..Counts::attempts(retry, count) });
         }
@@ -159,20 +163,9 @@ impl StormWatch {
             ..view
         });
         callers.sort_by(|(one_flow, one), (other_flow, other)| {
-            let sizes = |rate: &Faded| [rate.trouble(), rate.attempts()];
-            let by_size = |index: usize| {
-                let [trouble, attempts] = sizes(one);
-                let [other_trouble, other_attempts] = sizes(other);
-                if index == 0 {
-                    other_trouble.total_cmp(&trouble)
-                } else {
-                    other_attempts.total_cmp(&attempts)
-                }
-            };
-            let name = |flow: &Flow<'_>| {
-                (flow.caller.to_owned(), flow.service.to_owned(), flow.operation.to_owned())
-            };
-            by_size(0).then_with(|| by_size(1)).then_with(|| name(one_flow).cmp(&name(other_flow)))
+            let by_trouble = other.trouble().total_cmp(&one.trouble());
+            let by_attempts = other.attempts().total_cmp(&one.attempts());
+            by_trouble.then(by_attempts).then_with(|| one_flow.names().cmp(&other_flow.names()))
         });
         let callers = callers.into_iter().take(callers_max).map(|(flow, rate)| CallerView {
             caller: flow.caller.to_owned(),

@@ -158,11 +158,11 @@ fn a_storm_names_its_caller_once() {
     assert_eq!(log.matches("a retry storm: one caller").count(), 1, "{log}");
     assert_eq!(log.matches("a retry storm is over").count(), 1, "{log}");
     assert_eq!((stage.metric("palisade_storms_total"), stage.metric("palisade_storms_under_way")), (1, 0));
-    let events = objects(&["audit", "--events=storm"], &stage.state());
+    let events = objects(&["audit", "--events=storm*"], &stage.state());
     let names: Vec<_> = events.iter().map(|event| event["event"].as_str().expect("a name")).collect();
     assert_eq!(names.len(), 2);
     assert!(names.contains(&"storm_began") && names.contains(&"storm_ended"), "{names:?}");
-    let table = text(&["audit", "--events=storm"], &stage.state());
+    let table = text(&["audit", "--events=storm*"], &stage.state());
     assert!(table.contains(&format!("`{PEER}`")) && table.contains("first attempts"), "{table}");
 }
 
