@@ -21,6 +21,8 @@ pub(super) struct Limit {
     slowness: f64,
     /// The last window's median, in what an answer takes without any queue.
     stress: f64,
+    /// The last window saw the limit used up under stress. One such window alone may be a bunch of arrivals.
+    was_stressed: bool,
     quickest: f64,
     /// When the last window was closed.
     seen: Option<Moment>,
@@ -42,6 +44,7 @@ impl Default for Limit {
             value: LIMIT_START,
             slowness: 1.0,
             stress: 1.0,
+            was_stressed: false,
             quickest: 0.0,
             seen: None,
             starting: true,
@@ -120,6 +123,7 @@ impl Limit {
             // What is over leaves no trace.
             self.value += self.value.sqrt();
         }
+        self.was_stressed = self.stress > STRESS_CUT && seen.pressed;
         if seen.many_gave_up || self.stress < STRESS_GROW {
             self.probe = Probe::default();
         }
@@ -139,7 +143,7 @@ impl Limit {
     /// Under stress: less, and where less is not right, a try of more.
     fn relieve(&mut self, now: Moment, seen: &Seen) {
         match self.probe.step(self.value, seen) {
-            Found::Waits if self.stress > STRESS_CUT => {
+            Found::Waits if self.stress > STRESS_CUT && self.was_stressed => {
                 self.cut(now, seen, STRESS_GROW / self.stress, self.latency_floor());
             }
             Found::Waits | Found::Tries => {}

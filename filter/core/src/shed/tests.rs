@@ -70,9 +70,9 @@ fn press(shedder: &mut Shedder, from_us: u64, rounds: u32, took_us: impl Fn(usiz
 universal_test! {
     fn a_new_shedder_lets_requests_in_up_to_its_limit() {
         let mut shedder = Shedder::default();
-        let tickets: Vec<_> = (0..40).map(|_| go(&mut shedder, 0, &ASK)).collect();
+        let tickets: Vec<_> = (0..48).map(|_| go(&mut shedder, 0, &ASK)).collect();
         assert_eq!(shed(&mut shedder, 0, &ASK), Cause::Load);
-        assert_eq!(shedder.level().in_flight, 40);
+        assert_eq!(shedder.level().in_flight, 48);
         for ticket in tickets {
             shedder.gone(0, ticket);
         }
@@ -82,7 +82,7 @@ universal_test! {
 
 universal_test! {
     fn classes_yield_in_their_order() {
-        let rooms = [(Priority::Sheddable, 30), (Priority::Default, 40), (Priority::Critical, 63)];
+        let rooms = [(Priority::Sheddable, 36), (Priority::Default, 48), (Priority::Critical, 75)];
         let mut shedder = Shedder::default();
         let mut tickets = Vec::new();
         for (priority, up_to) in rooms {
@@ -158,11 +158,11 @@ universal_test! {
     fn the_caller_is_asked_for_only_when_shares_count() {
         let mut shedder = Shedder::default();
         let nobody = Ask { caller: None, ..ASK };
-        let mut tickets: Vec<_> = (0..25).map(|_| go(&mut shedder, 0, &nobody)).collect();
+        let mut tickets: Vec<_> = (0..30).map(|_| go(&mut shedder, 0, &nobody)).collect();
         assert!(shedder.asks_caller(0, &nobody));
         assert!(matches!(shedder.admit(0, &nobody), Admission::AskCaller));
         tickets.push(go(&mut shedder, 0, &ASK));
-        assert_eq!(tickets.len(), 26);
+        assert_eq!(tickets.len(), 31);
     }
 }
 
@@ -170,7 +170,7 @@ universal_test! {
     fn a_queue_cuts_the_limit_and_an_end_of_it_lets_it_grow() {
         let mut shedder = Shedder::default();
         let mut now_us = serve(&mut shedder, 0, 100, &ASK, 20 * MS);
-        assert_eq!(shedder.level().limit, 50, "nothing came near the limit");
+        assert_eq!(shedder.level().limit, 60, "nothing came near the limit");
         // Eight workers of 20 ms: what is more waits.
         let queue = |load: usize| (20 * MS).max(20 * MS * load as u64 / 8);
         now_us = press(&mut shedder, now_us, 200, queue);
@@ -205,7 +205,7 @@ universal_test! {
         }
         serve(&mut shedder, now_us, 200, &slow, 200 * MS);
         let level = shedder.level();
-        assert!(level.stress < 1.3 && level.limit >= 50, "{level:?}");
+        assert!(level.stress < 1.3 && level.limit >= 60, "{level:?}");
     }
 }
 
@@ -221,7 +221,7 @@ universal_test! {
         let level = shedder.level();
         assert_eq!(level.in_flight, 0);
         assert!(level.ghosts >= 39, "{level:?}");
-        assert!(level.limit < 50, "{level:?}");
+        assert!(level.limit < 60, "{level:?}");
         assert_eq!(shed(&mut shedder, now_us, &ASK), Cause::Load, "the service still works on all of them");
         let _kept = go(&mut shedder, now_us + 5_000 * MS, &ASK);
     }
@@ -236,7 +236,7 @@ universal_test! {
             now_us += 5 * MS;
             shedder.gone(now_us, ticket);
         }
-        assert!(shedder.level().limit >= 50, "{:?}", shedder.level());
+        assert!(shedder.level().limit >= 60, "{:?}", shedder.level());
     }
 }
 
@@ -277,7 +277,7 @@ universal_test! {
             }
             let level = shedder.level();
             assert_eq!(level.in_flight, 0);
-            assert!(level.limit >= 50 && level.stress < 1.5, "{level:?}");
+            assert!(level.limit >= 60 && level.stress < 1.5, "{level:?}");
         }
     }
 }

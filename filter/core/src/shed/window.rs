@@ -120,8 +120,8 @@ impl Window {
             return if lasted_us > WINDOW_STALE_US { Due::Stale } else { Due::NotYet };
         }
         Due::Seen(Seen {
-            median: self.nth(self.samples / 2),
-            quickest: self.nth(0),
+            median: self.nth(self.samples / 2).map_or(1.0, middle),
+            quickest: self.nth(0).map_or(0.0, edge),
             many_gave_up: self.given_up >= GIVEN_UP_MIN
                 && f64::from(self.given_up) > GIVEN_UP_MAX * f64::from(self.samples),
             load_mean: self.load_sum / f64::from(self.asks.max(1)),
@@ -132,15 +132,13 @@ impl Window {
         })
     }
 
-    fn nth(&self, rank: u32) -> f64 {
+    /// The place of the sample with this rank.
+    fn nth(&self, rank: u32) -> Option<usize> {
         let mut below = 0_u32;
-        for (at, count) in self.ratios.iter().enumerate() {
+        self.ratios.iter().position(|count| {
             below = below.saturating_add(*count);
-            if below > rank {
-                return value(at);
-            }
-        }
-        1.0
+            below > rank
+        })
     }
 }
 
@@ -150,10 +148,11 @@ fn bucket(ratio: f64) -> usize {
     (bits.saturating_sub(FIRST) as usize).min(BUCKETS.saturating_sub(1))
 }
 
-/// The middle of a bucket.
-fn value(at: usize) -> f64 {
-    let edge =
-        |at: u32| f64::from(f32::from_bits(FIRST.saturating_add(at) << (23 - BUCKETS_PER_OCTAVE_BITS)));
-    let at = at as u32;
-    (edge(at) + edge(at.saturating_add(1))) / 2.0
+/// The least ratio of a place.
+fn edge(at: usize) -> f64 {
+    f64::from(f32::from_bits(FIRST.saturating_add(at as u32) << (23 - BUCKETS_PER_OCTAVE_BITS)))
+}
+
+fn middle(at: usize) -> f64 {
+    f64::midpoint(edge(at), edge(at.saturating_add(1)))
 }
