@@ -32,8 +32,8 @@ record! {
         /// What stands in the ledger, and when it counts as recorded. Absent: all that policies may ask, and before the
         /// reply.
         optional ledger: LedgerSettings,
-        /// What becomes of calls that the server cannot decide or record in time. Absent: they are refused, as all are where
-        /// the server cannot be reached.
+        /// What becomes of calls that the server cannot decide or record in time, or of which it never hears. Absent: they
+        /// are refused.
         optional failure: FailureSettings,
         /// What `palisade check` shall not warn of. Absent: it warns of everything.
         optional lints: LintSettings,
