@@ -177,7 +177,13 @@ impl Reports {
     fn observe(&self, entry: &Entry) {
         match entry {
             Entry::Refusal(refusal) => self.service.observe_refusal(refusal),
-            Entry::Drift(drift) => self.service.metrics().reports.drift.drifted(drift),
+            Entry::Drift(drift) => {
+                let metrics = self.service.metrics();
+                if drift::is_undecided(drift) {
+                    metrics.failed_open_unreachable(drift.count);
+                }
+                metrics.reports.drift.drifted(drift);
+            }
             Entry::Judged(judged) => self.service.metrics().reports.drift.judged(judged),
             Entry::Decision(_) | Entry::Outcome(_) | Entry::Admin(_) => {}
         }
