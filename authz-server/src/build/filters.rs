@@ -1,11 +1,13 @@
 //! The HTTP filters, in the order that everything hangs on: ours, ext_authz as decision and gate, router.
 
 use super::bodies;
+use super::fails_open;
 use super::settings::CHECK_TIMEOUT_MS;
 use super::typed;
 use super::wiring::Wiring;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use palisade_core::contract::Contract;
 use palisade_core::report::CLUSTER_VARIABLE;
 use serde_json::{Value, json};
 
@@ -32,7 +34,12 @@ pub(super) const RBAC_TYPE: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 pub(super) const EXT_AUTHZ_TYPE: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
 
 /// For an Envoy of our own.
-pub(super) fn chain(wiring: &Wiring, compiled: &[u8], responses: Responses) -> Vec<Value> {
+pub(super) fn chain(
+    contract: &Contract,
+    wiring: &Wiring,
+    compiled: &[u8],
+    responses: Responses,
+) -> Vec<Value> {
     let configuration = typed("google.protobuf.BytesValue", json!({ "value": STANDARD.encode(compiled) }));
     // Services whose decisions need bodies say so themselves; all others do not send them to the server.
     let mut ext_authz = ext_authz(&bodies::gate());
@@ -46,11 +53,11 @@ pub(super) fn chain(wiring: &Wiring, compiled: &[u8], responses: Responses) -> V
         // A trap takes down every plugin of its VM; nobody else may share ours.
         vm.insert("vm_id".to_owned(), PALISADE_FILTER.into());
     }
-    vec![
-        json!({ "name": PALISADE_FILTER, "typed_config": wasm(vm, configuration, responses) }),
-        json!({ "name": EXT_AUTHZ_FILTER, "typed_config": ext_authz }),
-        router(),
-    ]
+    let mut chain =
+        vec![json!({ "name": PALISADE_FILTER, "typed_config": wasm(vm, configuration, responses) })];
+    chain.extend(fails_open::filters(contract, ext_authz));
+    chain.push(router());
+    chain
 }
 
 /// Whether the plugin can keep a response back until its body was judged.

@@ -105,8 +105,10 @@ fn manager(bundle: &Bundle, wiring: &Wiring, compiled: &[u8]) -> Value {
         }
         manager.insert("access_log".to_owned(), json!([access_log(true)]));
         manager.insert("route_config".to_owned(), routes::routes(bundle));
-        manager
-            .insert("http_filters".to_owned(), filters::chain(wiring, compiled, responses(contract)).into());
+        manager.insert(
+            "http_filters".to_owned(),
+            filters::chain(contract, wiring, compiled, responses(contract)).into(),
+        );
     }
     manager
 }
