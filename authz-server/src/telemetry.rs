@@ -167,7 +167,7 @@ impl Default for Metrics {
         let failed_open = Family::default();
         registry.register(
             "failed_open",
-            "Calls allowed by the fail mode of their class because they could not be decided or recorded in time",
+            "Calls that went on by the fail mode of their class because they could not be decided or recorded in time, or the server not be reached",
             failed_open.clone(),
         );
         let connections_refused = counter(
@@ -317,6 +317,12 @@ impl Metrics {
     /// A call was allowed by the fail mode of its class.
     pub fn failed_open(&self, reason: Reason) {
         self.failed_open.get_or_create(&FailedOpenLabels { reason: reason.code() }).inc();
+    }
+
+    /// So many calls went on while this server could not be reached, as filters report when it can be again.
+    pub fn failed_open_unreachable(&self, count: u64) {
+        let reason = Reason::DecisionMissing.code();
+        self.failed_open.get_or_create(&FailedOpenLabels { reason }).inc_by(count);
     }
 
     pub fn connection_refused(&self) {

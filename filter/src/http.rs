@@ -8,11 +8,13 @@ use crate::root::Shared;
 use palisade_core::call_id::CallIdMint;
 use palisade_core::contract::BundleDigest;
 use palisade_core::exchange::{
-    BodyStep, Engine, Exchange, HeadStep, Observed, Pressure, Refusal, ResponseBodyStep, ResponseStep,
+    BodyStep, Engine, Exchange, FAILS_OPEN, FAILS_OPEN_STATE, HeadStep, Observed, Pressure, Refusal,
+    ResponseBodyStep, ResponseStep, Source,
 };
 use palisade_core::handoff;
 use palisade_core::headers;
 use palisade_core::load::{Load, answer_of};
+use palisade_core::reason::Reason;
 use palisade_core::reply;
 use palisade_core::report::{Kept, Passed, Side, Subject};
 use palisade_core::shed::Answer;
@@ -22,6 +24,9 @@ use std::rc::Rc;
 
 /// Where ext_authz leaves the decision's id: parts of a property path, with zero bytes between them.
 const DECISION_ID: &str = "metadata\0filter_metadata\0envoy.filters.http.ext_authz\0decision_id";
+
+/// What ext_authz leaves of each Check, answered or not, where it is told to keep track.
+const CHECKED: &str = "filter_state\0envoy.filters.http.ext_authz";
 
 /// Envoy's word on who answered.
 const RESPONSE_SOURCE: &str = "response\0code_details";
@@ -172,6 +177,10 @@ impl HttpContext for Http {
             HeadStep::Refuse(refusal) => self.refuse(refusal, |_| subject_of(pairs.as_deref())),
             HeadStep::Pass { remove, handoff } => match set_handoff(&remove, &handoff) {
                 Ok(()) => {
+                    if self.exchange.fails_open() {
+                        // Whatever the host says to it: unset, the call is closed.
+                        let _set = host::set_property(FAILS_OPEN_STATE, FAILS_OPEN);
+                    }
                     self.kept = pairs.as_deref().map(Kept::of_headers).unwrap_or_default();
                     self.note_admission(now_us, end_of_stream);
                     if engine.is_some_and(|engine| self.exchange.is_watched(&engine, now_ms)) {
@@ -213,14 +222,19 @@ impl HttpContext for Http {
         let decision_id = host::property(DECISION_ID).unwrap_or(None);
         let mut step = self.exchange.response_head(decision_id.as_deref());
         if let ResponseStep::AskSource { suspicion } = step {
-            let source = host::property(RESPONSE_SOURCE).unwrap_or(None);
-            step = self.exchange.response_source(suspicion, source.as_deref());
+            step = self.ask_source(suspicion);
+        }
+        if let ResponseStep::PassUndecided { call_id } = step {
+            // Only the access log misses it if the host refuses; the count has an example all the same.
+            let _joined = host::set_property(CALL_ID_STATE, call_id.encode(&mut [0; 36]));
+            self.count_observed();
+            step = ResponseStep::Pass;
         }
         if step == ResponseStep::Pass {
             step = self.judge_response_head(end_of_stream);
         }
         match step {
-            ResponseStep::Pass => Action::Continue,
+            ResponseStep::Pass | ResponseStep::PassUndecided { .. } => Action::Continue,
             ResponseStep::AskSource { .. } | ResponseStep::Hold => Action::Pause,
             ResponseStep::Refuse(refusal) => self.refuse(refusal, Kept::subject),
         }
@@ -250,6 +264,16 @@ impl HttpContext for Http {
 }
 
 impl Http {
+    /// Asks the proxy about a response that no decision came with.
+    fn ask_source(&mut self, suspicion: Reason) -> ResponseStep {
+        let details = host::property(RESPONSE_SOURCE).unwrap_or(None);
+        let opens = self.exchange.fails_open();
+        let asked = opens && host::property(CHECKED).unwrap_or(None).is_some();
+        let status = if opens { host::response_header(":status").unwrap_or(None) } else { None };
+        let source = Source { details: details.as_deref(), asked, status: status.as_deref() };
+        self.exchange.response_source(suspicion, source)
+    }
+
     /// Counts a request that goes on, and tells what would have shed it.
     fn note_admission(&mut self, now_us: u64, ends_here: bool) {
         let Some(shared) = self.shared.as_ref().filter(|shared| shared.sheds) else { return };

@@ -22,6 +22,7 @@ mod drills;
 mod durability;
 mod entries;
 mod facts;
+mod fails_open;
 mod floods;
 mod full_disk;
 mod fuzz_corpora;

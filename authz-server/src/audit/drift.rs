@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
+use palisade_core::reason::Reason;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
 
@@ -42,6 +43,18 @@ struct Subject {
 struct Fault {
     place: String,
     reason: String,
+}
+
+impl Fault {
+    /// No rule was broken: the service answered, and nobody had decided.
+    fn is_undecided(&self) -> bool {
+        self.reason == Reason::DecisionMissing.code()
+    }
+
+    /// Which part of what was judged; what nobody decided on is no part of it.
+    fn share(&self, judged: Option<u64>, count: u64) -> Option<f64> {
+        judged.filter(|_| !self.is_undecided()).and_then(|judged| ratio(count, judged))
+    }
 }
 
 /// How often, by whom, and when.
@@ -152,7 +165,7 @@ impl Drifts {
             "callers": callers.collect::<Vec<_>>(),
             "count": seen.count,
             "judged": judged,
-            "ratio": judged.and_then(|judged| ratio(seen.count, judged)),
+            "ratio": fault.share(judged, seen.count),
             "first_at": when::utc(seen.first_at_ms),
             "first_at_ms": seen.first_at_ms,
             "last_at": when::utc(seen.last_at_ms),
@@ -175,23 +188,29 @@ impl Drifts {
             if index > 0 {
                 writeln!(out)?;
             }
-            writeln!(out, "{}", self.heading(subject, total))?;
+            let of_undecided = faults.iter().filter(|(fault, _)| fault.is_undecided());
+            let undecided = of_undecided.map(|(_, seen)| seen.count).fold(0, u64::saturating_add);
+            writeln!(out, "{}", self.heading(subject, total.saturating_sub(undecided), undecided))?;
             write_table(&self.rows(subject, faults, zone), out)?;
         }
         Ok(())
     }
 
-    fn heading(&self, subject: &Subject, total: u64) -> String {
+    fn heading(&self, subject: &Subject, drifted: u64, undecided: u64) -> String {
         let Subject { service, operation, side } = subject;
         let name = match operation.is_empty() {
             true => "several operations".to_owned(),
             false => visible(&format!("{service}.{operation}")),
         };
         let judged = match self.judged.get(subject) {
-            Some(judged) => format!("{total} among {judged} that were judged"),
-            None => format!("{total}, and how many were judged is not known"),
+            _ if drifted == 0 => None,
+            Some(judged) => Some(format!("{drifted} among {judged} that were judged")),
+            None => Some(format!("{drifted}, and how many were judged is not known")),
         };
-        format!("{name}, {}s: {judged}", side.name())
+        let undecided = (undecided > 0)
+            .then(|| format!("{undecided} went on undecided while the server could not be reached"));
+        let said: Vec<String> = judged.into_iter().chain(undecided).collect();
+        format!("{name}, {}s: {}", side.name(), said.join("; "))
     }
 
     fn rows(&self, subject: &Subject, faults: &BTreeMap<Fault, Seen>, zone: &Zone) -> Vec<[String; 8]> {
@@ -212,7 +231,7 @@ impl Drifts {
             .map(ToOwned::to_owned),
         ];
         rows.extend(faults.into_iter().map(|(fault, seen)| {
-            let share = judged.and_then(|judged| ratio(seen.count, judged));
+            let share = fault.share(judged, seen.count);
             let place = if fault.place.is_empty() { "-" } else { &fault.place };
             [
                 seen.count.to_string(),

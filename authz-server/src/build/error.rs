@@ -63,6 +63,12 @@ pub enum WiringProblem {
         service: String,
         operation: String,
     },
+    /// Istio has one fail mode for all operations of a workload.
+    FailsOpen {
+        class: &'static str,
+        service: String,
+        operation: String,
+    },
 }
 
 impl fmt::Display for BuildError {
@@ -133,6 +139,10 @@ impl fmt::Display for WiringProblem {
             WiringProblem::ResponseBodyEnforced { service, operation } => write!(
                 f,
                 "`responses.body: enforce` of operation `{operation}` of service `{service}` cannot hold in Istio: what keeps a response back until its body was judged has no place in a WasmPlugin or TrafficExtension; say `report`, or `enforce` for `head` alone, or run the service behind an Envoy of your own (`--target envoy`)"
+            ),
+            WiringProblem::FailsOpen { class, service, operation } => write!(
+                f,
+                "`failure: {{{class}: open}}` cannot hold in Istio, as for operation `{operation}` of service `{service}`: its `failOpen` is of a provider, which decides for all operations of a workload, so that either none would go on while the server cannot be reached or all would; say `{class}: closed`, or run the services behind Envoys of your own (`--target envoy`)"
             ),
         }
     }

@@ -1,6 +1,7 @@
 //! The HTTP filters, in the order that everything hangs on: ours, ext_authz as decision and gate, limiter, router.
 
 use super::bodies;
+use super::fails_open;
 use super::limiter;
 use super::settings::CHECK_TIMEOUT_MS;
 use super::typed;
@@ -48,10 +49,9 @@ pub(super) fn chain(bundle: &Bundle, wiring: &Wiring, compiled: &[u8], responses
         // A trap takes down every plugin of its VM; nobody else may share ours.
         vm.insert("vm_id".to_owned(), PALISADE_FILTER.into());
     }
-    let mut chain = vec![
-        json!({ "name": PALISADE_FILTER, "typed_config": wasm(vm, configuration, responses) }),
-        json!({ "name": EXT_AUTHZ_FILTER, "typed_config": ext_authz }),
-    ];
+    let mut chain =
+        vec![json!({ "name": PALISADE_FILTER, "typed_config": wasm(vm, configuration, responses) })];
+    chain.extend(fails_open::filters(&bundle.contract, ext_authz));
     chain.extend(limits(bundle));
     chain.push(router());
     chain

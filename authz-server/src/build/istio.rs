@@ -9,6 +9,7 @@
 
 use super::bodies;
 use super::error::{BuildError, WiringProblem};
+use super::fails_open;
 use super::filters::{
     EXT_AUTHZ_FILTER, PALISADE_FILTER, RBAC_TYPE, Responses, WASM_TYPE, ext_authz, limits, router, ungated,
     vm, wasm,
@@ -52,6 +53,17 @@ pub(super) fn response_problems(service: &Service) -> impl Iterator<Item = Wirin
     let enforced =
         service.operations.iter().filter(|operation| operation.responses.body == Enforcement::Enforce);
     enforced.map(|operation| WiringProblem::ResponseBodyEnforced {
+        service: service.name.to_string(),
+        operation: operation.name.to_string(),
+    })
+}
+
+/// A service of which something fails open. For Istio, failing open is a matter of a provider, and a provider decides for
+/// all operations of a workload; what its proxies do with several is behind a flag.
+pub(super) fn fail_mode_problem(service: &Service) -> Option<WiringProblem> {
+    let operation = fails_open::first_of(service)?;
+    Some(WiringProblem::FailsOpen {
+        class: operation.class.as_str(),
         service: service.name.to_string(),
         operation: operation.name.to_string(),
     })

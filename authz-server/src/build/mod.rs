@@ -11,6 +11,7 @@ mod bodies;
 mod bootstrap;
 mod clusters;
 mod error;
+mod fails_open;
 mod filters;
 mod istio;
 pub mod kubernetes;
@@ -29,6 +30,8 @@ mod yaml;
 pub use alerts::ALERTS_FILE;
 pub(crate) use alerts::INDEX_BEHIND_ENTRIES_MAX;
 pub use error::{BuildError, WiringProblem};
+pub use fails_open::pair as closed_and_open;
+pub(crate) use fails_open::settings_mut;
 pub use filters::{CALL_ID_STATE, EXT_AUTHZ_FILTER, PALISADE_FILTER, SECRET_VARIABLE};
 pub use rendered::{BOOTSTRAP_FILE, CONTRACT_FILE, EXTENSION_FILE, File, Rendered};
 pub(crate) use settings::{CALL_LASTS_MAX, CHECK_TIMEOUT_MS};
@@ -43,7 +46,9 @@ pub fn render(bundle: &Bundle, wiring: &Wiring) -> Result<Rendered, BuildError> 
     let mut problems = wiring.check(&bundle.contract);
     if wiring.target == Target::Sidecar {
         problems.extend(istio::stream_problems(&bundle.contract));
-        problems.extend(bundle.contract.services().iter().flat_map(istio::response_problems));
+        let services = bundle.contract.services();
+        problems.extend(services.iter().flat_map(istio::response_problems));
+        problems.extend(services.iter().find_map(istio::fail_mode_problem));
     }
     problems.extend(limiter::problems(bundle, wiring.target));
     if !problems.is_empty() {

@@ -4,6 +4,7 @@
 
 use super::alerts::{self, ALERTS_FILE};
 use super::error::BuildError;
+use super::fails_open::settings_mut;
 use super::filters::{EXT_AUTHZ_FILTER, PALISADE_FILTER};
 use super::wiring::Target;
 use super::yaml;
@@ -104,12 +105,12 @@ impl Rendered {
             .ok_or(BuildError::PartMissing { part: "list of HTTP filters" })
     }
 
-    /// The settings of ext_authz.
+    /// The settings of ext_authz; of the closed one where there are two.
     pub fn ext_authz_mut(&mut self) -> Result<&mut Value, BuildError> {
         self.http_filters_mut()?
             .iter_mut()
             .find(|filter| is_named(filter, EXT_AUTHZ_FILTER))
-            .and_then(|filter| filter.get_mut("typed_config"))
+            .and_then(settings_mut)
             .ok_or(BuildError::PartMissing { part: "ext_authz" })
     }
 
@@ -127,17 +128,20 @@ impl Rendered {
 
     /// The whole with an ext_authz that does not wait for the body: the gate stands open.
     pub fn without_gate(mut self) -> Result<Rendered, BuildError> {
-        let settings = self.ext_authz_mut()?.as_object_mut();
-        let gate = settings.and_then(|settings| settings.shift_remove("with_request_body"));
-        gate.ok_or(BuildError::PartMissing { part: "gate" })?;
-        Ok(self)
+        let filters = self.http_filters_mut()?.iter_mut().filter(|filter| is_named(filter, EXT_AUTHZ_FILTER));
+        let gates = filters
+            .filter_map(|filter| settings_mut(filter)?.as_object_mut()?.shift_remove("with_request_body"));
+        match gates.count() {
+            0 => Err(BuildError::PartMissing { part: "gate" }),
+            _ => Ok(self),
+        }
     }
 
     fn remove_filter(&mut self, name: &str, part: &'static str) -> Result<(), BuildError> {
         let filters = self.http_filters_mut()?;
-        let place = filters.iter().position(|filter| is_named(filter, name));
-        filters.remove(place.ok_or(BuildError::PartMissing { part })?);
-        Ok(())
+        let before = filters.len();
+        filters.retain(|filter| !is_named(filter, name));
+        if filters.len() == before { Err(BuildError::PartMissing { part }) } else { Ok(()) }
     }
 }
 

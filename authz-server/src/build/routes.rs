@@ -7,6 +7,7 @@
 
 use super::bodies;
 use super::clusters::cluster_name;
+use super::fails_open;
 use super::filters::{seconds, ungated};
 use super::limiter;
 use super::settings::{CALL_LASTS_MAX, REQUEST_BUFFER_BYTES, RESPONSE_TIMEOUT_S};
@@ -44,7 +45,12 @@ pub(super) fn routes(bundle: &Bundle) -> Value {
         }
         host
     });
-    table(hosts.chain([nobody()]).collect())
+    let mut table = table(hosts.chain([nobody()]).collect());
+    if let (true, Some(table)) = (fails_open::some_fail_open(&bundle.contract), table.as_object_mut()) {
+        // The server's answer has it removed, and where there is no answer nobody else would.
+        table.insert("request_headers_to_remove".to_owned(), json!([palisade_core::handoff::HEADER]));
+    }
+    table
 }
 
 /// Has a virtual host say what is asked of a limiter. Our routes have nothing of their own, so that all of them do.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod fails_open;
 mod limits;
 
 /// Set to write the checked-in examples anew.
@@ -50,6 +51,11 @@ fn demo(target: Target) -> Rendered {
 
 /// A bundle with one service, `chat`, whose contract has these paths.
 fn chat(paths: &str, rules: &str) -> Bundle {
+    chat_with("", paths, rules)
+}
+
+/// The same with more of `palisade.yaml`.
+fn chat_with(settings: &str, paths: &str, rules: &str) -> Bundle {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = directory.path().join(name);
@@ -58,7 +64,9 @@ fn chat(paths: &str, rules: &str) -> Bundle {
     };
     file(
         "palisade.yaml",
-        "palisade: 1\ntrust_domains: []\nidentity: {}\nhandoff: {previous_bundle_accepted_s: 0}\n",
+        &format!(
+            "palisade: 1\ntrust_domains: []\nidentity: {{}}\nhandoff: {{previous_bundle_accepted_s: 0}}\n{settings}"
+        ),
     );
     let service = "hosts: [chat]\nworkload: {namespace: shop, labels: {app: chat}}\nowner: team-chat\n";
     file("services/chat/service.yaml", &format!("{service}operations: {{{rules}}}\n"));

@@ -1,4 +1,5 @@
-//! `failure` in `palisade.yaml`: what becomes of calls that the server cannot decide or record in time.
+//! `failure` in `palisade.yaml`: what becomes of calls that the server cannot decide or record in time, or of which it never
+//! hears because it cannot be reached.
 //!
 //! INVARIANT: closed unless it is written, and what changes something is open only where somebody signed for it by a lint.
 

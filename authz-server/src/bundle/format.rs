@@ -34,8 +34,8 @@ record! {
         /// What stands in the ledger, and when it counts as recorded. Absent: all that policies may ask, and before the
         /// reply.
         optional ledger: LedgerSettings,
-        /// What becomes of calls that the server cannot decide or record in time. Absent: they are refused, as all are where
-        /// the server cannot be reached.
+        /// What becomes of calls that the server cannot decide or record in time, or of which it never hears. Absent: they
+        /// are refused.
         optional failure: FailureSettings,
         /// Where limits with `scope: global` are counted. Absent: there are none.
         optional rate_limit_service: Option<RateLimitService>,

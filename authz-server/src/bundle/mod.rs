@@ -246,7 +246,12 @@ fn read_bundle(
     let mut contexts = Vec::new();
     let mut models = Vec::new();
     let mut contracts = Vec::new();
-    for read in services {
+    for mut read in services {
+        if let Some(palisade) = &palisade {
+            for operation in &mut read.service.operations {
+                operation.fails_open = palisade.failure.mode(operation.class) == format::FailMode::Open;
+            }
+        }
         settings.push(read.settings);
         contracts.push(read.service);
         contexts.extend(read.contexts);

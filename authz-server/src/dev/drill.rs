@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use super::generated;
+use crate::build::settings_mut;
 
 /// What a drill goes without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -85,7 +86,7 @@ fn take_from(filters: &mut Vec<Value>, without: Without) -> usize {
         Without::Gate => filters
             .iter_mut()
             .filter(|filter| is_of_type(filter, ".ExtAuthz"))
-            .filter_map(|filter| filter.get_mut("typed_config")?.as_object_mut()?.remove("with_request_body"))
+            .filter_map(|filter| settings_mut(filter)?.as_object_mut()?.remove("with_request_body"))
             .count(),
         Without::Secret => 0,
     }
@@ -95,8 +96,11 @@ fn take_from(filters: &mut Vec<Value>, without: Without) -> usize {
 fn is_of_type(filter: &Value, suffix: &str) -> bool {
     let ends = |name: &Value| name.as_str().is_some_and(|name| name.ends_with(suffix));
     let inline = filter.pointer("/typed_config/@type");
+    let matched = filter.pointer("/typed_config/extension_config/typed_config/@type");
     let discovered = filter.pointer("/config_discovery/type_urls").and_then(Value::as_array);
-    inline.is_some_and(ends) || discovered.is_some_and(|names| names.iter().any(ends))
+    inline.is_some_and(ends)
+        || matched.is_some_and(ends)
+        || discovered.is_some_and(|names| names.iter().any(ends))
 }
 
 #[cfg(test)]

@@ -111,7 +111,13 @@ impl Generated {
         let filters = filters.ok_or(GeneratedError::Part("list of HTTP filters"))?;
         let found = extension.and_then(|extension| extension.pointer("/resources/0/typed_config").cloned());
         let filter = discovered(filters, PALISADE_FILTER, found, &source("filter.json"));
-        let authorization = discovered(filters, EXT_AUTHZ_FILTER, None, &source("authorization.json"));
+        // Two of one name cannot be discovered apart: where some operations fail open, they change with the listener.
+        let named =
+            filters.iter().filter(|filter| filter.get("name").is_some_and(|name| name == EXT_AUTHZ_FILTER));
+        let authorization = match named.count() {
+            1 => discovered(filters, EXT_AUTHZ_FILTER, None, &source("authorization.json")),
+            _ => None,
+        };
         let bootstrap_fields = bootstrap.as_object_mut().ok_or(GeneratedError::Part("fields"))?;
         bootstrap_fields.insert(
             "dynamic_resources".to_owned(),

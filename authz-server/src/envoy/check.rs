@@ -4,7 +4,8 @@
 //! as much as identity and evaluation together. Field numbers are those of `envoy.service.auth.v3`; a test compares with
 //! the generated ones.
 //!
-//! INVARIANT: a message that cannot be read is answered with an error, which the proxy takes for a no.
+//! INVARIANT: a message that cannot be read is answered with an error, which the proxy takes for a no, unless its operation
+//! fails open. What callers choose of a message can always be read: bytes, and fewer than the limit.
 
 use super::Gateway;
 use envoy_types::pb::envoy::service::auth::v3::CheckResponse;

@@ -79,6 +79,9 @@ impl DriftMetrics {
 
     /// Takes note of drift that is durable now.
     pub(super) fn drifted(&self, drift: &Drift) {
+        if is_undecided(drift) {
+            return self.undecided(drift);
+        }
         let Drift { side, reason, place, service, operation, count, peer, call_id, .. } = drift;
         let (side, reason) = (side.name(), Reason::from_code(reason).map_or(OTHER, Reason::code));
         let labels = DriftLabels { service: service.clone(), operation: operation.clone(), side, reason };
@@ -102,6 +105,26 @@ impl DriftMetrics {
         }
     }
 
+    /// Says it once in a while: the outage itself is over when this is heard.
+    fn undecided(&self, drift: &Drift) {
+        let Drift { service, operation, count, peer, call_id, first_at_ms, last_at_ms, .. } = drift;
+        let thing = format!("{service}.{operation} undecided");
+        if let Some(untold) = self.seldom.tell(&thing, Instant::now()) {
+            let peer = peer.as_deref().unwrap_or("unknown");
+            tracing::warn!(
+                service,
+                operation,
+                count,
+                peer,
+                call_id,
+                first_at_ms,
+                last_at_ms,
+                untold,
+                "calls went on undecided because this server could not be reached, as the fail mode of their class says, and the same is not told for a while"
+            );
+        }
+    }
+
     /// Takes note of counts that are durable now.
     pub(super) fn judged(&self, judged: &Judged) {
         for JudgedCount { service, operation, side, count } in &judged.counts {
@@ -110,6 +133,11 @@ impl DriftMetrics {
             self.judged.get_or_create(&labels).inc_by(*count);
         }
     }
+}
+
+/// Whether it tells of calls that went on without a decision. No rule of a contract was broken.
+pub(super) fn is_undecided(drift: &Drift) -> bool {
+    drift.reason == Reason::DecisionMissing.code()
 }
 
 pub(super) fn drift(batch: &Batch, drift: &report::Drift, sequence: u64, names: Option<&Names>) -> Drift {

@@ -189,7 +189,12 @@ impl Reports {
                 metrics.storms.sheds(sheds, is_critical(&sheds.service, &sheds.operation), metrics);
             }
             Entry::Load(load) => metrics.storms.load(load, metrics),
-            Entry::Drift(drift) => metrics.reports.drift.drifted(drift),
+            Entry::Drift(drift) => {
+                if drift::is_undecided(drift) {
+                    metrics.failed_open_unreachable(drift.count);
+                }
+                metrics.reports.drift.drifted(drift);
+            }
             Entry::Judged(judged) => metrics.reports.drift.judged(judged),
             Entry::Decision(_) | Entry::Outcome(_) | Entry::Admin(_) => {}
         }

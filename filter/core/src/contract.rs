@@ -93,6 +93,8 @@ pub struct Operation {
     pub responses: Box<ResponseRules>,
     pub shadows: Shadows,
     pub priority: Priority,
+    /// A call goes on also where the server that decides cannot be reached.
+    pub fails_open: bool,
 }
 
 /// gRPC's media type, as Envoy knows it.
@@ -114,6 +116,7 @@ impl Operation {
             responses: Box::new(responses),
             shadows: Shadows::default(),
             priority: Priority::default(),
+            fails_open: false,
         }
     }
 

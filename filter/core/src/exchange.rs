@@ -23,7 +23,12 @@ mod response;
 
 pub use judging::{binding, find_operation, judge_unseen, judge_whole};
 pub use refusal::Refusal;
-pub use response::{ResponseBodyStep, ResponseStep};
+pub use response::{ResponseBodyStep, ResponseStep, Source};
+
+/// Filter state by which the proxy knows a call that may go on where the server cannot be reached, and what it says then.
+/// Nobody outside the proxy can set it, and no service sees it. The host puts `wasm.` before the name.
+pub const FAILS_OPEN_STATE: &str = "palisade_fails_open";
+pub const FAILS_OPEN: &str = "1";
 
 /// What all requests of one configuration are judged by.
 #[derive(Debug)]
@@ -110,6 +115,7 @@ enum State {
 struct Call {
     id: CallId,
     operation: OperationIndex,
+    fails_open: bool,
 }
 
 impl Exchange {
@@ -139,8 +145,8 @@ impl Exchange {
         let State::NotSeen = self.state else { return HeadStep::Refuse(self.refuse_unseen(mint, now_ms)) };
         let call_id = mint.mint(now_ms);
         match judge_head(engine, call_id, pairs, ends_here, now_ms, pressure) {
-            Ok(Judged { step, operation, body, watched, in_work, would_shed }) => {
-                self.state = State::Passed { call: Call { id: call_id, operation }, body };
+            Ok(Judged { step, operation, fails_open, body, watched, in_work, would_shed }) => {
+                self.state = State::Passed { call: Call { id: call_id, operation, fails_open }, body };
                 self.observe(watched);
                 self.in_work = in_work;
                 self.would_shed = would_shed;
@@ -285,6 +291,11 @@ impl Exchange {
             State::Passed { call, .. } => Some((call.id, call.operation)),
             State::NotSeen | State::Refused => None,
         }
+    }
+
+    /// Whether a request that went on may do so undecided, which the proxy must know before it asks for a decision.
+    pub const fn fails_open(&self) -> bool {
+        matches!(self.state, State::Passed { call: Call { fails_open: true, .. }, .. })
     }
 
     /// The host refused an effect that a step asked for: the request cannot go on as it was judged.

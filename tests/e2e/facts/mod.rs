@@ -38,6 +38,7 @@
 //! | a Check joins duplicates and replaces bytes; raw headers | `view::the_check_joins_…`, `view::raw_headers_…` |
 //! | some repeated headers are one for the filter already; what the connection header names is none | `view::some_headers_are_joined_…`, `view::what_the_connection_header_names_…` |
 //! | which callbacks come when Envoy or another filter answers first | `view::the_log_callback_…`, `view::a_reply_of_a_filter_before_ours_…`, `view::without_a_route_…` |
+//! | two ext_authz of which filter state chooses: what fails, denials, the gate, settings of routes, what is left of a Check | `unreachable::…` |
 //! | errors of ext_authz: 403, `status_on_error`, 200 ms | `view::an_error_of_ext_authz_…`, `view::a_check_without_a_timeout_…` |
 //! | the principal is the first URI; forged XFCC elements come first | `view::the_principal_…`, `view::a_forged_element_…` |
 //! | which paths the filter sees | `view::paths_are_normalised_…` |
@@ -61,5 +62,6 @@ mod replica;
 mod response;
 mod retries;
 mod stage;
+mod unreachable;
 mod view;
 mod vm;

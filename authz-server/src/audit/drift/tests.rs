@@ -3,6 +3,7 @@
 use super::{Asked, Drifts};
 use crate::audit::{Pattern, Zone};
 use crate::ledger::{Drift, Entry, Judged, JudgedCount, Side};
+use serde_json::Value;
 
 const NOON_MS: u64 = 1_795_255_200_000;
 
@@ -134,4 +135,30 @@ fn a_share_is_neither_nothing_nor_all_by_rounding() {
     ] {
         assert_eq!(super::ratio(count, judged).map(super::percent).as_deref(), share, "{count} of {judged}");
     }
+}
+
+#[test]
+fn what_nobody_decided_on_is_no_share_of_what_was_judged() {
+    let undecided = Drift { reason: "decision_missing".to_owned(), ..drift("listOrders", "", "web", 30, 10) };
+    let mut entries = vec![Entry::Drift(undecided)];
+    let shown = |entries: &[Entry]| {
+        let drifts = drifts(Asked::default(), entries);
+        let mut out = Vec::new();
+        drifts.write(&Zone::utc(), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        (drifts.objects(), text.lines().next().unwrap().to_owned())
+    };
+    let (objects, heading) = shown(&entries);
+    assert_eq!(
+        heading,
+        "orders.listOrders, responses: 30 went on undecided while the server could not be reached"
+    );
+    assert_eq!(objects[0]["count"], 30);
+    entries.extend(sample());
+    let (objects, heading) = shown(&entries);
+    assert_eq!(
+        heading,
+        "orders.listOrders, responses: 10 among 100 that were judged; 30 went on undecided while the server could not be reached"
+    );
+    assert_eq!((&objects[0]["reason"], &objects[0]["ratio"]), (&"decision_missing".into(), &Value::Null));
 }

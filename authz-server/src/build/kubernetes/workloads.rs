@@ -3,7 +3,7 @@
 //! INVARIANT: no pod is chosen by the selectors of two workloads, so none is configured twice.
 
 use super::super::error::WiringProblem;
-use super::super::istio::response_problems;
+use super::super::istio::{fail_mode_problem, response_problems};
 use super::super::limiter;
 use super::super::listener::held_bytes_max;
 use super::problem::KubernetesProblem;
@@ -140,6 +140,8 @@ fn service_named<'a>(contract: &'a Contract, name: &str) -> Option<&'a Service> 
 pub(super) fn problems(bundle: &Bundle, settings: &Settings) -> Vec<KubernetesProblem> {
     let mut problems: Vec<_> =
         bundle.services.iter().flat_map(|service| named_wrong(service, settings)).collect();
+    let fails_open = bundle.contract.services().iter().find_map(fail_mode_problem);
+    problems.extend(fails_open.map(KubernetesProblem::Workload));
     let workloads = workloads(bundle);
     for (at, one) in workloads.iter().enumerate() {
         let meets = |other: &&Workload<'_>| {

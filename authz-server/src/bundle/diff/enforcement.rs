@@ -69,7 +69,8 @@ const fn direction(loosened: bool) -> Direction {
     if loosened { Direction::Loosened } else { Direction::Tightened }
 }
 
-/// Whether two operations are the same but for where their schemas stand, of which the facts of the contract tell.
+/// Whether two operations are the same but for where their schemas stand, of which the facts of the contract tell, and for
+/// the fail mode of their class, which is told once.
 pub(super) fn is_alike(one: &Operation, other: &Operation) -> bool {
     without_schemas(one) == without_schemas(other)
 }
@@ -78,6 +79,7 @@ const NONE: SchemaIndex = SchemaIndex(0);
 
 fn without_schemas(operation: &Operation) -> Operation {
     let mut operation = operation.clone();
+    operation.fails_open = false;
     operation.parameters.iter_mut().for_each(forget);
     if let Some(body) = &mut operation.body {
         body.media_types.iter_mut().for_each(|media| forget_content(&mut media.content));

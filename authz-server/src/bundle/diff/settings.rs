@@ -82,7 +82,9 @@ fn ledger(before: &Palisade, after: &Palisade, found: &mut Found) {
         if let Some(said) = said
             && new.value == FailMode::Open
         {
-            said.danger(Some("calls pass undecided where the server cannot decide in time"));
+            said.danger(Some(
+                "calls pass undecided where the server cannot decide in time, and by anybody where it cannot be reached",
+            ));
         }
     }
     let masks = |named: &Named<Mask>, what: &str| -> BTreeMap<String, Mask> {

@@ -15,10 +15,10 @@ pub(super) fn look(settings: &Palisade, places: &Places<'_>, found: &mut Found) 
         }
     }
     for (class, mode) in settings.failure.open_changes() {
-        let message =
-            format!("a call of class `{class}` passes undecided where the server cannot decide in time");
-        let help =
-            "something may be changed that policies forbid, and its entry may say only that there was one";
+        let message = format!(
+            "a call of class `{class}` passes undecided where the server cannot decide in time, or not be reached"
+        );
+        let help = "something may be changed that policies forbid, by anybody, and its entry may say only that there was one";
         found.warn(Lint::OpenChange, class, places.in_palisade(mode.at), message, help);
     }
 }

@@ -106,6 +106,7 @@ pub(crate) fn rich() -> Contract {
     });
     operation.shadows = Shadows::new(vec![(Rule::Body, 1_800_000_000_000), (Rule::Query, 1)]);
     operation.priority = Priority::Critical;
+    operation.fails_open = true;
     let service = Service {
         name: "things".into(),
         hosts: vec!["things".into()],

@@ -18,6 +18,7 @@ use crate::violation::Violation;
 pub(super) struct Judged {
     pub(super) step: HeadStep,
     pub(super) operation: OperationIndex,
+    pub(super) fails_open: bool,
     pub(super) body: BodyPlan,
     pub(super) watched: Vec<Violation>,
     pub(super) in_work: Option<InWork>,
@@ -58,7 +59,8 @@ pub(super) fn judge_head(
     let handoff = handoff.encode(secret, binding(&head));
     let remove = head.ours.iter().map(|(name, _)| (*name).to_owned()).collect();
     let step = HeadStep::Pass { remove, handoff };
-    Ok(Judged { step, operation, body, watched: watched.found, in_work, would_shed })
+    let fails_open = matched.operation.fails_open;
+    Ok(Judged { step, operation, fails_open, body, watched: watched.found, in_work, would_shed })
 }
 
 /// A request that is good may still be one too many.

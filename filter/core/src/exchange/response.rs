@@ -1,6 +1,10 @@
 //! The way back: whether a response belongs to this request's decision, and whether it is what its contract says.
+//!
+//! INVARIANT: what comes from the service without this request's decision goes out only where the operation fails open, and
+//! the proxy asked for one and got none. A decision that is another's never does.
 
 use super::{Call, Engine, Exchange, Observed, Refusal, State};
+use crate::call_id::CallId;
 use crate::contract::{Enforcement, ResponseRules};
 use crate::headers::HeaderMap;
 use crate::limits::BODY_BYTES_MAX;
@@ -17,9 +21,23 @@ pub enum ResponseStep {
     AskSource {
         suspicion: Reason,
     },
+    /// The server could not be reached, and the operation fails open. Let it out, and join its outcome by this id.
+    PassUndecided {
+        call_id: CallId,
+    },
     /// Keep it back until its body was judged.
     Hold,
     Refuse(Refusal),
+}
+
+/// What the proxy knows of a response that came without this request's decision.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Source<'a> {
+    /// Its word on who answered.
+    pub details: Option<&'a [u8]>,
+    /// It asked the server, whatever came of it. Without that a decision is not late: nobody is there to make one.
+    pub asked: bool,
+    pub status: Option<&'a [u8]>,
 }
 
 /// What the shell does with a piece of the response's body, or at its end.
@@ -68,12 +86,17 @@ impl Exchange {
         }
     }
 
-    /// `details` is the proxy's word on who answered. Only what comes from the service needs this request's decision:
-    /// a refusal by the proxy or the server may go out without.
-    pub fn response_source(&mut self, suspicion: Reason, details: Option<&[u8]>) -> ResponseStep {
+    /// Only what comes from the service needs this request's decision: a refusal by the proxy or the server may go out
+    /// without.
+    pub fn response_source(&mut self, suspicion: Reason, source: Source<'_>) -> ResponseStep {
         let State::Passed { call, .. } = self.state else { return ResponseStep::Pass };
-        match details {
+        match source.details {
             Some(details) if !is_from_service(details) => ResponseStep::Pass,
+            _ if suspicion == Reason::DecisionMissing && call.fails_open && source.asked => {
+                let status = source.status.and_then(|status| core::str::from_utf8(status).ok()?.parse().ok());
+                self.observed.push(Observed { side: Side::Response, violation: suspicion.into(), status });
+                ResponseStep::PassUndecided { call_id: call.id }
+            }
             _ => ResponseStep::Refuse(self.refuse(suspicion, call)),
         }
     }

@@ -1,6 +1,6 @@
 //! Whole exchanges through one `check`-like driver: callbacks in, steps out.
 
-use super::{BodyStep, Engine, Exchange, HeadStep, ResponseStep, binding};
+use super::{BodyStep, Engine, Exchange, HeadStep, Observed, ResponseStep, Source, binding};
 use crate::call_id::CallIdMint;
 use crate::contract::Contract;
 use crate::contract::tests::sample;
@@ -8,6 +8,7 @@ use crate::handoff::{Flags, HEADER, Handoff, Secret, SecretSlot};
 use crate::head::RequestHead;
 use crate::headers::{HeaderMap, encode};
 use crate::reason::Reason;
+use crate::report::Side;
 use crate::schema::SchemaTable;
 use crate::testing::universal_test;
 
@@ -242,16 +243,69 @@ universal_test! {
         assert_eq!(passed().response_head(Some(other.as_bytes())), suspect(Reason::DecisionMismatch));
         let refused = |step| match step {
             ResponseStep::Refuse(refusal) => Some(refusal.reason),
-            ResponseStep::Pass | ResponseStep::Hold | ResponseStep::AskSource { .. } => None,
+            ResponseStep::Pass
+            | ResponseStep::PassUndecided { .. }
+            | ResponseStep::Hold
+            | ResponseStep::AskSource { .. } => None,
         };
         for suspicion in [Reason::DecisionMissing, Reason::DecisionMismatch] {
-            for service in [None, Some(&b"via_upstream"[..]), Some(b"")] {
-                assert_eq!(refused(passed().response_source(suspicion, service)), Some(suspicion));
-            }
-            for proxy in [&b"ext_authz_denied"[..], b"ext_authz_error", b"direct_response"] {
-                assert_eq!(passed().response_source(suspicion, Some(proxy)), ResponseStep::Pass);
+            for asked in [true, false] {
+                let source = |details| Source { details, asked, status: Some(b"200") };
+                for service in [None, Some(&b"via_upstream"[..]), Some(b"")] {
+                    assert_eq!(refused(passed().response_source(suspicion, source(service))), Some(suspicion));
+                }
+                for proxy in [&b"ext_authz_denied"[..], b"ext_authz_error", b"direct_response"] {
+                    assert_eq!(passed().response_source(suspicion, source(Some(proxy))), ResponseStep::Pass);
+                }
             }
         }
+    }
+}
+
+universal_test! {
+    fn an_operation_that_fails_open_needs_no_decision_where_none_could_be_had() {
+        let sample = sample();
+        let mut service = sample.services()[0].clone();
+        service.operations[0].fails_open = true;
+        let contract =
+            Contract::assemble(sample.digest(), Vec::new(), vec![service], SchemaTable::default()).unwrap();
+        let passed = |method: &str| {
+            let mut driver = Driver::new();
+            driver.engine.contract = contract.clone();
+            assert_eq!(reason(driver.head(method, "/orders", &[], true)), None);
+            driver.exchange
+        };
+        let source = |details, asked| Source { details, asked, status: Some(b"200") };
+        let refused = |suspicion, details, asked| {
+            let mut exchange = passed("GET");
+            let step = exchange.response_source(suspicion, source(details, asked));
+            let counted = exchange.take_observed();
+            match step {
+                ResponseStep::Refuse(refusal) => Some(refusal.reason),
+                ResponseStep::PassUndecided { call_id } => {
+                    assert_eq!(Some(call_id), exchange.call().map(|(call_id, _)| call_id));
+                    let [Observed { side: Side::Response, violation, status: Some(200) }] = &counted[..] else {
+                        panic!("counted once, found {counted:?}");
+                    };
+                    assert_eq!(violation.reason, Reason::DecisionMissing);
+                    None
+                }
+                ResponseStep::Pass | ResponseStep::Hold | ResponseStep::AskSource { .. } => panic!("{step:?}"),
+            }
+        };
+        assert!(passed("GET").fails_open());
+        for service in [None, Some(&b"via_upstream"[..]), Some(b"")] {
+            assert_eq!(refused(Reason::DecisionMissing, service, true), None);
+            // Nobody was asked: a part of the proxy is missing, and that is no outage.
+            assert_eq!(refused(Reason::DecisionMissing, service, false), Some(Reason::DecisionMissing));
+            for asked in [true, false] {
+                let mismatch = Some(Reason::DecisionMismatch);
+                assert_eq!(refused(Reason::DecisionMismatch, service, asked), mismatch);
+            }
+        }
+        let denied = source(Some(b"ext_authz_denied"), true);
+        assert_eq!(passed("GET").response_source(Reason::DecisionMissing, denied), ResponseStep::Pass);
+        assert!(!Exchange::default().fails_open(), "nothing was judged");
     }
 }
 

@@ -40,6 +40,7 @@ pub(super) fn write_operation(out: &mut Writer, operation: &Operation) -> Result
         out.u64(until_ms);
     }
     out.u8(operation.priority as u8);
+    out.u8(u8::from(operation.fails_open));
     Ok(())
 }
 
@@ -70,7 +71,20 @@ pub(super) fn read_operation(input: &mut Reader<'_>) -> Result<Operation, WireEr
     let priority = read_known(input, "priority", |code| {
         Priority::ALL.into_iter().find(|priority| *priority as u8 == code)
     })?;
-    Ok(Operation { name, method, class, template, upgrade, parameters, body, responses, shadows, priority })
+    let fails_open = read_known(input, "fail mode", read_bool)?;
+    Ok(Operation {
+        name,
+        method,
+        class,
+        template,
+        upgrade,
+        parameters,
+        body,
+        responses,
+        shadows,
+        priority,
+        fails_open,
+    })
 }
 
 fn write_parameters(out: &mut Writer, parameters: &[Parameter], max: usize) -> Result<(), WireError> {

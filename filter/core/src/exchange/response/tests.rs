@@ -47,7 +47,10 @@ fn passed(head: Enforcement, body: Enforcement) -> (Engine, Exchange) {
 fn refused(step: &ResponseStep) -> Option<(Reason, u16)> {
     match step {
         ResponseStep::Refuse(refusal) => Some((refusal.reason, refusal.status())),
-        ResponseStep::Pass | ResponseStep::Hold | ResponseStep::AskSource { .. } => None,
+        ResponseStep::Pass
+        | ResponseStep::PassUndecided { .. }
+        | ResponseStep::Hold
+        | ResponseStep::AskSource { .. } => None,
     }
 }
 
