@@ -211,6 +211,7 @@ impl Shedder {
         self.served += 1.0;
         if answer != Answer::Refused {
             self.window.finished();
+            self.budget.answered(answer == Answer::Failed);
         }
         match answer {
             Answer::Good => {
