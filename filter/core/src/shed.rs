@@ -223,6 +223,7 @@ impl Shedder {
         if answer != Answer::Refused {
             self.failed_last = answer == Answer::Failed;
             self.window.finished();
+            self.budget.answered(answer == Answer::Failed);
         }
         match answer {
             Answer::Good => {

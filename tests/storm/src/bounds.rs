@@ -27,5 +27,8 @@ pub const FALSE_SHEDS_MAX: f64 = 0.000_1;
 /// Tries at the last of four services for each request of a user, with three retries at each of them; 81 were possible.
 pub const AMPLIFICATION_MAX: f64 = 1.2;
 
+/// Of requests, while one of twenty tries fails and callers retry: what a budget must not take away.
+pub const HEALED_MIN: f64 = 0.999;
+
 /// Without anything before it the service does not come back: a scene in which nothing fails would prove nothing.
 pub const COLLAPSED_MAX: f64 = 0.05;

@@ -195,9 +195,10 @@ fn a_healthy_service_is_left_alone() {
 
 #[test]
 fn retries_do_not_multiply_along_a_chain() {
-    let triggers = [Trigger::Errors(0.2), Trigger::Errors(0.5), ERRORS, SLOW, CAPACITY];
+    let errors = [0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.9].map(Trigger::Errors);
+    let triggers = [SLOW, CAPACITY].into_iter().chain(errors);
     for depth in [2, 4] {
-        for trigger in triggers {
+        for trigger in triggers.clone() {
             let scene = Scene { depth, requests_per_s: 400.0, ..Scene::new(Arm::Ours, trigger, 0) };
             each(&scene, |scene, played| {
                 let figures = played.figures();
@@ -206,6 +207,17 @@ fn retries_do_not_multiply_along_a_chain() {
                 recovers(scene, played);
             });
         }
+    }
+}
+
+#[test]
+fn a_few_failures_are_healed_by_retries() {
+    for depth in [1, 4] {
+        let scene = Scene { depth, requests_per_s: 400.0, ..Scene::new(Arm::Ours, Trigger::Errors(0.05), 0) };
+        each(&scene, |scene, played| {
+            let figures = played.figures();
+            assert!(figures.during >= HEALED_MIN, "{}: {figures:?}", told(scene));
+        });
     }
 }
 

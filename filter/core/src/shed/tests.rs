@@ -95,11 +95,24 @@ universal_test! {
     }
 }
 
+/// As many requests, one after another, that the service fails at; how many of the failures were licences to try again.
+fn fail(shedder: &mut Shedder, from_us: u64, count: u64) -> usize {
+    let licensed = (0..count).filter(|at| {
+        let now_us = from_us + at * MS;
+        let mut ticket = go(shedder, now_us, &ASK);
+        shedder.answered(now_us + MS, &mut ticket, Answer::Failed);
+        shedder.gone(now_us + MS, ticket);
+        !shedder.tells_no_retry()
+    });
+    licensed.count()
+}
+
 universal_test! {
-    fn retries_live_on_deposits() {
+    fn retries_live_on_deposits_where_many_requests_fail() {
         let mut shedder = Shedder::default();
         let retry = Ask { retry: true, ..ASK };
-        let now_us = serve(&mut shedder, 0, 10, &retry, 10 * MS);
+        fail(&mut shedder, 0, 100);
+        let now_us = serve(&mut shedder, 100 * MS, 10, &retry, 10 * MS);
         assert_eq!(shed(&mut shedder, now_us, &retry), Cause::Retry);
         let now_us = serve(&mut shedder, now_us, 24, &ASK, 10 * MS);
         assert_eq!(shed(&mut shedder, now_us, &retry), Cause::Retry, "0.96 tokens are none");
@@ -109,19 +122,25 @@ universal_test! {
 }
 
 universal_test! {
+    fn where_few_requests_fail_all_may_be_tried_again() {
+        let mut shedder = Shedder::default();
+        let retry = Ask { retry: true, ..ASK };
+        let mut now_us = 0;
+        for _ in 0..100 {
+            assert_eq!(fail(&mut shedder, now_us, 1), 1);
+            now_us = serve(&mut shedder, now_us + MS, 1, &retry, 10 * MS);
+            now_us = serve(&mut shedder, now_us, 18, &ASK, 10 * MS);
+        }
+    }
+}
+
+universal_test! {
     fn a_failure_is_a_licence_to_try_again_while_there_are_some() {
         let mut shedder = Shedder::default();
-        let mut now_us = 0;
-        let mut fail = |shedder: &mut Shedder| {
-            let mut ticket = go(shedder, now_us, &ASK);
-            now_us += MS;
-            shedder.answered(now_us, &mut ticket, Answer::Failed);
-            shedder.gone(now_us, ticket);
-            shedder.tells_no_retry()
-        };
-        assert_eq!((0..30).filter(|_| !fail(&mut shedder)).count(), 10);
+        let at_first = fail(&mut shedder, 0, 100);
+        assert!((10..25).contains(&at_first), "{at_first}: ten, and those before it was seen how many fail");
         serve(&mut shedder, 1_000 * MS, 51, &ASK, 10 * MS);
-        assert_eq!((0..30).filter(|_| !fail(&mut shedder)).count(), 2, "one for each 25 that went well");
+        assert_eq!(fail(&mut shedder, 2_000 * MS, 30), 2, "one for each 25 that went well");
     }
 }
 
@@ -129,16 +148,10 @@ universal_test! {
     fn failures_pay_nothing_in() {
         let mut shedder = Shedder::default();
         let retry = Ask { retry: true, ..ASK };
-        let mut now_us = serve(&mut shedder, 0, 10, &retry, 10 * MS);
-        for answer in [Answer::Failed, Answer::Refused] {
-            for _ in 0..200 {
-                let mut ticket = go(&mut shedder, now_us, &ASK);
-                now_us += MS;
-                shedder.answered(now_us, &mut ticket, answer);
-                shedder.gone(now_us, ticket);
-            }
-        }
-        assert_eq!(shed(&mut shedder, now_us, &retry), Cause::Retry);
+        fail(&mut shedder, 0, 100);
+        let now_us = serve(&mut shedder, 100 * MS, 10, &retry, 10 * MS);
+        fail(&mut shedder, now_us, 200);
+        assert_eq!(shed(&mut shedder, now_us + 200 * MS, &retry), Cause::Retry);
     }
 }
 
