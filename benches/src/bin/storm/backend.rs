@@ -209,7 +209,7 @@ mod tests {
     }
 
     async fn ask(sender: &SendRequest<Bytes>, number: &str) -> h2::client::ResponseFuture {
-        let request = http::Request::get("http://work/").header(super::REQUEST_HEADER, number);
+        let request = http::Request::get("http://pool/").header(super::REQUEST_HEADER, number);
         let mut sender = sender.clone().ready().await.unwrap();
         sender.send_request(request.body(()).unwrap(), true).unwrap().0
     }

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// The service's name in the laboratory's bundle.
-const SERVICE: &str = "work";
+const SERVICE: &str = "pool";
 
 /// Where the parts listen.
 #[derive(Debug, Clone, Copy)]

@@ -75,7 +75,7 @@ fn copy(source: &Path, to: &Path) -> Result<Loaded, Failure> {
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
         fs::write(path, text)
     };
-    for path in ["palisade.yaml", "all.cedar", "services/work/openapi.yaml", "services/work/service.yaml"] {
+    for path in ["palisade.yaml", "all.cedar", "services/pool/openapi.yaml", "services/pool/service.yaml"] {
         file(path).map_err(cannot())?;
     }
     let mut callers = String::from("workloads:\n");
