@@ -1,7 +1,6 @@
 //! The ext_authz server: opens bundle, state and ledger, listens, and drains.
 //!
-//! INVARIANT: it is ready only when bundle, secrets, keys and the ledger's tail were verified; one miswired sidecar never
-//! makes it unready.
+//! INVARIANT: ready only when bundle, secrets, keys and the ledger's tail were verified; no miswired sidecar undoes it.
 
 mod candidate;
 mod connection;

@@ -4,8 +4,7 @@
 //! stops waiting takes nothing back. So a call needs no task of its own, and costs its thread nothing but its own work.
 //! INVARIANT: an `Answered` with an allow is only made after the ledger accepted exactly that decision: with a receipt, or
 //! buffered where the bundle lets operations of that class be; or by the fail mode of its class, and then it says so and is
-//! counted into the ledger. A denial has its receipt, or says that it could not be recorded.
-//! INVARIANT: a decision is made with one `Decider`, taken once; a swap changes it for those who come after.
+//! counted into the ledger. A denial has its receipt, or says that it could not be recorded. One `Decider` makes it, taken once.
 
 mod failing;
 mod issuer;

@@ -18,7 +18,7 @@ use crate::reason::Reason;
 use crate::shed::{Admission, Answer, Ask, CallerKey, Cause, Level, OperationKey, Pushback, Shedder, Ticket};
 use repeats::Repeats;
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use watch::Watch;
 
 /// The load of one VM.
@@ -31,8 +31,9 @@ pub struct Load {
     told_at_us: u64,
     /// For the spread of what callers are told.
     random: u64,
-    /// By name, because an update may number services anew.
-    seats: HashMap<Box<str>, SeatIndex>,
+    /// By name, because an update may number services anew. The names are the contract's, and the standard library's own
+    /// choice of a hasher draws randomness, which a host may refuse.
+    seats: HashMap<Box<str>, SeatIndex, BuildHasherDefault<DefaultHasher>>,
     seats_taken: Vec<Seat>,
     rates: Rates,
     repeats: Repeats,
@@ -114,7 +115,7 @@ impl Load {
             rates_seed: seed,
             told_at_us: 0,
             random: low.iter().fold(1, |random, eight| random ^ u64::from_le_bytes(*eight)).max(1),
-            seats: HashMap::new(),
+            seats: HashMap::default(),
             seats_taken: Vec::new(),
             rates: Rates::default(),
             repeats: Repeats::default(),

@@ -43,9 +43,9 @@ struct Allowance {
     others_per_us: u128,
 }
 
-/// The keys are hashes already.
+/// For keys that are keyed hashes already.
 #[derive(Debug, Default)]
-struct Hashed(u64);
+pub(crate) struct Hashed(u64);
 
 impl Hasher for Hashed {
     fn finish(&self) -> u64 {

@@ -20,8 +20,8 @@ use clock::{Clock, Moment};
 use limit::Limit;
 use shares::Shares;
 use tuning::{
-    DECAY_US, GIVEN_UP_BASES, GIVEN_UP_BASES_PRESSED, LATER_MS_MIN, LATER_MS_SPREAD, ROOM_CRITICAL,
-    ROOM_DEFAULT, ROOM_RETRY, ROOM_SHEDDABLE, WINDOW_US,
+    DECAY_US, DEEP_SHED_MIN, GIVEN_UP_BASES, GIVEN_UP_BASES_PRESSED, LATER_MS_MIN, LATER_MS_SPREAD,
+    ROOM_CRITICAL, ROOM_DEFAULT, ROOM_RETRY, ROOM_SHEDDABLE, WINDOW_US,
 };
 use window::{Due, Window};
 
@@ -283,7 +283,7 @@ impl Shedder {
 
     /// What to tell a caller that was shed. `random` spreads them.
     pub fn pushback(&self, random: u32) -> Pushback {
-        if self.shed > self.served {
+        if self.shed > self.served.max(DEEP_SHED_MIN) {
             return Pushback::Never;
         }
         let spread = u64::from(random).wrapping_mul(u64::from(LATER_MS_SPREAD)) >> 32;

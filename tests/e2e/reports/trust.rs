@@ -68,7 +68,7 @@ fn a_forged_batch_changes_nothing_and_is_counted() {
     let old = Batch { sent_at_ms: now_ms() - 60 * 60 * 1000, ..next.clone() };
     refused(&signed(&old, rig.secret()), Code::FailedPrecondition, "stale");
     refused(&[9; 200], Code::Unimplemented, "malformed");
-    refused(&[3; 200], Code::Unimplemented, "malformed");
+    refused(&[4; 200], Code::Unimplemented, "malformed");
     refused(&[], Code::InvalidArgument, "malformed");
     refused(&[1; 65_540], Code::InvalidArgument, "malformed");
     // What cannot be a batch is not even read.

@@ -10,13 +10,14 @@ const BODY: &str = r#"{"label":"a"}"#;
 fn sheddable_requests_yield_before_ordinary_ones_and_critical_ones_last() {
     for target in Target::ALL {
         let yard = Yard::start(target);
-        let mut held = yard.hold(8, "GET", "/prices", "");
+        let mut held = yard.hold(3, "GET", "/prices", "");
+        held.extend(yard.hold(3, "GET", "/parcels", ""));
         let seen = yard.rig.bytes_seen();
         assert_shed(&yard.get(DEPOT, "/prices", "x-tenant: none\r\n"), 429, "shed_load");
         assert_eq!(yard.rig.bytes_seen(), seen, "the service sees nothing of it");
-        held.extend(yard.hold(1, "GET", "/parcels", ""));
+        held.extend(yard.hold(2, "GET", "/parcels", ""));
         assert_shed(&yard.get(DEPOT, "/parcels", ""), 429, "shed_load");
-        held.extend(yard.hold(1, "POST", "/parcels", BODY));
+        held.extend(yard.hold(2, "POST", "/parcels", BODY));
         let head = yard.head(
             DEPOT,
             "POST",
@@ -46,10 +47,10 @@ fn a_place_is_free_again_when_its_request_was_answered_refused_or_given_up() {
                 "POST",
                 "/parcels",
                 "content-type: application/json\r\ncontent-length: 9\r\n",
-            ) + r#"{"size":1"#;
+            ) + r#"{"label":"#;
             assert_eq!(yard.rig.send(bad).expect_reply().reason().as_deref(), Some("json_syntax"));
         }
-        let held = yard.hold(9, "GET", "/parcels", "");
+        let held = yard.hold(8, "GET", "/parcels", "");
         assert_shed(&yard.get(DEPOT, "/parcels", ""), 429, "shed_load");
         drop(held);
         // What was given up goes on in the service for about as long as requests take.

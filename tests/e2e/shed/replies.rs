@@ -9,7 +9,7 @@ use tests::rig::Target;
 fn an_http_caller_is_told_when_to_come_again_and_its_proxy_not_to_try_by_itself() {
     for target in Target::ALL {
         let yard = Yard::start(target);
-        let _held = yard.hold(9, "GET", "/parcels", "");
+        let _held = yard.hold(8, "GET", "/parcels", "");
         let reply = yard.get(DEPOT, "/parcels", "");
         assert_shed(&reply, 429, "shed_load");
         assert_eq!(header(&reply, "x-envoy-ratelimited").as_deref(), Some("true"));

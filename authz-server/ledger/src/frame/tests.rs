@@ -70,7 +70,7 @@ fn an_unknown_version_is_refused_with_a_clear_message() {
 
 #[test]
 fn an_unknown_kind_is_refused_with_a_clear_message() {
-    for code in [0, 7, 255] {
+    for code in [0, 9, 255] {
         let Decoded::Corrupt(error) = decode(&forged(2, 0, code, 1, b"{}")) else { panic!("read") };
         assert_eq!(
             error.to_string(),

@@ -8,9 +8,6 @@ use crate::plan::{Arm, CALLERS, Guard};
 use palisade::bundle::Bundle;
 use palisade::dev::progress::Progress;
 use palisade::dev::{provision, workspace};
-use palisade_core::canary;
-use palisade_core::contract::{Contract, Priority, ShedMode, Shedding};
-use palisade_core::schema::SchemaTable;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,10 +45,10 @@ impl Setup {
         let directory = tempfile::tempdir().map_err(Failure::because("no place for certificates"))?;
         let identities = Identities::issue(directory.path(), CALLERS)?;
         let source = root.join("benches/storm/bundle");
-        let plain = copy(&source, &directory.path().join("plain"))?;
+        let plain = copy(&source, &directory.path().join("plain"), "")?;
         let sheds = arms.iter().any(|arm| arm.guard == Guard::Palisade { sheds: true });
         let shedding =
-            sheds.then(|| shedding(copy(&source, &directory.path().join("shedding"))?)).transpose()?;
+            sheds.then(|| copy(&source, &directory.path().join("shedding"), SHEDDING)).transpose()?;
         let this = std::env::current_exe().map_err(Failure::because("this program cannot be found again"))?;
         Ok(Setup { root, envoy, filter, identities, this, plain, shedding, _directory: directory })
     }
@@ -67,10 +64,22 @@ impl Setup {
     }
 }
 
-fn copy(source: &Path, to: &Path) -> Result<Loaded, Failure> {
+/// What the laboratory adds to the service of arms that shed.
+const SHEDDING: &str = "\
+shedding: {mode: enforce}
+operations:
+  critical: {priority: critical}
+  sheddable: {priority: sheddable}
+";
+
+/// `more` is added to what is said of the service.
+fn copy(source: &Path, to: &Path, more: &str) -> Result<Loaded, Failure> {
     let cannot = || Failure::because(format!("the bundle `{}` cannot be copied", source.display()));
     let file = |path: &str| -> std::io::Result<()> {
-        let text = fs::read_to_string(source.join(path))?;
+        let mut text = fs::read_to_string(source.join(path))?;
+        if path.ends_with("service.yaml") {
+            text.push_str(more);
+        }
         let path = to.join(path);
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
         fs::write(path, text)
@@ -87,25 +96,4 @@ fn copy(source: &Path, to: &Path) -> Result<Loaded, Failure> {
     fs::write(to.join("entities/callers.yaml"), callers).map_err(cannot())?;
     let bundle = Bundle::load(to).map_err(Failure::because("the laboratory's bundle is refused"))?;
     Ok(Loaded { directory: to.to_path_buf(), bundle })
-}
-
-/// The same bundle with a contract by which the filter sheds; the server's part in it is the same.
-fn shedding(mut loaded: Loaded) -> Result<Loaded, Failure> {
-    let contract = &loaded.bundle.contract;
-    let mut services: Vec<_> =
-        contract.services().iter().filter(|service| &*service.name != canary::SERVICE).cloned().collect();
-    for service in &mut services {
-        service.shedding = Some(Box::new(Shedding { mode: ShedMode::Enforce, ..Shedding::default() }));
-        for operation in &mut service.operations {
-            operation.priority = match &*operation.name {
-                "critical" => Priority::Critical,
-                "sheddable" => Priority::Sheddable,
-                _ => Priority::Default,
-            };
-        }
-    }
-    let headers = contract.identity_headers().to_vec();
-    loaded.bundle.contract = Contract::assemble(contract.digest(), headers, services, SchemaTable::default())
-        .map_err(Failure::because("the contract that sheds is refused"))?;
-    Ok(loaded)
 }

@@ -4,13 +4,15 @@
 //! attempt.
 
 use crate::limits::{REPEATS_AGE_US_MAX, REPEATS_MAX};
+use crate::rates::Hashed;
 use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
 
 /// Keys in two generations, so that forgetting costs nothing: the older one goes as a whole.
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
-    young: HashSet<u64>,
-    old: HashSet<u64>,
+    young: HashSet<u64, BuildHasherDefault<Hashed>>,
+    old: HashSet<u64, BuildHasherDefault<Hashed>>,
     began_at_us: u64,
 }
 

@@ -137,6 +137,9 @@ pub(super) const DECAY_US: f64 = 1_000_000.0;
 /// An estimate of the latency now is believed so long.
 pub(super) const ESTIMATE_US: u64 = 1_000_000;
 
+/// Fewer sheds in about a second are never a deep overload, however little is served.
+pub(super) const DEEP_SHED_MIN: f64 = 10.0;
+
 /// When a caller may come again, in a mild overload.
 pub(super) const LATER_MS_MIN: u32 = 1_000;
 pub(super) const LATER_MS_SPREAD: u32 = 2_000;
