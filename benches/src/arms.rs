@@ -26,7 +26,8 @@ pub(crate) enum Bundled {
     Demo,
     /// `benches/bundle/`, for bodies and answers.
     Own,
-    /// The same, with a service that sheds.
+    /// `policies/` without a word on load, and with shedding but without limits.
+    Calm,
     Shedding,
     /// A made one with a thousand operations.
     Large,
@@ -188,10 +189,10 @@ impl Arm {
         arm
     }
 
-    /// The same with a contract that sheds, which a healthy service never needs.
-    const fn shedding(name: &'static str, what: &'static str) -> Arm {
-        let mut arm = Arm::response(name, what, First::OurFilter, Kind::ReportNone);
-        arm.contract = Bundled::Shedding;
+    /// Our filter alone, by a contract that sheds or does not: the rest of a call would hide what the shedder costs.
+    const fn shedding(name: &'static str, what: &'static str, contract: Bundled) -> Arm {
+        let mut arm = Arm::new(name, what, First::OurFilter, Server::None, Kind::Read);
+        arm.contract = contract;
         arm.group = Group::Shedding;
         arm
     }
@@ -217,8 +218,7 @@ impl Arm {
         let compared = matches!(self.name, ENVOY | FLOOR | FLOOR_TWICE | FILTER)
             && (word == Group::Bodies.as_str() || word == Group::Start.as_str());
         let rival = matches!(self.name, ALLOW | CEDAR | FILTER_CEDAR) && word == Group::Decisions.as_str();
-        let without = self.name == NONE_BACK && word == Group::Shedding.as_str();
-        self.name == word || self.group.as_str() == word || compared || rival || without
+        self.name == word || self.group.as_str() == word || compared || rival
     }
 
     const fn with_candidate(mut self) -> Arm {
@@ -257,7 +257,8 @@ pub(crate) const NO_FILTER_BACK: &str = "back";
 pub(crate) const NONE_BACK: &str = "back none";
 pub(crate) const SAMPLED_BACK: &str = "back sampled";
 pub(crate) const ALL_BACK: &str = "back all";
-pub(crate) const SHEDDING_BACK: &str = "back shedding";
+pub(crate) const FILTER_CALM: &str = "filter calm";
+pub(crate) const FILTER_SHEDDING: &str = "filter shedding";
 pub(crate) const ENVOY_LARGE: &str = "envoy large";
 pub(crate) const FILTER_LARGE: &str = "filter large";
 pub(crate) const DECIDE_10: &str = "decide 10";
@@ -267,8 +268,8 @@ pub(crate) const DECIDE_COLD: &str = "decide cold";
 pub(crate) const DECIDE_SHADOW: &str = "decide shadow";
 
 /// In the order in which each round measures them; rivals stand beside what they are compared with.
-pub(crate) const ARMS: [Arm; 34] = {
-    use Bundled::{Crowd1k, Crowd10, Crowd10k};
+pub(crate) const ARMS: [Arm; 35] = {
+    use Bundled::{Calm, Crowd1k, Crowd10, Crowd10k};
     use First::{Baseline, FloorFilter, FloorHolds, FloorTwice, NativeRbac, Nothing, OurFilter};
     use Kind::{Batch1k, Batch1m, Read, ReadKnown, ReadUnknown, ReportAll, ReportNone, ReportSampled, Write};
     use Server::{Allow, Cedar, Echo, None, Palisade};
@@ -298,7 +299,8 @@ pub(crate) const ARMS: [Arm; 34] = {
         Arm::body(FILTER_1M, "our filter", OurFilter, Batch1m),
         Arm::response(NO_FILTER_BACK, "a service answers 1 kB, ext_authz echoes", Nothing, ReportSampled),
         Arm::response(NONE_BACK, "with our filter, which looks at no answer", OurFilter, ReportNone),
-        Arm::shedding(SHEDDING_BACK, "at no answer, and with the shedder on"),
+        Arm::shedding(FILTER_CALM, "our filter alone, and nothing said of load", Calm),
+        Arm::shedding(FILTER_SHEDDING, "the same with the shedder on", Bundled::Shedding),
         Arm::response(SAMPLED_BACK, "at one of sixteen, as by default", OurFilter, ReportSampled),
         Arm::response(ALL_BACK, "at each", OurFilter, ReportAll),
         Arm::large(ENVOY_LARGE, "Envoy alone, configured for 1,000 operations", Nothing),

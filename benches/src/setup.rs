@@ -27,6 +27,7 @@ pub(crate) struct Setup {
     bundle: Bundle,
     /// The benches' own, and one of a thousand operations.
     own: Bundle,
+    calm: Bundle,
     shedding: Bundle,
     large: Bundle,
     crowds: [Crowd; 3],
@@ -44,6 +45,7 @@ impl Setup {
         match which {
             Bundled::Demo => &self.bundle,
             Bundled::Own => &self.own,
+            Bundled::Calm => &self.calm,
             Bundled::Shedding => &self.shedding,
             Bundled::Large => &self.large,
             Bundled::Crowd10 => &self.crowds[0].bundle,
@@ -55,7 +57,9 @@ impl Setup {
     /// Where a server reads it. Those without one serve no arm that has a server of ours.
     pub(crate) fn directory(&self, which: Bundled) -> &Path {
         match which {
-            Bundled::Demo | Bundled::Own | Bundled::Shedding | Bundled::Large => &self.bundle_directory,
+            Bundled::Demo | Bundled::Own | Bundled::Calm | Bundled::Shedding | Bundled::Large => {
+                &self.bundle_directory
+            }
             Bundled::Crowd10 => self.crowds[0].directory.path(),
             Bundled::Crowd1k => self.crowds[1].directory.path(),
             Bundled::Crowd10k => self.crowds[2].directory.path(),
@@ -75,7 +79,8 @@ pub(crate) async fn prepare(options: &Options, progress: &mut Progress) -> Resul
     let bundle = Bundle::load(&bundle_directory).map_err(Failure::because("the demo bundle is refused"))?;
     let own = Bundle::load(&root.join("benches/bundle"))
         .map_err(Failure::because("the benches' bundle is refused"))?;
-    let shedding = shedding(&root.join("benches/bundle"))?;
+    let calm = demo_without(&bundle_directory, "\nshedding:\n")?;
+    let shedding = demo_without(&bundle_directory, "\nlimits:\n")?;
     let large = large::load()?;
     let issuer = Issuer::new()?;
     let crowds = [Crowd::make(10, &issuer)?, Crowd::make(1_000, &issuer)?, Crowd::make(10_000, &issuer)?];
@@ -93,6 +98,7 @@ pub(crate) async fn prepare(options: &Options, progress: &mut Progress) -> Resul
         bundle_directory,
         bundle,
         own,
+        calm,
         shedding,
         large,
         crowds,
@@ -103,16 +109,22 @@ pub(crate) async fn prepare(options: &Options, progress: &mut Progress) -> Resul
     })
 }
 
-/// The benches' own bundle, with a service that sheds.
-fn shedding(own: &Path) -> Result<Bundle, Failure> {
+/// The demo bundle without its rules on load, from the mark on: they stand between it and the operations.
+fn demo_without(demo: &Path, mark: &str) -> Result<Bundle, Failure> {
     const SERVICE: &str = "services/orders/service.yaml";
     let home = tempfile::tempdir().map_err(Failure::because("no place for a bundle"))?;
-    let copied = copy(own, home.path()).and_then(|()| {
-        let settings = fs::read_to_string(own.join(SERVICE))?;
-        fs::write(home.path().join(SERVICE), format!("{settings}\nshedding:\n  mode: enforce\n"))
+    let settings = copy(demo, home.path()).and_then(|()| fs::read_to_string(demo.join(SERVICE)));
+    let settings = settings.map_err(Failure::because("the demo bundle cannot be copied"))?;
+    let cut = settings.split_once(mark).and_then(|(before, rest)| {
+        let (_, operations) = rest.split_once("\noperations:\n")?;
+        Some(format!("{before}\noperations:\n{operations}"))
     });
-    copied.map_err(Failure::because("the benches' bundle cannot be copied"))?;
-    Bundle::load(home.path()).map_err(Failure::because("the benches' bundle that sheds is refused"))
+    let cut = cut.ok_or_else(|| {
+        Failure::new(format!("`{SERVICE}` of the demo has no `{mark}` before its operations"))
+    })?;
+    fs::write(home.path().join(SERVICE), cut)
+        .map_err(Failure::because("the demo bundle cannot be changed"))?;
+    Bundle::load(home.path()).map_err(Failure::because("the demo bundle with other rules on load is refused"))
 }
 
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {

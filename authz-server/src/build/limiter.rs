@@ -184,5 +184,5 @@ pub(super) fn problems(bundle: &Bundle, target: Target) -> Option<WiringProblem>
     let limiter = bundle.palisade.rate_limit_service.as_ref().filter(|_| is_asked(bundle))?;
     let is_protected = limiter.plaintext || address(limiter)?.is_local();
     // In a mesh its sidecars protect the way.
-    (target == Target::Envoy && !is_protected).then(|| WiringProblem::LimiterInPlaintext)
+    (target == Target::Envoy && !is_protected).then_some(WiringProblem::LimiterInPlaintext)
 }

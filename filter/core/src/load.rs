@@ -139,7 +139,7 @@ impl Load {
         let mut weighed = Weighed::default();
         let mut known = None;
         let seed = self.rates_seed;
-        let mut caller = || *known.get_or_insert_with(|| hash(seed, b"caller", &caller()));
+        let mut caller = || *known.get_or_insert_with(|| hash(seed, b"caller", caller()));
         for (place, limit) in shedding.limits.iter().enumerate() {
             if !limit.operations.is_empty() && !limit.operations.contains(&matched.operation.name) {
                 continue;
