@@ -26,7 +26,10 @@ fn a_storm_that_would_stay_ends() {
 
     for arm in ["nothing", "ours"] {
         let before = median(&outcome, arm, "goodput_before").as_f64().expect("a number");
-        assert!(before > 0.97, "{arm} is not well before the trigger, so that the run says nothing: {outcome:#}");
+        assert!(
+            before > 0.97,
+            "{arm} is not well before the trigger, so that the run says nothing: {outcome:#}"
+        );
     }
     assert!(median(&outcome, "nothing", "recovery_s").is_null(), "no storm that stays: {outcome:#}");
     let bounds = outcome["thresholds"].as_array().expect("bounds");

@@ -200,20 +200,18 @@ pub(crate) fn grpc_answer(size: usize) -> Result<Option<Vec<u8>>, HostError> {
     owned(|data, found| unsafe { proxy_get_buffer_bytes(BUFFER_GRPC_ANSWER, 0, size, data, found) })
 }
 
-/// What the workers of this proxy share under a key, with its version. `None`: nothing yet.
-pub(crate) fn shared(key: &str) -> Result<Option<(Vec<u8>, u32)>, HostError> {
+/// What the workers of this proxy share under a key. `None`: nothing yet.
+pub(crate) fn shared(key: &str) -> Result<Option<Vec<u8>>, HostError> {
     let mut version = 0;
     // SAFETY: see the module's invariant.
-    let found = owned(|data, size| unsafe {
-        proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut version)
-    });
-    Ok(found?.map(|bytes| (bytes, version)))
+    owned(|data, size| unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut version) })
 }
 
-/// Sets it, unless it has another version meanwhile. A version of 0 sets it in any case.
-pub(crate) fn set_shared(key: &str, bytes: &[u8], version: u32) -> Result<(), HostError> {
+/// Sets it, whatever stands there.
+pub(crate) fn set_shared(key: &str, bytes: &[u8]) -> Result<(), HostError> {
+    const ANY_VERSION: u32 = 0;
     // SAFETY: see the module's invariant.
-    check(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), bytes.as_ptr(), bytes.len(), version) })
+    check(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), bytes.as_ptr(), bytes.len(), ANY_VERSION) })
 }
 
 /// When the root of this context ticks next, and then again and again.

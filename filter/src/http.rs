@@ -280,11 +280,15 @@ impl Http {
         let Some(call) = self.exchange.call() else { return };
         let bundle = shared.engine.contract.digest();
         for overload in self.exchange.take_would_shed() {
-            reports::shed(bundle, call, &overload, true, || self.kept.subject());
+            if reports::shed(bundle, call, &overload, true, || self.kept.subject()) {
+                shared.tick_soon();
+            }
         }
+        // The service hears a stream from its first byte on.
+        let streams = self.exchange.is_stream();
         let Some(in_work) = self.exchange.in_work() else { return };
         reports::passed(bundle, call.1, if in_work.is_retry() { Passed::Retry } else { Passed::First });
-        if ends_here {
+        if ends_here || streams {
             load::with(|load| load.sent(now_us, in_work));
         }
     }

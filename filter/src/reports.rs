@@ -162,13 +162,8 @@ pub(crate) fn judged(bundle: BundleDigest, operation: OperationIndex, side: Side
 
 /// Who calls, for shares and limits: the verified peer, and without one the address that it calls from.
 pub(crate) fn caller() -> Vec<u8> {
-    let mut caller = property(PEER);
-    if caller.is_empty() {
-        caller = property(SOURCE);
-        // Each connection has a port of its own.
-        caller.truncate(caller.iter().rposition(|byte| *byte == b':').unwrap_or(caller.len()));
-    }
-    caller
+    let peer = property(PEER);
+    if peer.is_empty() { palisade_core::load::caller_at(&property(SOURCE)) } else { peer }
 }
 
 fn peer() -> String {

@@ -40,10 +40,10 @@ pub(crate) fn tick() {
 
 /// All agree on whatever stands there; the first to look writes its own.
 fn common_seed(own: [u8; 16]) -> Option<[u8; 16]> {
-    if let Some((seed, _)) = host::shared(SEED).ok()? {
+    if let Some(seed) = host::shared(SEED).ok()? {
         return seed.try_into().ok();
     }
-    host::set_shared(SEED, &own, 0).ok()?;
+    host::set_shared(SEED, &own).ok()?;
     None
 }
 
@@ -54,7 +54,7 @@ fn key(place: u32) -> String {
 /// Places are taken one after the other, so that the first free one ends them.
 fn read_places() -> Vec<(u32, Told)> {
     let read = |place| {
-        let (bytes, _) = host::shared(&key(place)).ok()??;
+        let bytes = host::shared(&key(place)).ok()??;
         // What cannot be read is as good as old.
         Some((place, Told::decode(&bytes).unwrap_or_default()))
     };
@@ -68,6 +68,6 @@ fn write(told: &Told, places: &[(u32, Told)], now_us: u64) {
     let old = || places.iter().find(|(_, by)| !by.is_fresh(now_us)).map(|(place, _)| *place);
     let next = || u32::try_from(places.len()).ok().filter(|place| *place < RATE_WORKERS_MAX);
     let Some(place) = own.or_else(old).or_else(next) else { return };
-    let _alone_if_not = host::set_shared(&key(place), &told.encode(), 0);
+    let _alone_if_not = host::set_shared(&key(place), &told.encode());
     PLACE.set(Some(place));
 }

@@ -258,6 +258,11 @@ impl Exchange {
         self.observed.extend(observed);
     }
 
+    /// Whether the body flows on piece by piece.
+    pub const fn is_stream(&self) -> bool {
+        matches!(self.state, State::Passed { body: BodyPlan::Stream, .. })
+    }
+
     /// Its place among what the service works on, if it has one.
     pub const fn in_work(&mut self) -> Option<&mut InWork> {
         self.in_work.as_mut()

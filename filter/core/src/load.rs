@@ -15,10 +15,11 @@ use crate::contract::{Matched, RateKey, RateLimit, ShedMode, ShedScope, Shedding
 use crate::limits::{RATES_TOLD_PERIOD_US, SERVICES_MAX};
 use crate::rates::{RateKeyHash, Rates, Told};
 use crate::reason::Reason;
-use crate::shed::{Admission, Answer, Ask, CallerKey, Cause, Level, OperationKey, Pushback, Shedder, Ticket};
+use crate::shed::{Answer, Ask, CallerKey, Cause, Level, OperationKey, Pushback, Shedder, Ticket};
 use repeats::Repeats;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
 use watch::Watch;
 
 /// The load of one VM.
@@ -28,7 +29,8 @@ pub struct Load {
     seed: [u8; 16],
     /// The same for the keys of rate limits, of which the workers of a proxy speak to each other.
     rates_seed: [u8; 16],
-    told_at_us: u64,
+    told_at_us: Option<u64>,
+    has_told: bool,
     /// For the spread of what callers are told.
     random: u64,
     /// By name, because an update may number services anew. The names are the contract's, and the standard library's own
@@ -59,6 +61,8 @@ pub struct InWork {
     is_retry: bool,
     is_watched: bool,
     is_unanswered: bool,
+    /// Its service's load is not only watched.
+    is_enforced: bool,
 }
 
 impl InWork {
@@ -113,7 +117,8 @@ impl Load {
         Load {
             seed,
             rates_seed: seed,
-            told_at_us: 0,
+            told_at_us: None,
+            has_told: false,
             random: low.iter().fold(1, |random, eight| random ^ u64::from_le_bytes(*eight)).max(1),
             seats: HashMap::default(),
             seats_taken: Vec::new(),
@@ -135,19 +140,25 @@ impl Load {
     ) -> Weighed {
         let Some(shedding) = matched.service.shedding.as_deref() else { return Weighed::default() };
         self.now_us = now_us;
-        let is_retry = self.is_retry(now_us, matched, weight.attempt);
         let mut weighed = Weighed::default();
         let mut known = None;
         let seed = self.rates_seed;
         let mut caller = || *known.get_or_insert_with(|| hash(seed, b"caller", caller()));
-        for (place, limit) in shedding.limits.iter().enumerate() {
+        let is_retry = self.is_retry(now_us, matched, weight.attempt, &mut caller);
+        let mut taken = Vec::new();
+        for limit in &shedding.limits {
             if !limit.operations.is_empty() && !limit.operations.contains(&matched.operation.name) {
                 continue;
             }
-            let name = &matched.service.name;
-            let key = rate_key(self.rates_seed, limit, (name, place), matched, &mut caller, &header);
-            let shared = RateKeyHash(hash(self.rates_seed, b"shared", (name, place)));
-            let Err(wait_us) = self.rates.take(limit, key, shared, now_us) else { continue };
+            let key = rate_key(seed, limit, matched, &mut caller, &header);
+            let of = RateKeyHash(hash(seed, b"shared", (&matched.service.name, &limit.name)));
+            let wait_us = match self.rates.take(limit, of, key, now_us) {
+                Ok(key) => {
+                    taken.push((limit, key));
+                    continue;
+                }
+                Err(wait_us) => wait_us,
+            };
             let overload = Overload {
                 reason: Reason::RateLimited,
                 pushback: pushback_after(wait_us, next_random(&mut self.random)),
@@ -160,14 +171,18 @@ impl Load {
                 ShedMode::Enforce => {
                     weighed.would_shed.clear();
                     weighed.shed = Some(Box::new(overload));
-                    return weighed;
+                    break;
                 }
                 ShedMode::Shadow => weighed.would_shed.push(overload),
                 ShedMode::Off => {}
             }
         }
-        if shedding.mode != ShedMode::Off {
+        if shedding.mode != ShedMode::Off && weighed.shed.is_none() {
             self.admit(now_us, matched, shedding, weight, is_retry, &mut caller, &mut weighed);
+        }
+        if weighed.shed.is_some() {
+            // What goes no further takes nothing of anybody's allowance.
+            taken.iter().for_each(|(limit, key)| self.rates.give_back(limit, *key));
         }
         weighed
     }
@@ -185,35 +200,32 @@ impl Load {
     ) {
         let Some(seat) = self.seat(&matched.service.name) else { return };
         let Some(Seat { shedder, watch }) = self.seats_taken.get_mut(seat.0) else { return };
-        let is_watched = watch.takes(now_us);
-        let in_work = |mut ticket: Ticket| {
-            if !is_watched {
-                ticket.unwatch();
-            }
-            Some(InWork { seat, ticket, is_retry, is_watched, is_unanswered: true })
-        };
-        let mut ask = Ask {
+        let is_enforced = shedding.mode == ShedMode::Enforce;
+        let ask = Ask {
             priority: matched.operation.priority,
             retry: is_retry,
             operation: OperationKey::named(&matched.operation.name),
-            caller: None,
             timeout_us: weight.attempt.timeout_us,
             concurrency_max: shedding.concurrency_max,
         };
-        let mut admission = shedder.admit(now_us, &ask);
-        if matches!(admission, Admission::AskCaller) {
-            ask.caller = Some(CallerKey(caller()));
-            admission = shedder.admit(now_us, &ask);
-        }
-        let cause = match admission {
-            Admission::Go(ticket) => {
-                weighed.in_work = in_work(ticket);
-                return;
+        let caller = || CallerKey(caller());
+        let (ticket, cause) = if is_enforced {
+            match shedder.admit(now_us, &ask, caller) {
+                Ok(ticket) => (Some(ticket), None),
+                Err(cause) => (None, Some(cause)),
             }
-            Admission::Shed(cause) => cause,
-            // It is asked for once; a second question is an error of ours, and sheds as load does.
-            Admission::AskCaller => Cause::Load,
+        } else {
+            let (ticket, cause) = shedder.admit_anyway(now_us, &ask, caller);
+            (Some(ticket), cause)
         };
+        weighed.in_work = ticket.map(|mut ticket| {
+            let is_watched = watch.takes(now_us);
+            if !is_watched {
+                ticket.unwatch();
+            }
+            InWork { seat, ticket, is_retry, is_watched, is_unanswered: true, is_enforced }
+        });
+        let Some(cause) = cause else { return };
         let overload = Overload {
             reason: reason_of(cause),
             pushback: shedder.pushback(next_random(&mut self.random)),
@@ -222,12 +234,10 @@ impl Load {
             is_retry,
             is_grpc: weight.is_grpc,
         };
-        if shedding.mode == ShedMode::Enforce {
+        if is_enforced {
             weighed.would_shed.clear();
             weighed.shed = Some(Box::new(overload));
         } else {
-            let (ticket, _told_above) = shedder.admit_anyway(now_us, &ask);
-            weighed.in_work = in_work(ticket);
             weighed.would_shed.push(overload);
         }
     }
@@ -246,9 +256,17 @@ impl Load {
         Some(seat)
     }
 
-    fn is_retry(&mut self, now_us: u64, matched: Matched<'_>, attempt: Attempt<'_>) -> bool {
+    fn is_retry(
+        &mut self,
+        now_us: u64,
+        matched: Matched<'_>,
+        attempt: Attempt<'_>,
+        caller: &mut impl FnMut() -> u64,
+    ) -> bool {
         let came_before = attempt.idempotency_key.is_some_and(|key| {
-            let key = hash(self.seed, b"repeat", (&matched.service.name, &matched.operation.name, key));
+            // Two callers may well have chosen the same one.
+            let place = (&matched.service.name, &matched.operation.name);
+            let key = hash(self.seed, b"repeat", (place, caller(), key));
             self.repeats.came_before(key, now_us)
         });
         attempt.is_retry() || came_before
@@ -256,6 +274,7 @@ impl Load {
 
     /// The whole request goes on towards its service.
     pub fn sent(&mut self, now_us: u64, in_work: &mut InWork) {
+        self.now_us = now_us;
         if let Some(seat) = self.seats_taken.get_mut(in_work.seat.0) {
             seat.shedder.sent(now_us, &mut in_work.ticket);
         }
@@ -291,6 +310,7 @@ impl Load {
     /// The stream is gone. `now_us`: needed where nobody answered it.
     pub fn gone(&mut self, now_us: Option<u64>, in_work: InWork) {
         let now_us = now_us.unwrap_or(self.now_us);
+        self.now_us = now_us;
         if let Some(seat) = self.seats_taken.get_mut(in_work.seat.0) {
             seat.shedder.gone(now_us, in_work.ticket);
         }
@@ -311,12 +331,16 @@ impl Load {
 
     /// What this worker let pass since it was asked last, for the others. `None`: not long ago, or nothing.
     pub fn tell(&mut self, now_us: u64) -> Option<Told> {
-        let span_us = now_us.abs_diff(self.told_at_us);
+        let since_us = *self.told_at_us.get_or_insert(now_us);
+        let span_us = now_us.abs_diff(since_us);
         if span_us < RATES_TOLD_PERIOD_US {
             return None;
         }
-        self.told_at_us = now_us;
-        Some(self.rates.tell(now_us, span_us)).filter(|told| !told.taken.is_empty())
+        self.told_at_us = Some(now_us);
+        let told = self.rates.tell(now_us, span_us);
+        // That there is nothing any more has to be said once: the others go on believing what they heard.
+        let had_told = core::mem::replace(&mut self.has_told, !told.taken.is_empty());
+        (had_told || self.has_told).then_some(told)
     }
 
     /// What the others let pass.
@@ -326,7 +350,8 @@ impl Load {
 
     /// Whether the failure that was just told should go out with the word that a retry is of no use.
     pub fn tells_no_retry(&self, in_work: &InWork) -> bool {
-        self.seats_taken.get(in_work.seat.0).is_some_and(|seat| seat.shedder.tells_no_retry())
+        let seat = self.seats_taken.get(in_work.seat.0);
+        in_work.is_enforced && seat.is_some_and(|seat| seat.shedder.tells_no_retry())
     }
 
     /// How each service of this VM is doing, for whoever watches.
@@ -334,6 +359,18 @@ impl Load {
         self.seats
             .iter()
             .filter_map(|(name, seat)| Some((&**name, self.seats_taken.get(seat.0)?.shedder.level())))
+    }
+}
+
+/// A caller without a name, by the address that its connection comes from, as the proxy writes it. Each connection has a
+/// port of its own, and of the newer addresses each caller has as many as it likes within its network.
+pub fn caller_at(address: &[u8]) -> Vec<u8> {
+    let parsed = core::str::from_utf8(address).ok().and_then(|text| text.parse::<SocketAddr>().ok());
+    match parsed.map(|address| address.ip().to_canonical()) {
+        Some(IpAddr::V4(ip)) => ip.octets().to_vec(),
+        Some(IpAddr::V6(ip)) => ip.segments().iter().take(4).flat_map(|part| part.to_be_bytes()).collect(),
+        // Not an address: a socket's path, or nothing.
+        None => address.to_vec(),
     }
 }
 
@@ -375,13 +412,12 @@ fn pushback_after(wait_us: Option<u64>, random: u32) -> Pushback {
 fn rate_key<'h>(
     seed: [u8; 16],
     limit: &RateLimit,
-    place: (&str, usize),
     matched: Matched<'_>,
     caller: &mut impl FnMut() -> u64,
     header: &impl Fn(&str) -> Option<&'h [u8]>,
 ) -> RateKeyHash {
     let mut hasher = DefaultHasher::new();
-    (seed, b"rate", place).hash(&mut hasher);
+    (seed, b"rate", &matched.service.name, &limit.name).hash(&mut hasher);
     for part in &limit.by {
         match part {
             RateKey::Caller => caller().hash(&mut hasher),

@@ -11,7 +11,10 @@
 //! throughput (some dozen answers are not enough, and the base of latency drifted away within seconds); shares across
 //! classes (default operations yielded to sheddable ones of other callers); a budget for arriving retries alone (callers
 //! that do not say which attempt they make took as many as they liked).
-//! INVARIANT: time is passed in and may jump either way; each call costs O(1), and memory is bounded.
+//! INVARIANT: time is passed in and may jump either way; each call costs O(1), and memory is bounded. Whoever sends no more
+//! than the beginning of requests takes no more than a small part of the limit.
+
+pub use ask::{Ask, CallerKey, Cause, Level, OperationKey, Pushback};
 
 use crate::contract::Priority;
 use bases::{Bases, Learning};
@@ -20,11 +23,12 @@ use clock::{Clock, Moment};
 use limit::Limit;
 use shares::Shares;
 use tuning::{
-    DECAY_US, DEEP_SHED_MIN, GIVEN_UP_BASES, GIVEN_UP_BASES_PRESSED, LATER_MS_MIN, LATER_MS_SPREAD,
-    ROOM_CRITICAL, ROOM_DEFAULT, ROOM_RETRY, ROOM_SHEDDABLE, WINDOW_US,
+    ARRIVING_PART, DECAY_US, DEEP_SHED_MIN, GHOST_BASES, GIVEN_UP_BASES, GIVEN_UP_BASES_PRESSED,
+    LATER_MS_MIN, LATER_MS_SPREAD, ROOM_CRITICAL, ROOM_DEFAULT, ROOM_RETRY, ROOM_SHEDDABLE, WINDOW_US,
 };
 use window::{Due, Window};
 
+mod ask;
 mod bases;
 mod budget;
 mod clock;
@@ -35,59 +39,6 @@ mod shares;
 mod tests;
 mod tuning;
 mod window;
-
-/// An operation, by which latencies are compared. It outlives configurations, in which indexes mean something else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct OperationKey(pub u32);
-
-impl OperationKey {
-    /// By its name in the contract: FNV-1a.
-    pub fn named(name: &str) -> OperationKey {
-        OperationKey(
-            name.bytes()
-                .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)),
-        )
-    }
-}
-
-/// A caller, as a keyed hash that is made outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CallerKey(pub u64);
-
-/// A request that wants to go to the service.
-#[derive(Debug, Clone, Copy)]
-pub struct Ask {
-    pub priority: Priority,
-    /// Known to be a second attempt or a later one.
-    pub retry: bool,
-    pub operation: OperationKey,
-    /// `None` until it is asked for.
-    pub caller: Option<CallerKey>,
-    /// How long the caller waits.
-    pub timeout_us: Option<u64>,
-    pub concurrency_max: Option<u32>,
-}
-
-#[derive(Debug)]
-pub enum Admission {
-    Go(Ticket),
-    /// Ask again with the caller: there is not enough for all, and shares count.
-    AskCaller,
-    Shed(Cause),
-}
-
-/// Why a request was shed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Cause {
-    /// More would only wait.
-    Load,
-    /// Retries of now are more than their budget, or first attempts need what is left.
-    Retry,
-    /// Its caller has its share already.
-    Share,
-    /// Its caller would not wait long enough for an answer.
-    Deadline,
-}
 
 /// A request that was let in. The stream keeps it, and gives it back at its end.
 #[derive(Debug)]
@@ -128,35 +79,14 @@ enum Sample {
     GivenUp,
 }
 
-/// When a caller that was shed may come again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pushback {
-    Later(u32),
-    Never,
-}
-
-/// How things stand, for metrics.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Level {
-    /// How many may be in the service.
-    pub limit: u32,
-    pub in_flight: u32,
-    /// Requests that nobody waits for any more, and that the service still works on.
-    pub ghosts: u32,
-    pub retry_tokens: f64,
-    /// The median latency of the last window, in what it would be without a queue.
-    pub stress: f64,
-    /// How many times longer answers take without a queue than operations took when they were learned.
-    pub slowness: f64,
-    /// How many requests of one caller are let in within about a second; infinite while all get what they ask for.
-    pub share: f64,
-}
-
 /// What keeps one service, in one worker of the proxy, from more than it can serve.
 #[derive(Debug, Default)]
 pub struct Shedder {
     clock: Clock,
+    /// Their whole request went to the service, and no answer came yet.
     in_flight: u32,
+    /// Let in, and still being sent: nobody works on them.
+    arriving: u32,
     ghosts: f64,
     /// How long answers take now, over all operations: how long a ghost stays.
     latency_us: f64,
@@ -175,40 +105,53 @@ pub struct Shedder {
 }
 
 impl Shedder {
-    /// Whether a request may go to the service now.
-    pub fn admit(&mut self, now_us: u64, ask: &Ask) -> Admission {
+    /// Whether a request may go to the service now. `caller` is only asked where there is not enough for all, and shares
+    /// count: to find it out may cost more than all the rest.
+    pub fn admit(
+        &mut self,
+        now_us: u64,
+        ask: &Ask,
+        caller: impl FnOnce() -> CallerKey,
+    ) -> Result<Ticket, Cause> {
         let now = self.turn(now_us);
-        if ask.caller.is_none() && self.shares_count(now, ask) {
-            return Admission::AskCaller;
-        }
-        match self.judge(now, ask) {
-            None => Admission::Go(self.let_in(now, ask)),
+        let caller = self.shares_count(now, ask).then(caller);
+        match self.judge(now, ask, caller) {
+            None => Ok(self.let_in(now, ask, caller)),
             Some(cause) => {
                 self.shed += 1.0;
-                Admission::Shed(cause)
+                Err(cause)
             }
         }
     }
 
-    /// Lets a request in whatever is said against it, for a service whose load is only watched. Without a caller its
-    /// share does not count.
-    pub fn admit_anyway(&mut self, now_us: u64, ask: &Ask) -> (Ticket, Option<Cause>) {
+    /// Lets a request in whatever is said against it, for a service whose load is only watched.
+    pub fn admit_anyway(
+        &mut self,
+        now_us: u64,
+        ask: &Ask,
+        caller: impl FnOnce() -> CallerKey,
+    ) -> (Ticket, Option<Cause>) {
         let now = self.turn(now_us);
-        let cause = self.judge(now, ask);
-        (self.let_in(now, ask), cause)
-    }
-
-    /// Whether `admit` would ask for the caller.
-    pub fn asks_caller(&mut self, now_us: u64, ask: &Ask) -> bool {
-        let now = self.turn(now_us);
-        ask.caller.is_none() && self.shares_count(now, ask)
+        let caller = self.shares_count(now, ask).then(caller);
+        let cause = self.judge(now, ask, caller);
+        (self.let_in(now, ask, caller), cause)
     }
 
     /// The whole request went to the service: its latency counts from here. Without this call the service is taken not
     /// to have begun when the caller gives up.
     pub fn sent(&mut self, now_us: u64, ticket: &mut Ticket) {
         let now = self.turn(now_us);
+        if ticket.sent.is_none() && !ticket.answered {
+            self.leave(ticket);
+            self.in_flight = self.in_flight.saturating_add(1);
+        }
         ticket.sent.get_or_insert(now);
+    }
+
+    /// It is not counted any more where it was.
+    fn leave(&mut self, ticket: &Ticket) {
+        let count = if ticket.sent.is_some() { &mut self.in_flight } else { &mut self.arriving };
+        *count = count.saturating_sub(1);
     }
 
     /// The head of its response came. From here on it is not counted: how long a body flows says nothing of load.
@@ -218,8 +161,11 @@ impl Shedder {
             return;
         }
         ticket.answered = true;
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.leave(ticket);
         self.served += 1.0;
+        if answer == Answer::Refused && ticket.retry {
+            self.budget.give_back();
+        }
         if answer != Answer::Refused {
             self.failed_last = answer == Answer::Failed;
             self.window.finished();
@@ -249,7 +195,7 @@ impl Shedder {
             return;
         }
         ticket.answered = true;
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.leave(ticket);
         self.served += 1.0;
         self.window.finished();
         if !ticket.retry && !self.failed_last {
@@ -263,8 +209,9 @@ impl Shedder {
         if ticket.answered {
             return;
         }
-        self.in_flight = self.in_flight.saturating_sub(1);
-        if ticket.sent.is_none() {
+        self.leave(&ticket);
+        // Who leaves at once left before the server said yes, and the service saw nothing of it.
+        if ticket.sent.is_none() || !self.is_late(&ticket, GHOST_BASES) {
             return;
         }
         self.ghosts += 1.0;
@@ -293,7 +240,7 @@ impl Shedder {
     pub fn level(&self) -> Level {
         Level {
             limit: self.limit.value() as u32,
-            in_flight: self.in_flight,
+            in_flight: self.in_flight.saturating_add(self.arriving),
             ghosts: self.ghosts as u32,
             retry_tokens: self.budget.tokens(),
             stress: self.limit.stress(),
@@ -302,9 +249,10 @@ impl Shedder {
         }
     }
 
-    /// What is in the service.
-    fn load(&self) -> f64 {
-        f64::from(self.in_flight) + self.ghosts
+    /// What is in the service, beside what may be.
+    fn load(&self, limit: f64) -> f64 {
+        let arriving = f64::from(self.arriving).min(limit * ARRIVING_PART);
+        f64::from(self.in_flight) + arriving + self.ghosts
     }
 
     /// Whether there is room for one more, up to this part of the limit.
@@ -315,15 +263,17 @@ impl Shedder {
         };
         let limit = limit * part;
         let max = ask.concurrency_max.map_or(f64::INFINITY, |max| f64::from(max) * part.min(1.0));
-        self.load() < limit.min(max).max(1.0)
+        let limit = limit.min(max).max(1.0);
+        self.load(limit) < limit
     }
 
     fn shares_count(&self, now: Moment, ask: &Ask) -> bool {
         !self.fits(now, ask, ROOM_SHEDDABLE.0)
     }
 
-    fn judge(&mut self, now: Moment, ask: &Ask) -> Option<Cause> {
-        let load = self.load();
+    /// `caller`: `None` while shares do not count.
+    fn judge(&mut self, now: Moment, ask: &Ask, caller: Option<CallerKey>) -> Option<Cause> {
+        let load = self.load(self.limit.value());
         // Above the limit, what is in there came before the limit was cut, and says nothing of it.
         if load <= self.limit.value() * ROOM_CRITICAL.1 + 1.0 {
             self.window.asked(now, load);
@@ -334,8 +284,7 @@ impl Shedder {
         if ask.retry && !self.budget.allows() {
             return Some(Cause::Retry);
         }
-        let above_share =
-            self.shares_count(now, ask) && ask.caller.is_some_and(|caller| self.shares.asked(caller));
+        let above_share = caller.is_some_and(|caller| self.shares.asked(caller));
         let (room_above, room) = match ask.priority {
             Priority::Sheddable => ROOM_SHEDDABLE,
             Priority::Default => ROOM_DEFAULT,
@@ -364,11 +313,11 @@ impl Shedder {
         })
     }
 
-    fn let_in(&mut self, now: Moment, ask: &Ask) -> Ticket {
-        if let Some(caller) = ask.caller.filter(|_| self.shares_count(now, ask)) {
+    fn let_in(&mut self, now: Moment, ask: &Ask, caller: Option<CallerKey>) -> Ticket {
+        if let Some(caller) = caller {
             self.shares.admitted(caller);
         }
-        self.in_flight = self.in_flight.saturating_add(1);
+        self.arriving = self.arriving.saturating_add(1);
         if ask.retry {
             self.budget.withdraw();
         }
@@ -429,7 +378,7 @@ impl Shedder {
     }
 
     fn close_window(&mut self, now: Moment) {
-        match self.window.due(now) {
+        match self.window.due(now, self.latency_us as u64) {
             Due::NotYet => return,
             Due::Seen(seen) => {
                 if let Some(by) = self.limit.close(now, &seen) {

@@ -8,9 +8,7 @@ use crate::policy::{Again, Refusal};
 use crate::rivals::{AdaptiveConcurrency, AdmissionControl, LocalRateLimit};
 use crate::scene::{Arm, Scene};
 use palisade_core::contract::Priority;
-use palisade_core::shed::{
-    Admission, Answer, Ask, CallerKey, Level, OperationKey, Pushback, Shedder, Ticket,
-};
+use palisade_core::shed::{Answer, Ask, CallerKey, Level, OperationKey, Pushback, Shedder, Ticket};
 
 /// What a proxy sees of one request.
 #[derive(Debug, Clone, Copy)]
@@ -164,25 +162,20 @@ fn ask_ours(
     names: u32,
     dice: &mut Dice,
 ) -> Result<Ticket, Refusal> {
-    let mut ask = Ask {
+    let ask = Ask {
         priority: request.priority,
         retry: request.retry,
         operation: OperationKey::named(&format!("operation {} of {names}", request.operation)),
-        caller: None,
         timeout_us: request.timeout_us,
         concurrency_max: None,
     };
-    let mut admission = shedder.admit(now_us, &ask);
-    if matches!(admission, Admission::AskCaller) {
-        ask.caller = Some(CallerKey(Dice::new(request.caller as u64).any()));
-        admission = shedder.admit(now_us, &ask);
-    }
-    match admission {
-        Admission::Go(mut ticket) => {
+    let caller = || CallerKey(Dice::new(request.caller as u64).any());
+    match shedder.admit(now_us, &ask, caller) {
+        Ok(mut ticket) => {
             shedder.sent(now_us, &mut ticket);
             Ok(ticket)
         }
-        Admission::AskCaller | Admission::Shed(_) => {
+        Err(_cause) => {
             let again = match shedder.pushback((dice.any() >> 32) as u32) {
                 Pushback::Later(ms) => Again::AfterMs(ms),
                 Pushback::Never => Again::Never,

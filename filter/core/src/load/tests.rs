@@ -1,6 +1,6 @@
 //! Requests under load, through one `send`: what is said of each, and what is given back.
 
-use super::{InWork, Load, Overload, Weight, answer_of};
+use super::{InWork, Load, Overload, Weight, answer_of, caller_at};
 use crate::attempt::Attempt;
 use crate::contract::tests::sample;
 use crate::contract::{BundleDigest, Contract, RateKey, RateLimit, ShedMode, ShedScope, Shedding};
@@ -63,7 +63,10 @@ impl Driver {
         };
         let header = |name: &str| tenant.filter(|_| name == "x-tenant").map(str::as_bytes);
         let weight = Weight { attempt, is_grpc: false };
-        let weighed = self.load.weigh(self.now_us, matched, weight, caller, header);
+        let mut weighed = self.load.weigh(self.now_us, matched, weight, caller, header);
+        if let Some(in_work) = &mut weighed.in_work {
+            self.load.sent(self.now_us, in_work);
+        }
         assert!(weighed.shed.is_none() || weighed.in_work.is_none(), "what is shed is not in work");
         (weighed.shed.map(|overload| overload.reason), weighed.in_work, weighed.would_shed)
     }
@@ -201,18 +204,112 @@ universal_test! {
 }
 
 universal_test! {
-    fn a_second_coming_of_an_idempotency_key_is_a_retry_of_that_operation() {
+    fn a_second_coming_of_a_callers_idempotency_key_is_a_retry_of_that_operation() {
         let limits = vec![limit("none", 0, &[], &[], ShedMode::Shadow)];
         let mut driver = Driver::limited(limits);
-        let mut is_retry = |operation, key: &[u8], ordinal| {
+        let mut is_retry = |caller, operation, key: &[u8], ordinal| {
             let attempt = Attempt { ordinal, idempotency_key: Some(key), timeout_us: None };
-            driver.send(operation, attempt, "a", None).2[0].is_retry
+            driver.send(operation, attempt, caller, None).2[0].is_retry
         };
-        assert!(!is_retry(LIST, b"k1", 1));
-        assert!(is_retry(LIST, b"k1", 1));
-        assert!(!is_retry(CREATE, b"k1", 1));
-        assert!(!is_retry(LIST, b"k2", 1));
-        assert!(is_retry(LIST, b"k3", 2));
+        assert!(!is_retry("a", LIST, b"k1", 1));
+        assert!(is_retry("a", LIST, b"k1", 1));
+        assert!(!is_retry("b", LIST, b"k1", 1));
+        assert!(!is_retry("a", CREATE, b"k1", 1));
+        assert!(!is_retry("a", LIST, b"k2", 1));
+        assert!(is_retry("a", LIST, b"k3", 2));
+    }
+}
+
+universal_test! {
+    fn what_one_limit_refuses_takes_nothing_of_another() {
+        for limits in [
+            vec![
+                limit("all", 10, &[], &[], ShedMode::Enforce),
+                limit("each", 3, &[RateKey::Caller], &[], ShedMode::Enforce),
+            ],
+            vec![
+                limit("each", 3, &[RateKey::Caller], &[], ShedMode::Enforce),
+                limit("all", 10, &[], &[], ShedMode::Enforce),
+            ],
+        ] {
+            let mut driver = Driver::limited(limits);
+            assert_eq!(driver.pass(1_000, LIST, "storms", None), 3);
+            let others: Vec<usize> = ["a", "b", "c"].map(|caller| driver.pass(5, LIST, caller, None)).into();
+            assert_eq!(others, [3, 3, 1]);
+        }
+        // Nor does what is shed.
+        let limits = vec![limit("all", 10, &[], &[], ShedMode::Enforce)].into();
+        let shedding = Shedding { mode: ShedMode::Enforce, concurrency_max: Some(1), limits, ..Shedding::default() };
+        let mut driver = Driver::new(Some(shedding));
+        let held = driver.send(LIST, Attempt::default(), "a", None).1.unwrap();
+        for _ in 0..100 {
+            assert_eq!(driver.send(LIST, Attempt::default(), "a", None).0, Some(Reason::ShedLoad));
+        }
+        driver.load.refused(held);
+        assert!(driver.send(LIST, Attempt::default(), "a", None).1.is_some());
+    }
+}
+
+universal_test! {
+    fn what_is_shed_brings_no_answer_and_those_that_come_are_looked_at() {
+        let most = Shedding { mode: ShedMode::Enforce, concurrency_max: Some(1), ..Shedding::default() };
+        let mut driver = Driver::new(Some(most));
+        for _ in 0..50 {
+            // One of a hundred is let in, and answered after 20 ms.
+            let mut held = driver.send(LIST, Attempt::default(), "a", None).1.expect("it has room");
+            assert!(held.is_watched());
+            for _ in 0..99 {
+                assert!(driver.send(LIST, Attempt::default(), "a", None).1.is_none());
+            }
+            driver.now_us += 20_000;
+            driver.load.answered(driver.now_us, &mut held, Answer::Good);
+            driver.load.gone(None, held);
+        }
+    }
+}
+
+universal_test! {
+    fn only_who_sheds_says_that_retries_are_of_no_use() {
+        for (mode, expected) in [(ShedMode::Enforce, true), (ShedMode::Shadow, false)] {
+            let mut driver = Driver::new(Some(Shedding { mode, ..Shedding::default() }));
+            let marked = (0..200).filter(|_| {
+                let mut held = driver.send(LIST, Attempt::default(), "a", None).1.expect("it has room");
+                driver.now_us += 10_000;
+                driver.load.answered(driver.now_us, &mut held, Answer::Failed);
+                let marked = driver.load.tells_no_retry(&held);
+                driver.load.gone(None, held);
+                marked
+            });
+            assert_eq!(marked.count() > 100, expected, "{mode:?}");
+        }
+    }
+}
+
+universal_test! {
+    fn that_there_is_nothing_any_more_is_told_once() {
+        let mut driver = Driver::limited(vec![limit("all", 10, &[], &[], ShedMode::Enforce)]);
+        let mut told = Vec::new();
+        for second in 0..6 {
+            driver.now_us += 1_000_000;
+            if second == 2 {
+                driver.pass(3, LIST, "a", None);
+            }
+            told.push(driver.load.tell(driver.now_us).map(|told| (told.span_us, told.taken.len())));
+        }
+        assert_eq!(told, [None, None, Some((1_000_000, 1)), Some((1_000_000, 0)), None, None]);
+    }
+}
+
+universal_test! {
+    fn a_caller_without_a_name_is_its_network() {
+        let same = |one: &str, other: &str| caller_at(one.as_bytes()) == caller_at(other.as_bytes());
+        assert!(same("10.0.0.1:80", "10.0.0.1:81"));
+        assert!(!same("10.0.0.1:80", "10.0.0.2:80"));
+        assert!(same("[2001:db8::1]:80", "[2001:db8::ffff:2]:81"));
+        assert!(!same("[2001:db8::1]:80", "[2001:db8:0:1::1]:80"));
+        assert!(same("[::ffff:10.0.0.1]:80", "10.0.0.1:90"));
+        assert!(!same("@a", "@b"));
+        assert!(same("", ""));
     }
 }
 

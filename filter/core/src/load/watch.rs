@@ -2,7 +2,7 @@
 //!
 //! To look at an answer costs about as much as all else that load costs. A part of many says as much as all of few.
 //! INVARIANT: of each window of a service that has fewer answers than are wanted, all are looked at, and so they are for a
-//! while after one that failed: each failure counts.
+//! while after one that failed. What is shed brings no answer, and does not count.
 
 /// How long a window is.
 const WINDOW_US: u64 = 100_000;
@@ -30,7 +30,7 @@ impl Watch {
         self.failed_at_us = Some(now_us);
     }
 
-    /// Takes note of a request, and says whether its answer is to be looked at.
+    /// Takes note of a request that goes on, and says whether its answer is to be looked at.
     pub(super) fn takes(&mut self, now_us: u64) -> bool {
         let passed_us = now_us.abs_diff(self.began_at_us);
         if passed_us >= WINDOW_US {

@@ -47,10 +47,17 @@ impl Budget {
         }
     }
 
+    /// A retry was refused before the service worked on it: it cost nothing.
+    pub(super) fn give_back(&mut self) {
+        if self.failing >= FAILED_HEALED {
+            self.retries = (self.retries + 1.0).min(BUDGET_MAX);
+        }
+    }
+
     /// The service failed: its reply is a licence to try again, if there is one left.
     pub(super) fn failed(&mut self) {
         let is_healed = self.failing < FAILED_HEALED;
-        self.marks = !is_healed && (self.licences < 1.0 || !self.allows());
+        self.marks = !is_healed && self.licences < 1.0;
         if !is_healed && !self.marks {
             self.licences -= 1.0;
         }

@@ -164,7 +164,8 @@ impl Limit {
 
     /// Never up, and never below `floor`.
     fn cut(&mut self, now: Moment, seen: &Seen, to: f64, floor: f64) {
-        let from = self.value.min(seen.load_peak);
+        // Right after a cut there may have been room for nobody who would have told what the load was.
+        let from = if seen.load_peak > 0.0 { self.value.min(seen.load_peak) } else { self.value };
         let value = (from * to.max(CUT_MIN)).max(floor);
         if value < self.value * 0.95 {
             self.before = self.value;

@@ -31,6 +31,13 @@ pub(super) const LIMIT_MAX: f64 = 65_536.0;
 /// The limit grows where load comes over this part of it, so that it stands at twice the healthy peaks.
 pub(super) const LIMIT_USED: f64 = 0.5;
 
+/// Requests whose end has not come are nobody's work yet, and count for at most this part of the limit: else whoever begins
+/// many and ends none would leave no room for others, before anybody asked who it is.
+pub(super) const ARRIVING_PART: f64 = 0.1;
+
+/// Who gives up before this part of the base leaves no work behind: the service has hardly seen it, if it was let on at all.
+pub(super) const GHOST_BASES: f64 = 0.25;
+
 /// Added to a latency and to its base before they are compared: what schedulers and networks add is no queue.
 pub(super) const SLACK_US: f64 = 4_000.0;
 

@@ -111,13 +111,14 @@ impl Window {
         self.answered(ratio);
     }
 
-    pub(super) fn due(&self, now: Moment) -> Due {
+    /// `latency_us`: how long answers take now. Of slow ones few come in a time, and those of one such time belong together.
+    pub(super) fn due(&self, now: Moment, latency_us: u64) -> Due {
         let lasted_us = now.since_us(self.began);
         if lasted_us < WINDOW_US {
             return Due::NotYet;
         }
         if self.samples < WINDOW_SAMPLES_MIN {
-            return if lasted_us > WINDOW_STALE_US { Due::Stale } else { Due::NotYet };
+            return if lasted_us > WINDOW_STALE_US.max(latency_us) { Due::Stale } else { Due::NotYet };
         }
         Due::Seen(Seen {
             median: self.nth(self.samples / 2).map_or(1.0, middle),
@@ -148,8 +149,11 @@ fn bucket(ratio: f64) -> usize {
     (bits.saturating_sub(FIRST) as usize).min(BUCKETS.saturating_sub(1))
 }
 
-/// The least ratio of a place.
+/// The least ratio of a place; in the first one stands all that is quicker.
 fn edge(at: usize) -> f64 {
+    if at == 0 {
+        return 0.0;
+    }
     f64::from(f32::from_bits(FIRST.saturating_add(at as u32) << (23 - BUCKETS_PER_OCTAVE_BITS)))
 }
 
