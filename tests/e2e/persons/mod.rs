@@ -5,6 +5,7 @@
 //! untouched.
 
 mod forwarded;
+mod found;
 mod introspection;
 mod issuers;
 mod keys;
