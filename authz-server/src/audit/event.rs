@@ -37,11 +37,10 @@ pub(super) fn name(event: &AdminEvent) -> &'static str {
 pub(super) const REPORTS_LOST: &str = "reports_lost";
 pub(super) const OUTCOMES_MISSING: &str = "outcomes_missing";
 pub(super) const SPIKE: &str = "spike";
-/// Those that are kinds of entries themselves. What was judged or let through happened to nobody, and is only looked up.
+/// Those that are kinds of entries themselves. What was judged happened to nobody, and is only looked up.
 pub(super) const DRIFT: &str = "drift";
 pub(super) const JUDGED: &str = "judged";
 pub(super) const SHED: &str = "shed";
-pub(super) const LOAD: &str = "load";
 
 /// One of them, with its place in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]

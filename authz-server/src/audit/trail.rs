@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::call::{Call, Shape};
 use super::count_by::{CountBy, keys_of};
 use super::differences::Compared;
-use super::event::{DRIFT, Event, JUDGED, LOAD};
+use super::event::{DRIFT, Event, JUDGED};
 use super::filter::{Filter, IdPart};
 use super::index::{Asked, By, Hit, Index, IndexError, Order};
 use super::pattern::Pattern;
@@ -323,9 +323,7 @@ impl Trail {
     ) -> Result<Vec<Event>, AuditError> {
         let mut events = self.ask(note, |index, ledger| {
             let mut positions = Vec::new();
-            let asked = |name: &&String| {
-                *name != JUDGED && *name != LOAD && kind.is_none_or(|kind| kind.matches(name))
-            };
+            let asked = |name: &&String| *name != JUDGED && kind.is_none_or(|kind| kind.matches(name));
             for name in index.event_kinds()?.iter().filter(asked) {
                 positions.extend(index.events(name, at_ms.clone(), limit.unwrap_or(u64::MAX))?);
             }
@@ -340,7 +338,7 @@ impl Trail {
     /// The kinds of events that there were.
     pub fn event_kinds(&self) -> Result<Vec<String>, AuditError> {
         let mut kinds = self.index.event_kinds().map_err(fail)?;
-        kinds.retain(|kind| kind != JUDGED && kind != LOAD);
+        kinds.retain(|kind| kind != JUDGED);
         Ok(kinds)
     }
 

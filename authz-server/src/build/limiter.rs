@@ -5,7 +5,8 @@
 //! server tells which limits count the operation (see `serve::counted`). What protects the server from too much are the
 //! filter's own limits and its shedding, which come before it.
 //! INVARIANT: a descriptor is whole or there is none: a key that is missing in a request has a value of its own, so that
-//! nobody leaves a limit by leaving out a header.
+//! nobody leaves a limit by leaving out a header. A call that passes undecided, because its class is open and the server
+//! away, is asked for by each limit of all operations, with `-` for what only the server could tell.
 
 use super::error::WiringProblem;
 use super::filters::{EXT_AUTHZ_FILTER, millis, rpc_cluster};
@@ -87,15 +88,28 @@ fn filter(limiter: &RateLimitService, mode: LimitMode, cluster: &str) -> Value {
     json!({ "name": name, "typed_config": typed("envoy.extensions.filters.http.ratelimit.v3.RateLimit", config) })
 }
 
+/// Whose requests a virtual host has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Requests {
+    /// Those of one service alone; some may pass undecided where a class is open.
+    OfService,
+    /// Those of whatever stands behind a port, all of them decided: what the server does not tell, no limit counts.
+    OfPort,
+}
+
 /// What is asked of the limiter for requests of a service, for its virtual host.
-pub(super) fn rate_limits(service: &ServiceSettings) -> Vec<Value> {
+pub(super) fn rate_limits(service: &ServiceSettings, requests: Requests) -> Vec<Value> {
     let mut asked = Vec::new();
     for mode in MODES {
         let limits = of_mode(service, mode);
         // Limitador finds descriptors by their places: where several limits are asked for, each keeps its own.
         let is_padded = limits.len() > 1;
         for limit in limits {
-            for actions in actions(limit, &limit.full_name(&service.name), is_padded) {
+            let name = limit.full_name(&service.name);
+            // Of a call that was decided the server tells that a limit of all operations counts it.
+            let counts_any = limit.operations.is_empty() && requests == Requests::OfService;
+            let untold = if counts_any { Some(name.as_str()) } else { is_padded.then_some(ABSENT) };
+            for actions in actions(limit, &name, untold) {
                 asked.push(json!({ "stage": stage(mode), "actions": actions }));
             }
         }
@@ -104,8 +118,8 @@ pub(super) fn rate_limits(service: &ServiceSettings) -> Vec<Value> {
 }
 
 /// One list of actions for each combination of headers that are there and that are not; one of them is whole for any request.
-fn actions(limit: &GlobalLimit, name: &str, is_padded: bool) -> Vec<Vec<Value>> {
-    let named = told(LIMIT, &[counted::LIMITS, name], is_padded.then_some(ABSENT));
+fn actions(limit: &GlobalLimit, name: &str, untold: Option<&str>) -> Vec<Vec<Value>> {
+    let named = told(LIMIT, &[counted::LIMITS, name], untold);
     let mut all = vec![vec![named]];
     for key in &limit.by {
         let ways = match key {

@@ -354,8 +354,17 @@ fn is_coloured() -> bool {
 }
 
 fn terminal_width() -> Option<usize> {
+    terminal_size(|size| size.ws_col)
+}
+
+pub(super) fn terminal_rows() -> Option<usize> {
+    terminal_size(|size| size.ws_row)
+}
+
+/// Of what standard output is shown on. A terminal that does not know its size says 0.
+fn terminal_size(part: impl FnOnce(rustix::termios::Winsize) -> u16) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
-    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    Some(usize::from(part(size))).filter(|cells| *cells > 0)
 }
 
 /// Tells on standard error what is going on: nothing while all is well and quick.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::audit::unusable;
+use super::audit::{terminal_rows, unusable};
 use super::colours;
 use crate::audit::{Zone, json_line};
 use crate::dev::http::{Request, exchange_json};
@@ -22,6 +22,10 @@ const REFRESHED_EVERY: Duration = Duration::from_secs(1);
 
 /// A server on the same machine answers in a millisecond.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Whether a line that is too long goes on in the next one: then nobody could tell how many lines there are.
+const CUT: &str = "\x1b[?7l";
+const WRAPPED: &str = "\x1b[?7h";
 
 /// To the top left; to the end of the line; to the end of the screen; all of it.
 const HOME: &str = "\x1b[H";
@@ -142,20 +146,42 @@ fn show(answer: &Value, shown: Shown, zone: &Zone, is_first: bool) -> Result<(),
         return Ok(out.flush()?);
     }
     // In one piece, so that nobody sees half of it.
-    let mut frame = format!("{}{HOME}", if is_first { CLEAR } else { "" });
-    for line in text.lines() {
-        frame.push_str(line);
+    out.write_all(frame(&text, terminal_rows(), is_first).as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// The view in place. It leaves the last row to the cursor, so that nothing is moved up and out; what finds no room is at
+/// its end, where what is least is.
+fn frame(text: &str, rows: Option<usize>, is_first: bool) -> String {
+    let shown = rows.map_or(usize::MAX, |rows| rows.saturating_sub(1));
+    let mut frame = format!("{CUT}{}{HOME}", if is_first { CLEAR } else { "" });
+    for line in text.lines().take(shown) {
+        // Cleared before it is written: at the right edge there is no end of the line to clear.
         frame.push_str(CLEAR_LINE);
-        frame.push('\n');
+        frame.push_str(line);
+        frame.push_str("\r\n");
     }
     frame.push_str(CLEAR_BELOW);
-    out.write_all(frame.as_bytes())?;
-    Ok(out.flush()?)
+    frame.push_str(WRAPPED);
+    frame
 }
 
 #[cfg(test)]
 mod tests {
-    use super::parse_address;
+    use super::{CLEAR, CUT, HOME, WRAPPED, frame, parse_address};
+
+    #[test]
+    fn a_view_keeps_its_head_on_a_terminal_of_any_size() {
+        let text: String = (0..40).map(|line| format!("line {line}\n")).collect();
+        for (rows, expected) in [(None, 40), (Some(100), 40), (Some(41), 40), (Some(24), 23), (Some(1), 0)] {
+            let frame = frame(&text, rows, false);
+            assert_eq!(frame.matches('\n').count(), expected, "{rows:?}");
+            assert_eq!(frame.contains("line 0\r\n"), expected > 0, "{rows:?}");
+            // A terminal is left as it was found.
+            assert!(frame.starts_with(&format!("{CUT}{HOME}")) && frame.ends_with(WRAPPED), "{frame:?}");
+        }
+        assert!(frame(&text, None, true).contains(CLEAR));
+    }
 
     #[test]
     fn an_address_may_be_a_url() {

@@ -297,6 +297,9 @@ fn what_is_refused_for_load_is_entered_with_true_counts() {
         let single = recorded.decisions.keys().filter(|id| asked.contains(*id)).count() as u64;
         let counted: u64 = recorded.counted.iter().map(|(_, _, count)| count).sum();
         assert_eq!(single + counted, calls, "{failure}: {single} of their own, {counted} counted");
+        // Whatever was read of a call is seen as an attempt, however it ended.
+        let seen = world.service.metrics().storms.unlooked();
+        assert_eq!(seen, if allowed { calls } else { single }, "{failure}");
         assert!(recorded.decisions.values().all(|entries| entries.len() == 1));
         let expected = if allowed { Conclusion::Allow } else { Conclusion::Deny };
         assert!(recorded.decisions.values().flatten().all(|(said, _)| *said == expected));

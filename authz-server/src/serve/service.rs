@@ -298,7 +298,7 @@ impl Service {
         let (advice, comparison) = (concluded.advice.take(), concluded.comparison);
         let queued_at = Instant::now();
         concluded.record.latency_us = u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.metrics.storms.decided(&concluded.record, concluded.is_retry);
+        self.metrics.storms.decided(&concluded);
         let entry = Entry::Decision(concluded.record);
         let stored = self.ledger.append_as(&entry, durability);
         let queued = Queued {

@@ -28,10 +28,19 @@ pub(super) struct Level {
 }
 
 impl Levels {
-    pub(super) fn told(&mut self, vm: &str, level: &LoadLevel, now_ms: u64) {
+    /// Takes in what a VM told, which was so some time ago: it may have had to wait.
+    pub(super) fn told(&mut self, vm: &str, level: &LoadLevel, now_ms: u64, age_ms: u64) {
+        if age_ms >= FORGOTTEN_MS {
+            return;
+        }
+        let told_ms = now_ms.saturating_sub(age_ms);
         let key = (vm.into(), level.service.as_str().into());
-        if self.levels.len() < LEVELS_MAX || self.levels.contains_key(&key) {
-            self.levels.insert(key, (level.clone(), now_ms));
+        let is_newer = match self.levels.get(&key) {
+            Some((_, known_ms)) => *known_ms <= told_ms,
+            None => self.levels.len() < LEVELS_MAX,
+        };
+        if is_newer {
+            self.levels.insert(key, (level.clone(), told_ms));
         }
     }
 
@@ -67,18 +76,21 @@ mod tests {
             ("b", "orders", 7, 90_000),
             ("b", "stock", 1, 90_000),
         ] {
-            levels.told(vm, &level(service, limit), at_ms);
+            levels.told(vm, &level(service, limit), at_ms, 0);
         }
+        // What comes late is neither newer than what is known, nor the present.
+        levels.told("a", &level("orders", 100), 90_000, 89_500);
+        levels.told("late", &level("orders", 100), 90_000, FORGOTTEN_MS);
         let orders = Level { limit: 12, load: 2, retry_tokens: 4, vms: 2 };
         let stock = Level { limit: 1, load: 1, retry_tokens: 2, vms: 1 };
         assert_eq!(levels.by_service(), BTreeMap::from([("orders", orders), ("stock", stock)]));
         levels.forget(1_000 + FORGOTTEN_MS);
         assert_eq!(levels.by_service().get("orders").map(|level| (level.limit, level.vms)), Some((7, 1)));
         for vm in 0..LEVELS_MAX + 100 {
-            levels.told(&vm.to_string(), &level("orders", 1), 200_000);
+            levels.told(&vm.to_string(), &level("orders", 1), 200_000, 0);
         }
         assert_eq!(levels.levels.len(), LEVELS_MAX);
-        levels.told("b", &level("orders", 3), 200_000);
+        levels.told("b", &level("orders", 3), 200_000, 0);
         assert_eq!(levels.levels.get(&("b".into(), "orders".into())).map(|(level, _)| level.limit), Some(3));
     }
 }

@@ -1,16 +1,19 @@
 //! Callers who ask again and again: who they are, when it began and when it ended. Pure.
 //!
 //! Attempts and sheds are counted by caller, service and operation, and fade within some ten seconds. A storm is of one
-//! caller at one service: it begins when one of their operations is asked for again far more often than at first for
-//! [`HELD_MS`], and ends when none is any more for [`CALM_MS`]. Between, nothing is told, whatever goes up and down.
-//! `watch` feeds this and tells what is found, `levels` knows how shedders stand, `view` is what `/storm` shows.
+//! caller at one service: it begins when their operations together, or one of them, are asked for again far more often
+//! than at first for [`HELD_MS`], and ends when none is any more for [`CALM_MS`]. Between, nothing is told, whatever goes
+//! up and down. `fresh` counts, `signs` reads what became of the counts, `watch` feeds both and tells what is found,
+//! `levels` knows how shedders stand, `view` is what `/storm` shows.
 //!
 //! INVARIANT: each begin is followed by one end before the next begin of the same caller and service.
 //! INVARIANT: memory is bounded whoever calls. What finds no place is counted for several callers together, so that the
 //! counts of an operation stay true.
 
+mod fresh;
 mod levels;
 mod metrics;
+mod signs;
 mod view;
 mod watch;
 
@@ -25,6 +28,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 
 use crate::ledger::Storm;
+use fresh::{FreshFlow, FreshFlows};
+use signs::{Open, Signs, Sum};
 
 /// In this time a count fades to a third: long enough to smooth what filters tell every five seconds, and short enough
 /// that a storm is over soon after it is.
@@ -111,10 +116,16 @@ struct Faded {
 }
 
 impl Faded {
-    fn fade(&mut self, factor: f64, fresh: Counts) {
-        self.firsts = self.firsts.mul_add(factor, fresh.firsts as f64);
-        self.retries = self.retries.mul_add(factor, fresh.retries as f64);
-        self.sheds = self.sheds.mul_add(factor, fresh.sheds as f64);
+    fn fade(&mut self, factor: f64) {
+        self.firsts *= factor;
+        self.retries *= factor;
+        self.sheds *= factor;
+    }
+
+    fn add(&mut self, more: Faded) {
+        self.firsts += more.firsts;
+        self.retries += more.retries;
+        self.sheds += more.sheds;
     }
 
     fn attempts(&self) -> f64 {
@@ -134,6 +145,16 @@ impl Faded {
     fn is_storm(&self, floor: f64, ratio: f64) -> bool {
         self.trouble() >= floor && self.amplification() >= ratio
     }
+
+    fn percent(&self) -> u64 {
+        // A float that is out of range becomes the nearest number.
+        (self.amplification() * 100.0).round() as u64
+    }
+
+    fn whole(&self) -> Counts {
+        let Faded { firsts, retries, sheds } = *self;
+        Counts { firsts: firsts as u64, retries: retries as u64, sheds: sheds as u64 }
+    }
 }
 
 /// A flow that is watched.
@@ -142,24 +163,10 @@ struct Watched {
     caller: Box<str>,
     service: Box<str>,
     operation: Box<str>,
-    fresh: Counts,
     /// What was fresh at the last look.
     latest: Counts,
     faded: Faded,
-    /// When it was last asked for again too often: what is left of the past is no sign of the present.
-    seen_ms: Option<u64>,
-    /// Since when it is as a storm is.
-    above_since_ms: Option<u64>,
-}
-
-/// A storm that was told.
-#[derive(Debug)]
-struct Open {
-    storm: Storm,
-    /// When one of its operations was last asked for again too often.
-    seen_ms: u64,
-    /// What came since then: part of the storm if it goes on.
-    pending: Counts,
+    signs: Signs,
 }
 
 /// What is news. Times are those of the detector's clock.
@@ -169,77 +176,92 @@ pub enum Finding {
     Ends(Storm),
 }
 
-/// Counts, and finds storms.
+/// Finds storms in what was counted.
 #[derive(Debug, Default)]
 pub struct Detector {
-    /// By a keyed hash of the flow, so that finding one costs a call no allocation. Nobody can make two flows share one
-    /// of 2^64 places without knowing the key.
+    /// By the hash of `fresh`.
     flows: HashMap<u64, Watched>,
     hasher: RandomState,
+    /// Of callers at services, by a hash of both: whose operations together were asked for again lately.
+    callers: HashMap<u64, Signs>,
     storms: BTreeMap<(Box<str>, Box<str>), Open>,
     ticked_ms: Option<u64>,
 }
 
 impl Detector {
-    pub fn observe(&mut self, flow: Flow<'_>, counts: Counts) {
-        let flow =
-            Flow { caller: cut(flow.caller), service: cut(flow.service), operation: cut(flow.operation) };
-        if let Some(watched) = self.flows.get_mut(&self.hasher.hash_one(flow)) {
-            watched.fresh.add(counts);
-            return;
-        }
-        let flow = if self.flows.len() < FLOWS_MAX { flow } else { Flow { caller: SEVERAL, ..flow } };
-        let watched = self.flows.entry(self.hasher.hash_one(flow)).or_insert_with(|| Watched {
-            caller: flow.caller.into(),
-            service: flow.service.into(),
-            operation: flow.operation.into(),
-            fresh: Counts::default(),
-            latest: Counts::default(),
-            faded: Faded::default(),
-            seen_ms: None,
-            above_since_ms: None,
-        });
-        watched.fresh.add(counts);
-    }
-
-    /// Looks what became of the flows since the last time: to be called about every second. `each` is given what was
-    /// observed since then, once.
-    pub fn tick(&mut self, now_ms: u64, mut each: impl FnMut(Flow<'_>, Counts)) -> Vec<Finding> {
+    /// Looks what became of the flows since the last time: to be called about every second, with what was observed since
+    /// then. `each` is given that, once.
+    fn tick(
+        &mut self,
+        now_ms: u64,
+        fresh: FreshFlows,
+        mut each: impl FnMut(Flow<'_>, Counts),
+    ) -> Vec<Finding> {
         let passed_ms = self.ticked_ms.map_or(0, |ticked_ms| now_ms.saturating_sub(ticked_ms));
         // A clock that was set back stands still until it has caught up.
         let now_ms = now_ms.max(self.ticked_ms.unwrap_or(0));
         self.ticked_ms = Some(now_ms);
         let factor = (-(passed_ms as f64) / FADE_MS as f64).exp();
+        self.flows.values_mut().for_each(|watched| watched.fade(factor));
+        for flow in fresh.into_values() {
+            let watched = self.watched(&flow);
+            watched.add(flow.counts);
+            let whose = Flow { caller: &watched.caller, service: &flow.service, operation: &flow.operation };
+            each(whose, flow.counts);
+        }
+        let mut sums = BTreeMap::<_, Sum<'_>>::new();
         for watched in self.flows.values_mut() {
-            watched.latest = std::mem::take(&mut watched.fresh);
-            watched.faded.fade(factor, watched.latest);
-            if watched.latest != Counts::default() {
-                each(watched.flow(), watched.latest);
-                // Nearly always there is no storm, and nothing to look up.
-                let open = if self.storms.is_empty() { None } else { self.storms.get_mut(&watched.key()) };
-                if let Some(open) = open {
-                    open.pending.add(watched.latest);
-                }
+            sums.entry((&*watched.caller, &*watched.service)).or_default().add(
+                &watched.operation,
+                (watched.latest, watched.faded),
+                watched.signs.read(now_ms, watched.latest, watched.faded),
+            );
+        }
+        let mut findings = Vec::new();
+        for (key, sum) in sums {
+            let signs = self.callers.entry(self.hasher.hash_one(key)).or_default();
+            let sign = signs.read(now_ms, sum.latest, sum.faded);
+            // Nearly always there is no storm, and nothing to look up.
+            let open = match self.storms.is_empty() {
+                true => None,
+                false => self.storms.get_mut(&(key.0.into(), key.1.into())),
+            };
+            match open {
+                Some(open) => open.go_on(now_ms, &sum, sign),
+                None => findings.extend(sum.begins(key, now_ms, sign).map(Finding::Begins)),
             }
         }
-        let mut begun = BTreeMap::<_, Storm>::new();
-        for watched in self.flows.values_mut() {
-            let Some(storm) = watched.look(now_ms, &mut self.storms) else { continue };
-            // Of several operations the one with the most trouble names it.
-            let size = |storm: &Storm| (storm.retries, storm.sheds, storm.operation.clone());
-            let key = watched.key();
-            if begun.get(&key).is_none_or(|known| size(known) < size(&storm)) {
-                begun.insert(key, storm);
-            }
+        self.callers.retain(|_, signs| signs.is_present(now_ms));
+        for finding in &findings {
+            let (Finding::Begins(storm) | Finding::Ends(storm)) = finding;
+            let key = (storm.caller.as_str().into(), storm.service.as_str().into());
+            let open = Open { storm: storm.clone(), seen_ms: now_ms, pending: Counts::default() };
+            self.storms.insert(key, open);
         }
-        let mut findings: Vec<Finding> = begun.values().cloned().map(Finding::Begins).collect();
-        let open = |storm| Open { storm, seen_ms: now_ms, pending: Counts::default() };
-        self.storms.extend(begun.into_iter().map(|(key, storm)| (key, open(storm))));
         let is_over = |open: &Open| now_ms.saturating_sub(open.seen_ms) >= CALM_MS;
         let over = self.storms.extract_if(.., |_, open| is_over(open));
         findings.extend(over.map(|(_, open)| Finding::Ends(open.storm)));
         self.make_room();
         findings
+    }
+
+    /// Where a flow is watched: by itself while there is room.
+    fn watched(&mut self, flow: &FreshFlow) -> &mut Watched {
+        let FreshFlow { caller, service, operation, .. } = flow;
+        let own = self.hasher.hash_one(Flow { caller, service, operation });
+        let (place, caller) = if self.flows.len() < FLOWS_MAX || self.flows.contains_key(&own) {
+            (own, &**caller)
+        } else {
+            (self.hasher.hash_one(Flow { caller: SEVERAL, service, operation }), SEVERAL)
+        };
+        self.flows.entry(place).or_insert_with(|| Watched {
+            caller: caller.into(),
+            service: service.clone(),
+            operation: operation.clone(),
+            latest: Counts::default(),
+            faded: Faded::default(),
+            signs: Signs::default(),
+        })
     }
 
     fn make_room(&mut self) {
@@ -273,68 +295,15 @@ impl Watched {
         Flow { caller: &self.caller, service: &self.service, operation: &self.operation }
     }
 
-    /// Whose storm it would be.
-    fn key(&self) -> (Box<str>, Box<str>) {
-        (self.caller.clone(), self.service.clone())
+    fn fade(&mut self, factor: f64) {
+        self.latest = Counts::default();
+        self.faded.fade(factor);
     }
 
-    /// What it means for storms, told or not; the one that begins with it.
-    fn look(&mut self, now_ms: u64, storms: &mut BTreeMap<(Box<str>, Box<str>), Open>) -> Option<Storm> {
-        let faded = self.faded;
-        let is_seen = Faded::from(self.latest).is_storm(1.0, ENDS);
-        if is_seen {
-            self.seen_ms = Some(now_ms);
-        }
-        let is_present = self.seen_ms.is_some_and(|seen_ms| now_ms.saturating_sub(seen_ms) < CALM_MS);
-        let is_above = is_present && faded.is_storm(FLOOR, BEGINS);
-        let above_since_ms = is_above.then(|| self.above_since_ms.unwrap_or(now_ms));
-        self.above_since_ms = above_since_ms;
-        if !is_seen {
-            return None;
-        }
-        // A float that is out of range becomes the nearest number.
-        let amplification_percent = (faded.amplification() * 100.0).round() as u64;
-        let open = if storms.is_empty() { None } else { storms.get_mut(&self.key()) };
-        if let Some(open) = open {
-            if faded.is_storm(FLOOR / 2.0, ENDS) {
-                open.seen_ms = now_ms;
-                let storm = &mut open.storm;
-                storm.duration_ms = now_ms.saturating_sub(storm.since_ms);
-                count(storm, std::mem::take(&mut open.pending));
-                if amplification_percent > storm.amplification_percent {
-                    storm.amplification_percent = amplification_percent;
-                    storm.operation = self.operation.as_ref().to_owned();
-                }
-            }
-            return None;
-        }
-        let since_ms = above_since_ms.filter(|since_ms| now_ms.saturating_sub(*since_ms) >= HELD_MS)?;
-        let Counts { firsts, retries, sheds } = faded.whole();
-        Some(Storm {
-            caller: self.caller.as_ref().to_owned(),
-            service: self.service.as_ref().to_owned(),
-            operation: self.operation.as_ref().to_owned(),
-            since_ms,
-            duration_ms: now_ms.saturating_sub(since_ms),
-            first_attempts: firsts,
-            retries,
-            sheds,
-            amplification_percent,
-        })
+    fn add(&mut self, fresh: Counts) {
+        self.latest.add(fresh);
+        self.faded.add(fresh.into());
     }
-}
-
-impl Faded {
-    fn whole(&self) -> Counts {
-        let Faded { firsts, retries, sheds } = *self;
-        Counts { firsts: firsts as u64, retries: retries as u64, sheds: sheds as u64 }
-    }
-}
-
-fn count(storm: &mut Storm, more: Counts) {
-    storm.first_attempts = storm.first_attempts.saturating_add(more.firsts);
-    storm.retries = storm.retries.saturating_add(more.retries);
-    storm.sheds = storm.sheds.saturating_add(more.sheds);
 }
 
 /// Names that are alike for so long are counted as one.

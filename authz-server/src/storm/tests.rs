@@ -1,7 +1,9 @@
 //! Golden tables, with virtual time: what callers do in each second, and what is told of it when.
 
 use std::fmt::Write as _;
+use std::mem::take;
 
+use super::fresh::Fresh;
 use super::*;
 
 /// So much in each second of a stretch.
@@ -21,7 +23,7 @@ const fn each(seconds: u64, caller: &'static str, firsts: u64, retries: u64, she
 
 /// What is told, a line each. Stretches of the same caller and operation follow each other; different ones go on at once.
 fn told(seconds: u64, stretches: &[Each]) -> String {
-    let mut detector = Detector::default();
+    let (mut detector, mut fresh) = (Detector::default(), Fresh::default());
     let mut out = String::new();
     let mut seen = Counts::default();
     for second in 0..seconds {
@@ -31,11 +33,11 @@ fn told(seconds: u64, stretches: &[Each]) -> String {
             if (*begin..*begin + stretch.seconds).contains(&second) {
                 let flow = Flow { caller: stretch.caller, service: "orders", operation: stretch.operation };
                 let Each { firsts, retries, sheds, .. } = *stretch;
-                detector.observe(flow, Counts { firsts, retries, sheds });
+                fresh.observe(flow, Counts { firsts, retries, sheds });
             }
             *begin += stretch.seconds;
         }
-        for finding in detector.tick(second * 1_000, |_, counts| seen.add(counts)) {
+        for finding in detector.tick(second * 1_000, take(&mut fresh.flows), |_, counts| seen.add(counts)) {
             let (what, storm) = match &finding {
                 Finding::Begins(storm) => ("begins", storm),
                 Finding::Ends(storm) => ("ends", storm),
@@ -147,8 +149,39 @@ fn several_operations_of_a_caller_are_one_storm() {
             with("createOrder", each(60, "web", 10, 90, 0)),
         ],
         "
-        3 s: begins: web listOrders, 346 + 1039, 0 shed, 400 %, since 0 s, 3 s
-        89 s: ends: web createOrder, 8146 + 23239, 0 shed, 981 %, since 0 s, 79 s
+        3 s: begins: web listOrders, 692 + 1039, 0 shed, 250 %, since 0 s, 3 s
+        89 s: ends: web createOrder, 8492 + 23239, 0 shed, 981 %, since 0 s, 79 s
+        ",
+    );
+}
+
+#[test]
+fn a_storm_that_is_spread_over_operations_is_found() {
+    const OPERATIONS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let spread = OPERATIONS.map(|operation| {
+        let more = u64::from(operation == "c");
+        Each { operation, ..each(100, "web", 1, 3 + more, 0) }
+    });
+    check(
+        200,
+        &spread,
+        "
+        5 s: begins: web c, 37 + 118, 0 shed, 413 %, since 2 s, 3 s
+        109 s: ends: web c, 789 + 2468, 0 shed, 500 %, since 2 s, 97 s
+        ",
+    );
+}
+
+#[test]
+fn a_storm_on_one_operation_is_found_beside_many_calls_that_go_well() {
+    let well = each(200, "web", 2_000, 0, 0);
+    let storm = Each { operation: "createOrder", ..each(60, "web", 50, 200, 0) };
+    check(
+        200,
+        &[well, storm],
+        "
+        3 s: begins: web createOrder, 173 + 692, 0 shed, 500 %, since 0 s, 3 s
+        69 s: ends: web createOrder, 114973 + 11892, 0 shed, 500 %, since 0 s, 59 s
         ",
     );
 }
@@ -187,43 +220,47 @@ fn storms_with_calm_between_are_several() {
 
 #[test]
 fn a_clock_that_jumps_neither_begins_nor_repeats_a_storm() {
-    let mut detector = Detector::default();
+    let (mut detector, mut fresh) = (Detector::default(), Fresh::default());
     let flow = Flow { caller: "web", service: "orders", operation: "listOrders" };
     let mut told = Vec::new();
     for now_ms in [1_000, 2_000, 0, u64::MAX / 2, 5_000, u64::MAX / 2 + 1_000, u64::MAX / 2 + 1_500] {
-        detector.observe(flow, Counts { firsts: 100, retries: 300, sheds: 0 });
-        told.extend(detector.tick(now_ms, |_, _| {}));
+        fresh.observe(flow, Counts { firsts: 100, retries: 300, sheds: 0 });
+        told.extend(detector.tick(now_ms, take(&mut fresh.flows), |_, _| {}));
     }
     assert_eq!(told.len(), 1, "{told:?}");
-    let ended = detector.tick(u64::MAX, |_, _| {});
+    let ended = detector.tick(u64::MAX, FreshFlows::new(), |_, _| {});
     assert!(matches!(ended.as_slice(), [Finding::Ends(_)]), "{ended:?}");
-    assert_eq!(detector.tick(u64::MAX, |_, _| {}), []);
+    assert_eq!(detector.tick(u64::MAX, FreshFlows::new(), |_, _| {}), []);
 }
 
 #[test]
 fn memory_is_bounded_and_no_count_is_lost() {
-    let mut detector = Detector::default();
+    let (mut detector, mut fresh) = (Detector::default(), Fresh::default());
     let (mut added, mut seen) = (0_u64, 0_u64);
     let name = "n".repeat(5_000);
     for second in 0..5 {
         for caller in 0..3 * FLOWS_MAX as u64 {
             let caller = format!("{second}-{caller}-{name}");
-            detector.observe(
+            fresh.observe(
                 Flow { caller: &caller, service: "orders", operation: "listOrders" },
                 Counts::attempts(true, 1),
             );
             added += 1;
         }
-        assert!(detector.flows.len() <= FLOWS_MAX + 1);
-        detector.tick(second * 1_000, |flow, counts| {
+        assert!(fresh.flows.len() <= FLOWS_MAX + 1);
+        detector.tick(second * 1_000, take(&mut fresh.flows), |flow, counts| {
             assert!(flow.caller.len() <= NAME_BYTES_MAX);
             seen += counts.retries;
         });
-        assert!(detector.flows.len() <= FLOWS_KEPT);
+        assert!(detector.flows.len() <= FLOWS_KEPT && detector.callers.len() <= FLOWS_MAX + 1);
     }
     assert_eq!(seen, added);
     for second in 5..200 {
-        detector.tick(second * 1_000, |_, _| {});
+        detector.tick(second * 1_000, FreshFlows::new(), |_, _| {});
     }
-    assert_eq!((detector.flows.len(), detector.storms.len()), (0, 0), "what is over is forgotten");
+    assert_eq!(
+        (detector.flows.len(), detector.callers.len(), detector.storms.len()),
+        (0, 0, 0),
+        "what is over is forgotten"
+    );
 }

@@ -1,16 +1,22 @@
 //! Where attempts, sheds and load are observed, and what becomes of a storm: a metric, a line in the log, an entry.
 //!
 //! INVARIANT: nothing here waits, and nothing here changes a decision.
+//! INVARIANT: the lock that decisions take is held for one place in a map, never for work that grows with what was counted.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::fresh::{Fresh, ShedKey};
 use super::levels::Levels;
 use super::metrics::{mode, reason_label};
 use super::view::{CallerView, ServiceView, ShedView, View};
 use super::{Counts, Detector, FADE_MS, FADED, Faded, Finding, Flow, UNKNOWN};
-use crate::ledger::{Admin, AdminEvent, Decision, Entry, Load, Refusal, Sheds, Storm, Verdict};
+use crate::check::{Concluded, HandoffState};
+use crate::ledger::{Admin, AdminEvent, Entry, Load, Refusal, Sheds, Storm, Verdict};
 use crate::serve::service::{Service, now_ms};
 use crate::telemetry::Metrics;
 
@@ -24,133 +30,195 @@ pub struct StormWatch(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     begun: Instant,
-    begun_ms: u64,
-    state: Mutex<State>,
+    /// What came since the last look.
+    fresh: Mutex<Fresh>,
+    /// What became of all before. Only looks and views take it.
+    known: Mutex<Known>,
+    /// What filters tell of now and then.
+    levels: Mutex<Levels>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Known {
     detector: Detector,
-    /// By service, reason and whether it is in shadow: what came since the last look, and what is left of all before.
-    sheds: BTreeMap<(Box<str>, &'static str, bool), (u64, f64)>,
-    levels: Levels,
+    /// What is left of sheds.
+    sheds: BTreeMap<ShedKey, f64>,
     looked_ms: u64,
+}
+
+/// Now, by both clocks: times are kept by the one that nobody sets, and told by the other.
+#[derive(Clone, Copy, Debug)]
+struct Now {
+    /// Since the watch began.
+    ms: u64,
+    /// Since the Unix epoch.
+    epoch_ms: u64,
+}
+
+impl Now {
+    /// When a time of ours was, as the clock of the day goes now: it may have been set since the server began.
+    const fn told(self, ms: u64) -> u64 {
+        self.epoch_ms.saturating_sub(self.ms.saturating_sub(ms))
+    }
+
+    /// How long ago another machine says that something was. What it says is ahead of us is new.
+    const fn age_ms(self, at_ms: u64) -> u64 {
+        self.epoch_ms.saturating_sub(at_ms)
+    }
+
+    /// How much of what came between two times came lately, taken as even.
+    fn lately(self, (first_at_ms, last_at_ms): (u64, u64), count: u64) -> u64 {
+        let (oldest_ms, newest_ms) = (self.age_ms(first_at_ms), self.age_ms(last_at_ms));
+        if newest_ms >= FADE_MS {
+            return 0;
+        }
+        let (all_ms, late_ms) = (oldest_ms.saturating_sub(newest_ms), FADE_MS.saturating_sub(newest_ms));
+        if all_ms <= late_ms {
+            return count;
+        }
+        // Less than the count, so that it fits.
+        let lately = u128::from(count) * u128::from(late_ms) / u128::from(all_ms);
+        u64::try_from(lately).unwrap_or(count)
+    }
 }
 
 impl Default for StormWatch {
     fn default() -> StormWatch {
-        let state = Mutex::default();
-        StormWatch(Arc::new(Shared { begun: Instant::now(), begun_ms: now_ms(), state }))
+        let (fresh, known, levels) = (Mutex::default(), Mutex::default(), Mutex::default());
+        StormWatch(Arc::new(Shared { begun: Instant::now(), fresh, known, levels }))
     }
 }
 
 impl StormWatch {
     /// Observes an attempt that was decided, whatever was decided.
-    pub fn decided(&self, decision: &Decision, is_retry: bool) {
-        let Decision { service, operation, workload, .. } = decision;
+    pub fn decided(&self, concluded: &Concluded) {
+        let Concluded { record, handoff, is_retry, .. } = concluded;
         // What no contract claims has no budget either.
-        if !service.is_empty() {
-            let caller = workload.as_deref().unwrap_or(UNKNOWN);
-            self.state().detector.observe(Flow { caller, service, operation }, Counts::attempts(is_retry, 1));
+        if record.service.is_empty() {
+            return;
         }
+        // Who does not come by a filter of ours is who they say, and a storm would be told under another's name.
+        let is_proven = handoff.is_genuine() || *handoff == HandoffState::NotRequired;
+        let caller = record.workload.as_deref().filter(|_| is_proven).unwrap_or(UNKNOWN);
+        let flow = Flow { caller, service: &record.service, operation: &record.operation };
+        locked(&self.0.fresh).observe(flow, Counts::attempts(*is_retry, 1));
     }
 
     /// Observes what a filter refused, once it is durable.
     pub fn refused(&self, refusal: &Refusal, is_critical: bool, metrics: &Metrics) {
-        let Refusal { verdict, reason, service, operation, peer, retry, attempt, .. } = refusal;
+        let Refusal { verdict, reason, service, operation, peer, retry, attempt, at_ms, .. } = refusal;
         match verdict {
             // It never came to the question of load.
             Verdict::Reject => {}
             Verdict::Shed => {
                 metrics.load.shed_critical(u64::from(is_critical));
-                let is_retry = *retry || attempt.is_some_and(|attempt| attempt > 1);
-                self.shed(peer.as_deref(), (service, operation), (reason, is_retry, false), (1, metrics));
+                let retry = *retry || attempt.is_some_and(|attempt| attempt > 1);
+                let shed = Shed { service, operation, reason, retry, shadow: false, count: 1 };
+                self.shed(peer.as_deref(), &shed, (*at_ms, *at_ms), (self.now(), metrics));
             }
         }
     }
 
     /// Observes what a filter shed, once it is durable.
     pub fn sheds(&self, sheds: &Sheds, is_critical: bool, metrics: &Metrics) {
-        let Sheds { reason, retry, shadow, service, operation, peer, count, .. } = sheds;
+        let Sheds { reason, service, operation, peer, first_at_ms, last_at_ms, .. } = sheds;
+        let Sheds { retry, shadow, count, .. } = *sheds;
         if is_critical && !shadow {
-            metrics.load.shed_critical(*count);
+            metrics.load.shed_critical(count);
         }
-        self.shed(peer.as_deref(), (service, operation), (reason, *retry, *shadow), (*count, metrics));
+        let shed = Shed { service, operation, reason, retry, shadow, count };
+        self.shed(peer.as_deref(), &shed, (*first_at_ms, *last_at_ms), (self.now(), metrics));
     }
 
+    /// All of it is counted; what came lately is a sign of the present. Filters keep what they shed while they cannot tell
+    /// of it, and that is no storm of the moment in which they can.
     fn shed(
         &self,
         peer: Option<&str>,
-        (service, operation): (&str, &str),
-        (reason, retry, shadow): (&str, bool, bool),
-        (count, metrics): (u64, &Metrics),
+        shed: &Shed<'_>,
+        between_ms: (u64, u64),
+        (now, metrics): (Now, &Metrics),
     ) {
+        let Shed { service, operation, reason, retry, shadow, count } = *shed;
         let reason = reason_label(reason);
         metrics.load.shed((service, operation), reason, shadow, count);
         // What is several together, or of a bundle that is not here, stays a number.
         if service.is_empty() {
             return;
         }
-        let mut state = self.state();
-        let (fresh, _) = state.sheds.entry((service.into(), reason, shadow)).or_default();
-        *fresh = fresh.saturating_add(count);
+        let lately = now.lately(between_ms, count);
+        if !shadow {
+            let Counts { firsts, retries, .. } = Counts::attempts(retry, count.saturating_sub(lately));
+            metrics.load.attempted((service, operation), firsts, retries);
+        }
+        if lately == 0 {
+            return;
+        }
+        let mut fresh = locked(&self.0.fresh);
+        fresh.shed(service, reason, shadow, lately);
         // In shadow it went on, and is counted when it is decided.
         if !shadow {
             let flow = Flow { caller: peer.unwrap_or(UNKNOWN), service, operation };
-            state.detector.observe(flow, Counts { sheds: count, ..Counts::attempts(retry, count) });
+            fresh.observe(flow, Counts { sheds: lately, ..Counts::attempts(retry, lately) });
         }
     }
 
     /// Takes note of what a filter let through, once it is durable.
     pub fn load(&self, load: &Load, metrics: &Metrics) {
         load.counts.iter().for_each(|count| metrics.load.passed(count));
-        let now_ms = self.0.elapsed_ms();
-        let mut state = self.state();
+        let now = self.now();
+        let mut levels = locked(&self.0.levels);
         for level in load.levels.iter().filter(|level| !level.service.is_empty()) {
-            state.levels.told(&load.vm, level, now_ms);
+            levels.told(&load.vm, level, now.ms, now.age_ms(load.at_ms));
         }
     }
 
     /// Looks what became of the counts; what is news.
-    fn look(&self, metrics: &Metrics) -> Vec<Finding> {
-        let now_ms = self.0.elapsed_ms();
-        let mut state = self.state();
-        let state = &mut *state;
-        let passed_ms = now_ms.saturating_sub(state.looked_ms);
-        state.looked_ms = now_ms;
+    fn look(&self, now: Now, metrics: &Metrics) -> Vec<Finding> {
+        let (flows, sheds) = {
+            let mut fresh = locked(&self.0.fresh);
+            (std::mem::take(&mut fresh.flows), std::mem::take(&mut fresh.sheds))
+        };
+        locked(&self.0.levels).forget(now.ms);
+        let mut known = locked(&self.0.known);
+        let known = &mut *known;
+        let passed_ms = now.ms.saturating_sub(known.looked_ms);
+        known.looked_ms = now.ms;
         let factor = (-(passed_ms as f64) / FADE_MS as f64).exp();
-        state.sheds.retain(|_, (fresh, faded)| {
-            *faded = faded.mul_add(factor, std::mem::take(fresh) as f64);
-            *faded > FADED
-        });
-        state.levels.forget(now_ms);
-        let mut findings = state.detector.tick(now_ms, |Flow { service, operation, .. }, counts| {
+        known.sheds.values_mut().for_each(|faded| *faded *= factor);
+        for (key, fresh) in sheds {
+            *known.sheds.entry(key).or_default() += fresh as f64;
+        }
+        known.sheds.retain(|_, faded| *faded > FADED);
+        let mut findings = known.detector.tick(now.ms, flows, |Flow { service, operation, .. }, counts| {
             metrics.load.attempted((service, operation), counts.firsts, counts.retries);
         });
         for finding in &mut findings {
             let (Finding::Begins(storm) | Finding::Ends(storm)) = finding;
-            storm.since_ms = storm.since_ms.saturating_add(self.0.begun_ms);
+            storm.since_ms = now.told(storm.since_ms);
         }
         findings
     }
 
     /// How things stand, with so many callers.
     pub fn view(&self, callers_max: usize) -> View {
-        let state = self.state();
+        let now = self.now();
+        let known = locked(&self.0.known);
         let mut services = BTreeMap::<&str, (Faded, ServiceView)>::new();
         let mut callers = Vec::new();
-        for (flow, rate) in state.detector.rates() {
+        for (flow, rate) in known.detector.rates() {
             let (sum, _) = services.entry(flow.service).or_default();
             sum.firsts += rate.firsts;
             sum.retries += rate.retries;
             callers.push((flow, rate));
         }
-        for ((service, reason, shadow), (_, faded)) in &state.sheds {
+        for ((service, reason, shadow), faded) in &known.sheds {
             let per_s = rounded(faded * 1000.0 / FADE_MS as f64);
             let shed = ShedView { reason: (*reason).to_owned(), mode: mode(*shadow).to_owned(), per_s };
             services.entry(service).or_default().1.sheds.push(shed);
         }
-        for (service, level) in state.levels.by_service() {
+        let levels = locked(&self.0.levels);
+        for (service, level) in levels.by_service() {
             let view = &mut services.entry(service).or_default().1;
             (view.limit, view.load) = (level.limit, level.load);
             (view.retry_tokens, view.vms) = (level.retry_tokens, level.vms);
@@ -176,28 +244,42 @@ impl StormWatch {
             sheds_per_s: rounded(rate.sheds),
             amplification: rate.told_amplification(),
         });
-        let since_epoch = |storm: &Storm| {
-            let since_ms = storm.since_ms.saturating_add(self.0.begun_ms);
-            Storm { since_ms, ..storm.clone() }
-        };
+        let told = |storm: &Storm| Storm { since_ms: now.told(storm.since_ms), ..storm.clone() };
         View {
-            at_ms: now_ms(),
+            at_ms: now.epoch_ms,
             services: services.collect(),
             callers: callers.collect(),
-            storms: state.detector.storms().map(since_epoch).collect(),
+            storms: known.detector.storms().map(told).collect(),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Counts that were held while something panicked are still counts.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Attempts that came since the last look.
+    #[cfg(test)]
+    pub(crate) fn unlooked(&self) -> u64 {
+        let fresh = locked(&self.0.fresh);
+        fresh.flows.values().map(|flow| flow.counts.firsts + flow.counts.retries).sum()
+    }
+
+    fn now(&self) -> Now {
+        let ms = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Now { ms, epoch_ms: now_ms() }
     }
 }
 
-impl Shared {
-    fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
+/// What a filter shed of one kind.
+#[derive(Clone, Copy, Debug)]
+struct Shed<'a> {
+    service: &'a str,
+    operation: &'a str,
+    reason: &'a str,
+    retry: bool,
+    shadow: bool,
+    count: u64,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Counts that were held while something panicked are still counts.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Faded {
@@ -222,7 +304,8 @@ pub async fn watch(service: Weak<Service>) {
     loop {
         ticks.tick().await;
         let Some(service) = service.upgrade() else { return };
-        for finding in service.metrics().storms.look(service.metrics()) {
+        let storms = &service.metrics().storms;
+        for finding in storms.look(storms.now(), service.metrics()) {
             tell(finding, &service);
         }
     }

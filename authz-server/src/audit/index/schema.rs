@@ -23,7 +23,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 const APPLICATION: i32 = 0x5041_4c49;
 
 /// Of this layout and of what it means.
-const VERSION: i32 = 4;
+const VERSION: i32 = 5;
 
 /// How many entries share one anchor. Whoever reads an entry reads half as many others, on average.
 pub(super) const BLOCK: u64 = 128;

@@ -6,7 +6,7 @@ use super::sample::{self, NOON_MS};
 use crate::audit::{
     Call, CountBy, Counts, Event, Filter, Follow, Found, Pattern, Table, Trail, Zone, json_line,
 };
-use crate::ledger::{Admin, AdminEvent, Decision, Entry, Judged};
+use crate::ledger::{Admin, AdminEvent, Decision, Entry, Judged, Load};
 
 fn calls(entries: &[Entry]) -> Vec<Call> {
     let state = tempfile::tempdir().unwrap();
@@ -249,6 +249,14 @@ fn events_are_listed_by_their_kind_and_time() {
                 sequence: 3,
             }),
             Entry::Drift(sample::drift(&id, NOON_MS + 9)),
+            Entry::Load(Load {
+                at_ms: NOON_MS + 9,
+                counts: vec![],
+                levels: vec![],
+                bundle_digest: String::new(),
+                vm: String::new(),
+                sequence: 4,
+            }),
         ],
     );
     for from_ledger in [false, true] {
@@ -262,6 +270,7 @@ fn events_are_listed_by_their_kind_and_time() {
         assert_eq!(positions(None, 0..u64::MAX, Some(3)), [2, 3, 5], "the newest");
         assert_eq!(positions(Some("drift"), 0..u64::MAX, None), [5]);
         assert_eq!(positions(Some("judged"), 0..u64::MAX, None), [0; 0]);
+        assert_eq!(positions(Some("load"), 0..u64::MAX, None), [0; 0]);
         assert_eq!(positions(Some("*lost"), 0..u64::MAX, None), [2]);
         assert_eq!(positions(None, NOON_MS + 1..NOON_MS + 9, None), [2]);
         assert_eq!(positions(Some("spike"), 0..u64::MAX, None), [0; 0]);

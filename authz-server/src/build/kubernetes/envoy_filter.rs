@@ -158,7 +158,7 @@ fn limits(bundle: &Bundle, workload: &Workload<'_>) -> Vec<Value> {
     let before_router = |filter| patch("HTTP_FILTER", "INSERT_BEFORE", Some(sub_filter(ROUTER)), filter);
     let filters = limiter::filters(Some(limiter), std::iter::once(service), &cluster);
     let mut patches: Vec<_> = filters.into_iter().map(before_router).collect();
-    let asked = json!({ "rate_limits": limiter::rate_limits(service) });
+    let asked = json!({ "rate_limits": limiter::rate_limits(service, limiter::Requests::OfPort) });
     patches.push(patch("VIRTUAL_HOST", "MERGE", None, asked));
     patches
 }

@@ -136,6 +136,57 @@ fn the_limiter_is_asked_last_and_only_for_the_service_that_has_limits() {
     }
 }
 
+/// What stands for a limit that the server told nothing of, for each list of actions.
+#[track_caller]
+fn check_untold(limits: &str, expected: &[(&str, Option<&str>)]) {
+    let (directory, bundle) = limited(
+        "{address: 'ratelimit.limits.svc.cluster.local:8081', plaintext: true}",
+        limits,
+        "app: payments",
+    );
+    let untold = |asked: &Value| -> Vec<(String, Option<String>)> {
+        let of = |one: &Value| {
+            let named = find(one, "/actions/0/metadata");
+            let name = find(named, "/metadata_key/path/1/key").as_str().unwrap().to_owned();
+            (name, named.get("default_value").map(|value| value.as_str().unwrap().to_owned()))
+        };
+        asked.as_array().unwrap().iter().map(of).collect()
+    };
+    let expected: Vec<_> =
+        expected.iter().map(|(name, value)| ((*name).to_owned(), value.map(ToOwned::to_owned))).collect();
+    let rendered = render(&bundle, &wiring(Target::Envoy, &UPSTREAMS)).unwrap();
+    let hosts = find(manager(&rendered), "/route_config/virtual_hosts").as_array().unwrap();
+    let host = hosts.iter().find(|host| host["name"] == "payments").unwrap();
+    assert_eq!(untold(&host["rate_limits"]), expected);
+    // In a mesh the requests of a port may be of several services, and each of them is decided.
+    let files = bundle.files(directory.path()).unwrap();
+    let manifests = kubernetes::render(&bundle, &files, &settings()).unwrap();
+    let file = manifests.files.iter().find(|file| file.path == "3-filter/shop.payments.yaml").unwrap();
+    let text = std::str::from_utf8(&file.bytes).unwrap();
+    assert!(text.contains("payments.") && !text.contains("default_value: payments."), "{text}");
+}
+
+#[test]
+fn a_limit_of_all_operations_counts_what_passes_undecided() {
+    check_untold(
+        "  - {name: quota, rate: 100/h, by: [caller], scope: global}\n",
+        &[("payments.quota", Some("payments.quota"))],
+    );
+    check_untold(
+        "  - {name: some, rate: 1/s, operations: [createPayment], scope: global}\n",
+        &[("payments.some", None)],
+    );
+    check_untold(
+        LIMITS,
+        &[
+            ("payments.quota", Some("payments.quota")),
+            ("payments.quota", Some("payments.quota")),
+            ("payments.all", Some("-")),
+            ("payments.watched", Some("payments.watched")),
+        ],
+    );
+}
+
 #[test]
 fn the_way_to_a_limiter_is_protected_or_its_plaintext_asked_for() {
     let render = |limiter: &str| {

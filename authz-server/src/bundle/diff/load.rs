@@ -2,22 +2,26 @@
 //!
 //! INVARIANT: every part of a limit and of shedding is compared, so that none changes without a word.
 
-use super::{Area, Direction, Found, Kind};
+use super::{Area, Direction, Found, Kind, Said};
 use crate::bundle::shedding::{GlobalLimit, LimitMode};
 use crate::bundle::{Bundle, ServiceSettings};
 use palisade_core::contract::{Operation, RateKey, RateLimit, Service, ShedMode, ShedScope, Shedding};
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a loosened part of what is enforced is worth a second look.
+const MORE_PASS: &str = "more requests reach the service than before";
 
 /// A limit of either scope.
-#[derive(Debug, PartialEq, Eq)]
-struct Limit {
+#[derive(Debug)]
+struct Limit<'b> {
     requests: u64,
     per_s: u64,
     burst: Option<u32>,
-    by: String,
-    operations: String,
-    scope: &'static str,
-    mode: &'static str,
+    by: &'b [RateKey],
+    operations: Vec<&'b str>,
+    is_global: bool,
+    is_enforced: bool,
 }
 
 pub(super) fn compare(before: &Bundle, after: &Bundle, found: &mut Found) {
@@ -45,10 +49,11 @@ fn services_of_both<'b>(
 }
 
 fn compare_shedding(found: &mut Found, name: &str, old: &Shedding, new: &Shedding) {
+    let is_enforced = |shedding: &Shedding| shedding.mode == ShedMode::Enforce;
     if let Some(said) = found.part(Area::Services, name, "shedding.mode", mode(old.mode), mode(new.mode)) {
-        let loosened = (new.mode as u8) < old.mode as u8;
-        let danger = loosened.then_some("more requests than the service can serve reach it from now on");
-        said.direction(Some(direction(loosened))).danger(danger);
+        let changed = is_enforced(new).cmp(&is_enforced(old));
+        let danger = "more requests than the service can serve reach it from now on";
+        said.direction(direction(changed.reverse())).danger((changed == Ordering::Less).then_some(danger));
     }
     let scope = |scope| match scope {
         ShedScope::Service => "service",
@@ -66,54 +71,121 @@ fn compare_shedding(found: &mut Found, name: &str, old: &Shedding, new: &Sheddin
     let said = found.part(Area::Services, name, "shedding.concurrency_max", shown(was), shown(is));
     if let Some(said) = said {
         let most = |maximum: Option<u32>| maximum.unwrap_or(u32::MAX);
-        said.direction(Some(direction(most(is) > most(was))));
+        let both = is_enforced(old) && is_enforced(new);
+        tell(said, both, most(is).cmp(&most(was)), MORE_PASS);
+    }
+}
+
+/// Says which way a part of what is enforced on both sides went: `Greater` lets more pass. In shadow nothing is held back,
+/// neither more nor less.
+fn tell(said: Said<'_>, is_enforced: bool, changed: Ordering, why: &str) {
+    if is_enforced {
+        said.direction(direction(changed)).danger((changed == Ordering::Greater).then_some(why));
     }
 }
 
 fn compare_limits(
     found: &mut Found,
     service: &str,
-    old: &BTreeMap<String, Limit>,
-    new: &BTreeMap<String, Limit>,
+    old: &BTreeMap<&str, Limit<'_>>,
+    new: &BTreeMap<&str, Limit<'_>>,
 ) {
     let subject = |name: &str| format!("{service}, limit {name}");
-    let is_kept = |limit: &Limit| limit.mode == mode(ShedMode::Enforce);
     for (name, limit) in old.iter().filter(|(name, _)| !new.contains_key(*name)) {
-        let danger = is_kept(limit).then_some("nobody counts these requests from now on");
+        let danger = limit.is_enforced.then_some("nobody counts these requests from now on");
         let said = found.change(Area::Services, Kind::Removed, subject(name)).before(limit.to_string());
-        said.direction(is_kept(limit).then_some(Direction::Loosened)).danger(danger);
+        said.direction(limit.is_enforced.then_some(Direction::Loosened)).danger(danger);
     }
     for (name, limit) in new {
         match old.get(name) {
             Some(known) => compare_limit(found, &subject(name), known, limit),
             None => {
                 let said = found.change(Area::Services, Kind::Added, subject(name)).after(limit.to_string());
-                said.direction(is_kept(limit).then_some(Direction::Tightened));
+                said.direction(limit.is_enforced.then_some(Direction::Tightened));
             }
         }
     }
 }
 
-fn compare_limit(found: &mut Found, name: &str, old: &Limit, new: &Limit) {
-    let rate = |limit: &Limit| limit.rate();
-    if let Some(said) = found.part(Area::Services, name, "rate", rate(old), rate(new)) {
-        let loosened = new.requests.saturating_mul(old.per_s) > old.requests.saturating_mul(new.per_s);
-        said.direction(Some(direction(loosened)));
+fn compare_limit(found: &mut Found, name: &str, old: &Limit<'_>, new: &Limit<'_>) {
+    let part = |found: &mut Found, what: &str, text: fn(&Limit<'_>) -> String, way: (Ordering, &str)| {
+        if let Some(said) = found.part(Area::Services, name, what, text(old), text(new)) {
+            tell(said, old.is_enforced && new.is_enforced, way.0, way.1);
+        }
+    };
+    rate(found, name, old, new);
+    let burst = match (old.burst, new.burst) {
+        (Some(was), Some(is)) => is.cmp(&was),
+        _ => Ordering::Equal,
+    };
+    part(found, "burst", |limit| limit.burst(), (burst, MORE_PASS));
+    let more_allowances = "callers that shared an allowance have one each from now on";
+    part(found, "by", |limit| keys(limit.by), (part_of(&keys_of(old), &keys_of(new)), more_allowances));
+    // A limit of fewer operations lets more pass.
+    let counted = part_of(&operations_of(new), &operations_of(old));
+    let counted = match (old.operations.is_empty(), new.operations.is_empty()) {
+        (true, false) => Ordering::Greater,
+        (false, true) => Ordering::Less,
+        _ => counted,
+    };
+    let uncounted = "nobody counts some of these requests from now on";
+    part(found, "operations", |limit| names(&limit.operations), (counted, uncounted));
+    if let Some(said) = found.part(Area::Services, name, "scope", old.scope(), new.scope()) {
+        // A limiter that failed closed is no longer asked either, so that neither is stricter for sure.
+        let danger = "each proxy counts for itself from now on: several let several times as much pass";
+        let is_marked = !new.is_global && old.is_enforced && new.is_enforced;
+        said.danger(is_marked.then_some(danger));
     }
-    let burst = |limit: &Limit| limit.burst.map_or_else(|| "none".to_owned(), |burst| burst.to_string());
-    if let Some(said) = found.part(Area::Services, name, "burst", burst(old), burst(new))
-        && let (Some(was), Some(is)) = (old.burst, new.burst)
-    {
-        said.direction(Some(direction(is > was)));
+    if let Some(said) = found.part(Area::Services, name, "mode", old.mode(), new.mode()) {
+        let danger = "what is beyond the limit reaches the service";
+        let changed = old.is_enforced.cmp(&new.is_enforced);
+        said.direction(direction(changed)).danger((changed == Ordering::Greater).then_some(danger));
     }
-    found.part(Area::Services, name, "by", &old.by, &new.by);
-    found.part(Area::Services, name, "operations", &old.operations, &new.operations);
-    found.part(Area::Services, name, "scope", old.scope, new.scope);
-    if let Some(said) = found.part(Area::Services, name, "mode", old.mode, new.mode) {
-        let loosened = new.mode == mode(ShedMode::Shadow);
-        let danger = loosened.then_some("what is beyond the limit reaches the service");
-        said.direction(Some(direction(loosened))).danger(danger);
+}
+
+/// Limiters count in windows, so that of a global limit both say how much passes: the rate in the long run, and the
+/// requests of one window at once.
+fn rate(found: &mut Found, name: &str, old: &Limit<'_>, new: &Limit<'_>) {
+    let Some(said) = found.part(Area::Services, name, "rate", old.rate(), new.rate()) else { return };
+    if !(old.is_enforced && new.is_enforced) {
+        return;
     }
+    let in_the_long_run = new.requests.saturating_mul(old.per_s).cmp(&old.requests.saturating_mul(new.per_s));
+    let at_once = match (old.is_global, new.is_global) {
+        (true, true) => new.requests.cmp(&old.requests),
+        (false, false) => Ordering::Equal,
+        // A bucket and a window let pass what cannot be compared.
+        (true, false) | (false, true) => return,
+    };
+    match (in_the_long_run, at_once) {
+        (Ordering::Less, Ordering::Greater) => {
+            said.danger(Some("more requests can come at once, though fewer in the long run"));
+        }
+        (Ordering::Greater, Ordering::Less) => {
+            said.danger(Some("more requests pass in the long run, though fewer at once"));
+        }
+        (changed, Ordering::Equal) | (Ordering::Equal, changed) | (changed, _) => {
+            tell(said, true, changed, MORE_PASS);
+        }
+    }
+}
+
+/// `Greater` where the second set has all of the first and more, `Less` the other way round, and `Equal` where neither
+/// holds the other.
+fn part_of<T: Ord>(old: &BTreeSet<T>, new: &BTreeSet<T>) -> Ordering {
+    match (old.is_subset(new), new.is_subset(old)) {
+        (true, false) => Ordering::Greater,
+        (false, true) => Ordering::Less,
+        (true, true) | (false, false) => Ordering::Equal,
+    }
+}
+
+fn keys_of(limit: &Limit<'_>) -> BTreeSet<String> {
+    limit.by.iter().map(key).collect()
+}
+
+fn operations_of<'b>(limit: &Limit<'b>) -> BTreeSet<&'b str> {
+    limit.operations.iter().copied().collect()
 }
 
 /// An operation's standing. It is neither stricter nor looser: what one gains, the others lose.
@@ -121,38 +193,35 @@ pub(super) fn priority(found: &mut Found, name: &str, old: &Operation, new: &Ope
     found.part(Area::Operations, name, "priority", old.priority.as_str(), new.priority.as_str());
 }
 
-fn limits((service, settings): (&Service, &ServiceSettings)) -> BTreeMap<String, Limit> {
+fn limits<'b>((service, settings): (&'b Service, &'b ServiceSettings)) -> BTreeMap<&'b str, Limit<'b>> {
     let of_proxy = service.shedding.iter().flat_map(|shedding| &shedding.limits);
-    let of_proxy = of_proxy.map(|limit| (limit.name.to_string(), Limit::of_proxy(limit)));
-    let global = settings.global_limits.iter().map(|limit| (limit.name.clone(), Limit::global(limit)));
+    let of_proxy = of_proxy.map(|limit| (&*limit.name, Limit::of_proxy(limit)));
+    let global = settings.global_limits.iter().map(|limit| (limit.name.as_str(), Limit::global(limit)));
     of_proxy.chain(global).collect()
 }
 
-impl Limit {
-    fn of_proxy(limit: &RateLimit) -> Limit {
+impl<'b> Limit<'b> {
+    fn of_proxy(limit: &'b RateLimit) -> Limit<'b> {
         Limit {
             requests: u64::from(limit.requests),
             per_s: u64::from(limit.per_ms / 1000),
             burst: Some(limit.burst),
-            by: keys(&limit.by),
-            operations: names(limit.operations.iter().map(AsRef::as_ref)),
-            scope: "proxy",
-            mode: mode(limit.mode),
+            by: &limit.by,
+            operations: limit.operations.iter().map(AsRef::as_ref).collect(),
+            is_global: false,
+            is_enforced: limit.mode == ShedMode::Enforce,
         }
     }
 
-    fn global(limit: &GlobalLimit) -> Limit {
+    fn global(limit: &'b GlobalLimit) -> Limit<'b> {
         Limit {
             requests: u64::from(limit.rate.requests),
             per_s: u64::from(limit.rate.per.seconds()),
             burst: None,
-            by: keys(&limit.by),
-            operations: names(limit.operations.iter().map(String::as_str)),
-            scope: "global",
-            mode: match limit.mode {
-                LimitMode::Enforce => mode(ShedMode::Enforce),
-                LimitMode::Shadow => mode(ShedMode::Shadow),
-            },
+            by: &limit.by,
+            operations: limit.operations.iter().map(String::as_str).collect(),
+            is_global: true,
+            is_enforced: limit.mode == LimitMode::Enforce,
         }
     }
 
@@ -163,26 +232,41 @@ impl Limit {
             _ => format!("{}/h", self.requests),
         }
     }
+
+    fn burst(&self) -> String {
+        self.burst.map_or_else(|| "none".to_owned(), |burst| burst.to_string())
+    }
+
+    const fn scope(&self) -> &'static str {
+        if self.is_global { "global" } else { "proxy" }
+    }
+
+    const fn mode(&self) -> &'static str {
+        mode(if self.is_enforced { ShedMode::Enforce } else { ShedMode::Shadow })
+    }
 }
 
-impl std::fmt::Display for Limit {
+impl std::fmt::Display for Limit<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}, by {}, of {}, {}, {}", self.rate(), self.by, self.operations, self.scope, self.mode)
+        let (by, operations) = (keys(self.by), names(&self.operations));
+        write!(f, "{}, by {by}, of {operations}, {}, {}", self.rate(), self.scope(), self.mode())
+    }
+}
+
+fn key(key: &RateKey) -> String {
+    match key {
+        RateKey::Caller => "caller".to_owned(),
+        RateKey::Operation => "operation".to_owned(),
+        RateKey::Header(name) => format!("header:{name}"),
     }
 }
 
 fn keys(by: &[RateKey]) -> String {
-    let keys = by.iter().map(|key| match key {
-        RateKey::Caller => "caller".to_owned(),
-        RateKey::Operation => "operation".to_owned(),
-        RateKey::Header(name) => format!("header:{name}"),
-    });
-    let keys: Vec<_> = keys.collect();
+    let keys: Vec<_> = by.iter().map(key).collect();
     if keys.is_empty() { "nothing".to_owned() } else { keys.join(" and ") }
 }
 
-fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
-    let names: Vec<_> = names.collect();
+fn names(names: &[&str]) -> String {
     if names.is_empty() { "all operations".to_owned() } else { names.join(" and ") }
 }
 
@@ -194,6 +278,11 @@ const fn mode(mode: ShedMode) -> &'static str {
     }
 }
 
-const fn direction(loosened: bool) -> Direction {
-    if loosened { Direction::Loosened } else { Direction::Tightened }
+/// `Greater` lets more pass.
+const fn direction(changed: Ordering) -> Option<Direction> {
+    match changed {
+        Ordering::Greater => Some(Direction::Loosened),
+        Ordering::Less => Some(Direction::Tightened),
+        Ordering::Equal => None,
+    }
 }

@@ -106,14 +106,18 @@ fn ledger(before: &Palisade, after: &Palisade, found: &mut Found) {
 
 fn limiter(before: Option<&RateLimitService>, after: Option<&RateLimitService>, found: &mut Found) {
     const SUBJECT: &str = "rate_limit_service";
+    let fail = |limiter: &RateLimitService| (limiter.fail(), limiter.plaintext);
     let (old, new) = match (before, after) {
         (None, None) => return,
         (Some(gone), None) => {
             found.change(Area::Settings, Kind::Removed, SUBJECT).before(gone.address.value.clone());
+            failing(found, SUBJECT, fail(gone), (LimiterFail::Closed, false));
             return;
         }
         (None, Some(new)) => {
             found.change(Area::Settings, Kind::Added, SUBJECT).after(new.address.value.clone());
+            // Against what would hold if nothing were said.
+            failing(found, SUBJECT, (LimiterFail::Closed, false), fail(new));
             return;
         }
         (Some(old), Some(new)) => (old, new),
@@ -122,14 +126,18 @@ fn limiter(before: Option<&RateLimitService>, after: Option<&RateLimitService>, 
     found.part(Area::Settings, SUBJECT, "domain", old.domain(), new.domain());
     let timeout = |limiter: &RateLimitService| limiter.timeout_ms().to_string();
     found.part(Area::Settings, SUBJECT, "timeout_ms", timeout(old), timeout(new));
-    if let Some(said) = found.part(Area::Settings, SUBJECT, "fail", old.fail().word(), new.fail().word()) {
-        let opened = new.fail() == LimiterFail::Open;
+    failing(found, SUBJECT, fail(old), fail(new));
+}
+
+/// Where a limiter does not hold callers to their limits.
+fn failing(found: &mut Found, subject: &str, old: (LimiterFail, bool), new: (LimiterFail, bool)) {
+    if let Some(said) = found.part(Area::Settings, subject, "fail", old.0.word(), new.0.word()) {
+        let opened = new.0 == LimiterFail::Open;
         said.danger(opened.then_some("requests pass uncounted where the limiter does not answer"));
     }
-    let plaintext = |limiter: &RateLimitService| limiter.plaintext.to_string();
-    if let Some(said) = found.part(Area::Settings, SUBJECT, "plaintext", plaintext(old), plaintext(new)) {
-        let danger = new.plaintext.then_some("whoever is on the way to the limiter can let requests pass");
-        said.danger(danger);
+    let plaintext = |is_plaintext: bool| is_plaintext.to_string();
+    if let Some(said) = found.part(Area::Settings, subject, "plaintext", plaintext(old.1), plaintext(new.1)) {
+        said.danger(new.1.then_some("whoever is on the way to the limiter can let requests pass"));
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) fn look(landscape: &Landscape<'_>, places: &Places<'_>, found: &mut F
         for limit in &limits {
             never_bites(service, limit, &limits, places, found);
             dodged(service, limit, &limits, places, found);
+            gone_when_open(service, limit, places, found);
         }
         priorities(service, places, found);
     }
@@ -155,6 +156,22 @@ fn dodged(service: &Service, limit: &Limit<'_>, all: &[Limit<'_>], places: &Plac
             help,
         );
     }
+}
+
+/// Only the server tells of which operation a call is, and it cannot of those that pass because it is away.
+fn gone_when_open(service: &Service, limit: &Limit<'_>, places: &Places<'_>, found: &mut Found) {
+    let counts = |name: &str| limit.operations.contains(&name);
+    let mut open =
+        service.operations.iter().filter(|operation| operation.fails_open && counts(&operation.name));
+    let (true, true, Some(open)) = (limit.global, limit.enforced, open.next()) else { return };
+    let (name, limit_name, operation) = (&service.name, limit.name, &open.name);
+    let message = format!(
+        "limit `{limit_name}` of `{name}` does not count `{operation}` while the server is away: its class `{}` is open",
+        open.class.as_str()
+    );
+    let help = "let it count all operations by leaving `operations` away, write one of `scope: proxy` beside it, which holds whatever fails, or let the class be closed";
+    let place = places.limit(name, limit_name);
+    found.warn(Lint::LimitGoneWhenOpen, &subject(service, limit), place, message, help);
 }
 
 fn priorities(service: &Service, places: &Places<'_>, found: &mut Found) {

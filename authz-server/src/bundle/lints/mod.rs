@@ -93,6 +93,9 @@ choice! {
         LimitNeverBites = "limit-never-bites",
         /// Whoever sends a new value of a header with each request has a new allowance each time.
         LimitCanBeDodged = "limit-can-be-dodged",
+        /// Which operation a call is of only the server tells: a global limit of some counts nothing that passes while it is
+        /// away.
+        LimitGoneWhenOpen = "limit-gone-when-open",
         /// Priorities say who goes first when load is shed: where none is, or all have the same, they say nothing.
         PriorityForNothing = "priority-for-nothing",
         /// What is allowed and found nowhere hides what is found there later.

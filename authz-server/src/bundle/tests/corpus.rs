@@ -13,6 +13,7 @@
 //! ! repeat desk.cedar 9 text         the text so many times, at the end of the file
 //! ! link services/loop ..            a symbolic link
 //! ! socket desk.cedar                something that is neither a file nor a folder
+//! ! before                           of a change: what is above was so before, too
 //! < error: unknown key `ownr`        the report, line by line
 //! ```
 //!
@@ -116,6 +117,8 @@ fn files_below(directory: &Path) -> Vec<String> {
 struct Case {
     name: String,
     edits: Vec<Edit>,
+    /// How many of them were there before, where a change is told.
+    edits_before: usize,
     /// Whether what is suggested can be put in the place of what is marked.
     mends: bool,
     report: String,
@@ -166,6 +169,7 @@ fn parse(file: &str, text: &str) -> Vec<Case> {
             }
             "-" | "+" => edit_line(case, &editing, mark, rest),
             "!" if rest == "no mend" => case.mends = false,
+            "!" if rest == "before" => case.edits_before = case.edits.len(),
             "!" => case.edits.push(edit(rest).unwrap_or_else(|| panic!("{}", wrong()))),
             _ => panic!("{}", wrong()),
         }
@@ -295,9 +299,10 @@ fn every_broken_bundle_has_its_report() {
     assert!(count >= 80, "{count} broken bundles: the corpus has shrunk");
 }
 
-/// What changed from the sound bundle to the edited one, which holds no error.
+/// What changed from the sound bundle, or from what is said to have been before, to the edited one, which holds no error.
 fn changes(case: &Case) -> (String, Vec<String>) {
     let (sound, scene) = (Scene::sound(), Scene::sound());
+    case.edits.iter().take(case.edits_before).for_each(|edit| sound.apply(edit));
     case.edits.iter().for_each(|edit| scene.apply(edit));
     let load =
         |scene: &Scene| Bundle::load(scene.path()).unwrap_or_else(|wrong| panic!("{}: {wrong}", case.name));

@@ -52,6 +52,7 @@ impl Service {
                 let too_many = (reason, "too many calls were under way");
                 let concluded = self.undecided(decider, source, fallback, too_many);
                 let call_id = concluded.call_id;
+                self.metrics.storms.decided(&concluded);
                 if self.ledger.append_soon(&Entry::Decision(concluded.record)).is_ok() {
                     return refused(reason, call_id, epoch);
                 }
@@ -62,10 +63,12 @@ impl Service {
         // A policy's denial holds whatever the load, so that nothing is let through undecided that can be decided.
         let decided =
             catch_unwind(AssertUnwindSafe(|| source.with_call(|call| decider.decide(call, at_ms, fallback))));
-        let Ok(Concluded { decision, call_id, mut record, fail_mode, .. }) = decided else {
+        let Ok(decided) = decided else {
             self.tallies.count(kind, at_ms);
             return refused(reason, fallback, epoch);
         };
+        self.metrics.storms.decided(&decided);
+        let Concluded { decision, call_id, mut record, fail_mode, .. } = decided;
         kind.allowed = decision == Decision::Allow && fail_mode == FailMode::Open;
         (kind.service, kind.operation) = (record.service.clone(), record.operation.clone());
         if kind.allowed {
