@@ -6,13 +6,6 @@
 use serde_json::Value;
 use std::process::{Command, Stdio};
 
-/// The median of a figure, as the program says it; `null` where it did not happen within the run.
-fn median<'a>(outcome: &'a Value, arm: &str, figure: &str) -> &'a Value {
-    let arms = outcome["arms"].as_array().expect("arms");
-    let arm = arms.iter().find(|row| row["arm"] == arm).unwrap_or_else(|| panic!("no arm {arm}: {outcome}"));
-    &arm["figures"][figure]["median"]
-}
-
 #[test]
 fn a_storm_that_would_stay_ends() {
     let output = Command::new(env!("CARGO_BIN_EXE_storm"))
@@ -24,14 +17,20 @@ fn a_storm_that_would_stay_ends() {
     assert!(output.status.success(), "{}", output.status);
     let outcome: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
 
+    // `null` where it did not happen within the run.
+    let median = |arm: &str, figure: &str| {
+        let arms = outcome["arms"].as_array().expect("arms");
+        let row = arms.iter().find(|row| row["arm"] == arm).expect("the arm was measured");
+        row["figures"][figure]["median"].clone()
+    };
     for arm in ["nothing", "ours"] {
-        let before = median(&outcome, arm, "goodput_before").as_f64().expect("a number");
+        let before = median(arm, "goodput_before").as_f64().expect("a number");
         assert!(
             before > 0.97,
             "{arm} is not well before the trigger, so that the run says nothing: {outcome:#}"
         );
     }
-    assert!(median(&outcome, "nothing", "recovery_s").is_null(), "no storm that stays: {outcome:#}");
+    assert!(median("nothing", "recovery_s").is_null(), "no storm that stays: {outcome:#}");
     let bounds = outcome["thresholds"].as_array().expect("bounds");
     assert!(bounds.len() >= 2, "a bound for each arm: {outcome:#}");
     for bound in bounds {
