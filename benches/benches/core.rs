@@ -8,6 +8,7 @@
 )]
 
 use palisade::bundle::Bundle;
+use palisade_core::attempt::Attempt;
 use palisade_core::call_id::CallIdMint;
 use palisade_core::canary;
 use palisade_core::contract::{Contract, Matched, Operation};
@@ -17,9 +18,12 @@ use palisade_core::head::RequestHead;
 use palisade_core::headers::{HeaderMap, encode};
 use palisade_core::json;
 use palisade_core::limits::{BODY_BYTES_MAX, HEADERS_MAX};
+use palisade_core::load::{Load, Weight};
 use palisade_core::parameters;
 use palisade_core::responses::{self, ResponseHead, ResponsePlan};
+use palisade_core::routes::OperationIndex;
 use palisade_core::rules::{self, Watched};
+use palisade_core::shed::Answer;
 use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -48,6 +52,7 @@ fn main() {
     judge_a_form(&bench);
     judge_a_response(&bench);
     load_a_contract(&bench);
+    weigh_requests(&bench);
 }
 
 struct Bench {
@@ -276,4 +281,37 @@ fn load_a_contract(bench: &Bench) {
     bench.case(&format!("contract: load {} bytes", bytes.len()), || {
         Contract::decode(black_box(&bytes)).unwrap()
     });
+}
+
+/// Requests of a service that sheds and has a limit by caller, one after the other, each answered before the next but ten comes: weighed, sent,
+/// answered and gone. What is read of an answer, or not read, is the host's part and not here.
+fn weigh_requests(bench: &Bench) {
+    let contract =
+        Bundle::load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../policies"))).unwrap().contract;
+    let matched = contract.operation(OperationIndex(0)).unwrap();
+    assert!(matched.service.shedding.is_some(), "the demo sheds, and has a limit by caller");
+    let weight = Weight { attempt: Attempt::default(), is_grpc: false };
+    for (name, step_us) in
+        [("load: a request, 200 a second", 5_000), ("load: a request, 10,000 a second", 100)]
+    {
+        let mut load = Load::new([7; 16]);
+        let mut now_us = NOW_MS * 1_000;
+        let mut under_way = std::collections::VecDeque::new();
+        bench.case(name, || {
+            now_us += step_us;
+            let weighed = load.weigh(now_us, black_box(matched), weight, || b"caller".to_vec(), |_| None);
+            let mut in_work = weighed.in_work.unwrap();
+            load.sent(now_us, &mut in_work);
+            under_way.push_back(in_work);
+            if under_way.len() > 10 {
+                let mut answered = under_way.pop_front().unwrap();
+                if answered.is_watched() {
+                    load.answered(now_us, &mut answered, Answer::Good);
+                } else {
+                    load.answered_unseen(&mut answered);
+                }
+                load.gone(None, answered);
+            }
+        });
+    }
 }
