@@ -30,9 +30,9 @@ bench *args:
 storm *args:
     cargo run -p benches --bin storm -- {{args}}
 
-# Micro benchmarks of the core
-bench-core:
-    cargo bench -p benches --bench core
+# Micro benchmarks of the core; a word chooses the cases that contain it
+bench-core *words:
+    cargo bench -p benches --bench core -- {{words}}
 
 # Decisions by index beside plain Cedar at 10 to 10,000 policies: warm, cold, declared and brought callers
 bench-policies *args:
