@@ -58,9 +58,6 @@ struct SeatIndex(usize);
 pub struct InWork {
     seat: SeatIndex,
     ticket: Ticket,
-    is_retry: bool,
-    is_watched: bool,
-    is_unanswered: bool,
     /// Its service's load is not only watched.
     is_enforced: bool,
 }
@@ -68,15 +65,15 @@ pub struct InWork {
 impl InWork {
     /// Whether what is answered is worth reading: where much comes, a part says enough.
     pub const fn is_watched(&self) -> bool {
-        self.is_watched
+        self.ticket.is_watched()
     }
 
     pub const fn is_retry(&self) -> bool {
-        self.is_retry
+        self.ticket.is_retry()
     }
 
     pub const fn is_unanswered(&self) -> bool {
-        self.is_unanswered
+        !self.ticket.is_answered()
     }
 }
 
@@ -151,7 +148,7 @@ impl Load {
                 continue;
             }
             let key = rate_key(seed, limit, matched, &mut caller, &header);
-            let of = RateKeyHash(hash(seed, b"shared", (&matched.service.name, &limit.name)));
+            let of = || RateKeyHash(hash(seed, b"shared", (&matched.service.name, &limit.name)));
             let wait_us = match self.rates.take(limit, of, key, now_us) {
                 Ok(key) => {
                     taken.push((limit, key));
@@ -198,7 +195,7 @@ impl Load {
         caller: &mut impl FnMut() -> u64,
         weighed: &mut Weighed,
     ) {
-        let Some(seat) = self.seat(&matched.service.name) else { return };
+        let seat = self.seat(&matched.service.name);
         let Some(Seat { shedder, watch }) = self.seats_taken.get_mut(seat.0) else { return };
         let is_enforced = shedding.mode == ShedMode::Enforce;
         let ask = Ask {
@@ -219,11 +216,10 @@ impl Load {
             (Some(ticket), cause)
         };
         weighed.in_work = ticket.map(|mut ticket| {
-            let is_watched = watch.takes(now_us);
-            if !is_watched {
+            if !watch.takes(now_us) {
                 ticket.unwatch();
             }
-            InWork { seat, ticket, is_retry, is_watched, is_unanswered: true, is_enforced }
+            InWork { seat, ticket, is_enforced }
         });
         let Some(cause) = cause else { return };
         let overload = Overload {
@@ -242,18 +238,18 @@ impl Load {
         }
     }
 
-    /// The seat of a service. `None`: the VM has had more services than any contract names.
-    fn seat(&mut self, service: &str) -> Option<SeatIndex> {
+    /// The seat of a service. In a VM that has had more services than any contract names, the latest share the last one.
+    fn seat(&mut self, service: &str) -> SeatIndex {
         if let Some(seat) = self.seats.get(service) {
-            return Some(*seat);
+            return *seat;
         }
-        let seat = SeatIndex(self.seats_taken.len());
-        if seat.0 >= SERVICES_MAX {
-            return None;
+        let taken = self.seats_taken.len();
+        if taken >= SERVICES_MAX {
+            return SeatIndex(taken.saturating_sub(1));
         }
         self.seats_taken.push(Seat::default());
-        self.seats.insert(service.into(), seat);
-        Some(seat)
+        self.seats.insert(service.into(), SeatIndex(taken));
+        SeatIndex(taken)
     }
 
     fn is_retry(
@@ -283,7 +279,6 @@ impl Load {
     /// A response came.
     pub fn answered(&mut self, now_us: u64, in_work: &mut InWork, answer: Answer) {
         self.now_us = now_us;
-        in_work.is_unanswered = false;
         if let Some(seat) = self.seats_taken.get_mut(in_work.seat.0) {
             seat.shedder.answered(now_us, &mut in_work.ticket, answer);
             if answer == Answer::Failed {
@@ -294,7 +289,6 @@ impl Load {
 
     /// A response came that nobody reads.
     pub fn answered_unseen(&mut self, in_work: &mut InWork) {
-        in_work.is_unanswered = false;
         if let Some(seat) = self.seats_taken.get_mut(in_work.seat.0) {
             seat.shedder.answered_unseen(&mut in_work.ticket);
         }

@@ -73,18 +73,24 @@ impl Hasher for Hashed {
 impl Rates {
     /// Takes one request out of the allowance of this key, or of the one that all share for which there is no room, and
     /// says of which. `Err`: there is none left, and how long until there is; `None` if never. `of` is the limit's, and
-    /// the key of those that share.
+    /// the key of those that share; only asked for where a key is new.
     pub fn take(
         &mut self,
         limit: &RateLimit,
-        of: RateKeyHash,
+        of: impl FnOnce() -> RateKeyHash,
         key: RateKeyHash,
         now_us: u64,
     ) -> Result<RateKeyHash, Option<u64>> {
         if limit.requests == 0 || limit.per_ms == 0 {
             return Err(None);
         }
-        let key = if self.has_room_for(of, key, now_us) { key } else { of };
+        let (of, key) = match self.allowances.get(&key.0) {
+            Some(known) => (known.of, key),
+            None => {
+                let of = of();
+                (of, if self.makes_room_for(of, now_us) { key } else { of })
+            }
+        };
         let capacity = u128::from(limit.burst.max(1)).saturating_mul(ONE);
         // Parts that come back in a microsecond; at least one, so that nothing waits for ever.
         let per_us = u128::from(limit.requests)
@@ -130,8 +136,9 @@ impl Rates {
         }
     }
 
-    fn has_room_for(&mut self, of: RateKeyHash, key: RateKeyHash, now_us: u64) -> bool {
-        if self.allowances.contains_key(&key.0) || self.has_room(of) {
+    /// For one more of this limit.
+    fn makes_room_for(&mut self, of: RateKeyHash, now_us: u64) -> bool {
+        if self.has_room(of) {
             return true;
         }
         // Looking at all of them is for once in a while, or each new key would cost as much as all that are there.

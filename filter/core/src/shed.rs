@@ -58,6 +58,18 @@ impl Ticket {
     pub const fn unwatch(&mut self) {
         self.watched = false;
     }
+
+    pub const fn is_watched(&self) -> bool {
+        self.watched
+    }
+
+    pub const fn is_retry(&self) -> bool {
+        self.retry
+    }
+
+    pub const fn is_answered(&self) -> bool {
+        self.answered
+    }
 }
 
 /// What came of a request.

@@ -127,7 +127,7 @@ mod tests {
                 for (rates, count) in workers.iter_mut().zip(offered) {
                     let times = (0..*count).map(|nth| start_us + nth * SECOND_US / count);
                     passed +=
-                        times.filter(|at_us| rates.take(limit, key, key, *at_us).is_ok()).count() as u64;
+                        times.filter(|at_us| rates.take(limit, || key, key, *at_us).is_ok()).count() as u64;
                 }
                 let end_us = start_us + SECOND_US;
                 let told: Vec<Told> = workers.iter_mut().map(|rates| rates.tell(end_us, SECOND_US)).collect();
@@ -191,7 +191,7 @@ mod tests {
             let mut passed = 0;
             for nth in 0..10_000_u64 {
                 let at_us = START_US + nth * 1000;
-                passed += u64::from(rates.take(&limit, key, key, at_us).is_ok());
+                passed += u64::from(rates.take(&limit, || key, key, at_us).is_ok());
                 if nth % 1000 == 0 {
                     rates.hear(told.iter());
                 }

@@ -25,7 +25,7 @@ fn limit(requests: u32, per_ms: u32, burst: u32) -> RateLimit {
 /// How many of `count` requests pass that come `every_us`.
 fn spend(rates: &mut Rates, limit: &RateLimit, key: u64, from_us: u64, count: u64, every_us: u64) -> usize {
     (0..count)
-        .filter(|nth| rates.take(limit, SHARED, RateKeyHash(key), from_us + nth * every_us).is_ok())
+        .filter(|nth| rates.take(limit, || SHARED, RateKeyHash(key), from_us + nth * every_us).is_ok())
         .count()
 }
 
@@ -50,7 +50,7 @@ universal_test! {
         let mut rates = Rates::default();
         for limit in [limit(0, 1000, 5), limit(0, 1000, 0), limit(5, 0, 5)] {
             assert_eq!(spend(&mut rates, &limit, 1, START_US, 100, SECOND_US), 0, "{limit:?}");
-            assert_eq!(rates.take(&limit, SHARED, RateKeyHash(1), START_US), Err(None));
+            assert_eq!(rates.take(&limit, || SHARED, RateKeyHash(1), START_US), Err(None));
         }
     }
 }
@@ -69,11 +69,11 @@ universal_test! {
         for (requests, per_ms) in [(3, 1000), (100, 1000), (1, 60_000), (4_000_000_000, 1000)] {
             let limit = limit(requests, per_ms, 1);
             let mut rates = Rates::default();
-            assert_eq!(rates.take(&limit, SHARED, RateKeyHash(1), START_US), Ok(RateKeyHash(1)));
-            let Err(Some(wait_us)) = rates.take(&limit, SHARED, RateKeyHash(1), START_US) else { continue };
+            assert_eq!(rates.take(&limit, || SHARED, RateKeyHash(1), START_US), Ok(RateKeyHash(1)));
+            let Err(Some(wait_us)) = rates.take(&limit, || SHARED, RateKeyHash(1), START_US) else { continue };
             let early_us = START_US + wait_us * 99 / 100 - wait_us.min(2);
-            assert!(wait_us < 100 || rates.take(&limit, SHARED, RateKeyHash(1), early_us).is_err(), "{limit:?}");
-            assert_eq!(rates.take(&limit, SHARED, RateKeyHash(1), START_US + wait_us), Ok(RateKeyHash(1)), "{limit:?}");
+            assert!(wait_us < 100 || rates.take(&limit, || SHARED, RateKeyHash(1), early_us).is_err(), "{limit:?}");
+            assert_eq!(rates.take(&limit, || SHARED, RateKeyHash(1), START_US + wait_us), Ok(RateKeyHash(1)), "{limit:?}");
         }
     }
 }
@@ -98,16 +98,16 @@ universal_test! {
         let mut rates = Rates::default();
         // One limit has half of the room.
         for key in 0..RATE_ALLOWANCES_MAX as u64 / 2 {
-            assert_eq!(rates.take(&limit, SHARED, RateKeyHash(key), START_US), Ok(RateKeyHash(key)));
+            assert_eq!(rates.take(&limit, || SHARED, RateKeyHash(key), START_US), Ok(RateKeyHash(key)));
         }
         // None of them is whole yet.
         let strangers = (0..100).map(|key| RateKeyHash(1_000_000 + key));
-        let passed = strangers.filter(|key| rates.take(&limit, SHARED, *key, START_US).is_ok()).count();
+        let passed = strangers.filter(|key| rates.take(&limit, || SHARED, *key, START_US).is_ok()).count();
         assert_eq!(passed, 2);
         assert!(rates.allowances.len() <= RATE_ALLOWANCES_MAX + 1);
         // A known key keeps what is its own.
-        assert_eq!(rates.take(&limit, SHARED, RateKeyHash(7), START_US), Ok(RateKeyHash(7)));
-        assert!(rates.take(&limit, SHARED, RateKeyHash(7), START_US).is_err());
+        assert_eq!(rates.take(&limit, || SHARED, RateKeyHash(7), START_US), Ok(RateKeyHash(7)));
+        assert!(rates.take(&limit, || SHARED, RateKeyHash(7), START_US).is_err());
         let later_us = START_US + 3 * SECOND_US + RATE_SWEEP_PAUSE_US;
         assert_eq!(spend(&mut rates, &limit, 2_000_000, later_us, 100, 0), 2);
         assert!(rates.allowances.len() < 10);
@@ -120,11 +120,11 @@ universal_test! {
         let limit = limit(1, 3_600_000, 1);
         let mut rates = Rates::default();
         for key in 0..2 * RATE_ALLOWANCES_MAX as u64 {
-            let _taken = rates.take(&limit, SHARED, RateKeyHash(key), START_US);
+            let _taken = rates.take(&limit, || SHARED, RateKeyHash(key), START_US);
         }
         for key in 0..1_000 {
             let key = RateKeyHash(1_000_000 + key);
-            assert_eq!(rates.take(&limit, OTHER, key, START_US), Ok(key));
+            assert_eq!(rates.take(&limit, || OTHER, key, START_US), Ok(key));
         }
         assert!(rates.allowances.len() <= RATE_ALLOWANCES_MAX + 2);
     }
@@ -135,7 +135,7 @@ universal_test! {
         let limit = limit(1, 1000, 2);
         let mut rates = Rates::default();
         for _ in 0..100 {
-            let key = rates.take(&limit, SHARED, RateKeyHash(1), START_US).unwrap();
+            let key = rates.take(&limit, || SHARED, RateKeyHash(1), START_US).unwrap();
             rates.give_back(&limit, key);
         }
         assert!(rates.allowances.is_empty());
@@ -157,7 +157,7 @@ universal_properties! {
         let mut passed = 0_u128;
         for gap_us in gaps_us {
             now_us += gap_us;
-            if rates.take(&limit, SHARED, RateKeyHash(1), now_us).is_ok() {
+            if rates.take(&limit, || SHARED, RateKeyHash(1), now_us).is_ok() {
                 passed += 1;
             }
             let span_us = u128::from(now_us - START_US);
