@@ -11,6 +11,7 @@ mod batch;
 mod drift;
 mod load;
 mod outbox;
+mod rows;
 mod shed;
 mod subject;
 #[cfg(test)]

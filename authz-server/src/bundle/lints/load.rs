@@ -117,14 +117,18 @@ fn never_bites(
 }
 
 impl Limit<'_> {
+    /// Whether each request that `other` counts is counted by this one, too.
+    fn counts_all_of(&self, other: &Limit<'_>) -> bool {
+        self.operations.is_empty()
+            || (!other.operations.is_empty()
+                && other.operations.iter().all(|name| self.operations.contains(name)))
+    }
+
     /// Whether each request that `other` would refuse is refused by this one, too.
     fn covers(&self, other: &Limit<'_>) -> bool {
-        let counts_all = self.operations.is_empty()
-            || (!other.operations.is_empty()
-                && other.operations.iter().all(|name| self.operations.contains(name)));
         self.enforced
             && self.global == other.global
-            && counts_all
+            && self.counts_all_of(other)
             && self.by.iter().all(|key| other.by.contains(key))
             && self.burst <= other.burst
             // Windows of different lengths cannot be compared by their rates alone.
@@ -137,12 +141,9 @@ impl Limit<'_> {
 fn dodged(service: &Service, limit: &Limit<'_>, all: &[Limit<'_>], places: &Places<'_>, found: &mut Found) {
     let is_header = |key: &RateKey| matches!(key, RateKey::Header(_));
     let Some(RateKey::Header(header)) = limit.by.iter().find(|key| is_header(key)) else { return };
-    let held_otherwise = all.iter().any(|other| {
-        let counts_all = other.operations.is_empty()
-            || (!limit.operations.is_empty()
-                && limit.operations.iter().all(|name| other.operations.contains(name)));
-        other.enforced && counts_all && !other.by.iter().any(is_header)
-    });
+    let held_otherwise = all
+        .iter()
+        .any(|other| other.enforced && other.counts_all_of(limit) && !other.by.iter().any(is_header));
     if !held_otherwise {
         let (name, limit_name) = (&service.name, limit.name);
         let message =

@@ -39,6 +39,11 @@ impl Counters {
     }
 }
 
+/// How often the service's proxy took a configuration of the filter that was discovered.
+pub(crate) async fn taken(service: SocketAddr) -> Result<u64, Failure> {
+    sum(service, r"extension_config_discovery\..*\.config_reload$").await
+}
+
 async fn sum(admin: SocketAddr, filter: &str) -> Result<u64, Failure> {
     let escaped: String = filter.chars().map(escape).collect();
     let url = format!("http://admin/stats?format=json&filter={escaped}");

@@ -3,7 +3,7 @@
 //! INVARIANT: arms are interleaved, and in one run all of them get the same arrivals. A run ends by itself: its load is
 //! bounded by its phases, and each request by the user's deadline.
 
-use crate::counters::Counters;
+use crate::counters::{self, Counters};
 use crate::failure::Failure;
 use crate::figures::{Counted, Figures};
 use crate::load::{self, Plan};
@@ -15,6 +15,9 @@ use palisade::dev::progress::Progress;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
+
+/// How often it is looked whether a configuration was taken.
+const LOOKED_EVERY: Duration = Duration::from_millis(100);
 
 /// What is measured, how often.
 #[derive(Debug, Clone)]
@@ -141,5 +144,22 @@ async fn exchange(rig: &Rig, phases: Phases, began: Instant) -> Result<(), Failu
     sleep_until(begins + third).await;
     update::exchange(&rig.generated(), Change::Configuration)?;
     sleep_until(begins + third * 2).await;
-    update::exchange(&rig.generated(), Change::Vm)
+    update::exchange(&rig.generated(), Change::Vm)?;
+    // What is not taken would be no update, and the figures those of another question.
+    let deadline = begins + third * 3;
+    loop {
+        match counters::taken(rig.service_admin).await? {
+            update::TAKEN => return Ok(()),
+            _ if Instant::now() < deadline => {
+                sleep_until((Instant::now() + LOOKED_EVERY).min(deadline)).await
+            }
+            taken => {
+                let failure = Failure::new(format!(
+                    "the proxy took {taken} configurations of the filter: expected {}",
+                    update::TAKEN
+                ));
+                return Err(rig.explain(&failure));
+            }
+        }
+    }
 }

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
+/// How often the filter's configuration is taken in a run: at the start, and at each change.
+pub(crate) const TAKEN: u64 = 3;
+
 /// What changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -26,7 +29,10 @@ pub(crate) fn discover_filter(rendered: &mut Rendered, out: &Path) -> Result<(),
         .iter_mut()
         .find(|filter| filter.get("name").and_then(Value::as_str) == Some(PALISADE_FILTER))
         .ok_or_else(|| Failure::new("the configuration has no filter of ours"))?;
-    let settings = filter.get("typed_config").cloned().unwrap_or_default();
+    let settings = filter
+        .get("typed_config")
+        .cloned()
+        .ok_or_else(|| Failure::new("the configuration says nothing to our filter"))?;
     *filter = json!({
         "name": PALISADE_FILTER,
         "config_discovery": {
@@ -47,8 +53,8 @@ pub(crate) fn exchange(out: &Path, change: Change) -> Result<(), Failure> {
         .map_err(Failure::because("the filter's configuration cannot be read"))?;
     let document: Value =
         serde_json::from_str(&text).map_err(Failure::because("the filter's configuration is odd"))?;
-    let mut settings = document.pointer("/resources/0/typed_config").cloned().unwrap_or_default();
     let missing = || Failure::new("the filter's configuration has no such part");
+    let mut settings = document.pointer("/resources/0/typed_config").cloned().ok_or_else(missing)?;
     match change {
         Change::Configuration => {
             let config =

@@ -4,6 +4,7 @@
 //! and reason alone, and beyond a second one by side.
 //! INVARIANT: the counts of all rows, with those that were taken, add up to what was added.
 
+use super::rows::{Kept, Row, Rows};
 use super::{Drift, Item, Judged, JudgedCount, Side, shown};
 use crate::call_id::CallId;
 use crate::contract::BundleDigest;
@@ -49,21 +50,17 @@ pub(super) struct Bounds {
 #[derive(Debug)]
 pub struct DriftTable {
     bounds: Bounds,
-    rows: Rows,
-    folded: Rows,
+    rows: Rows<Broken>,
+    folded: Rows<Broken>,
     /// By side, of any bundle.
-    other: [Option<Row>; 2],
+    other: [Option<Row<Broken>>; 2],
     /// Sorted by what differs most, because this is looked into for each request: operation, side, bundle.
     judged: Vec<JudgedRow>,
     judged_others: [u64; 2],
 }
 
-/// Sorted by `RowKey`, so that finding a row costs no allocation, and nobody can choose places that collide.
-#[derive(Debug, Default)]
-struct Rows(Vec<Row>);
-
 #[derive(Debug)]
-struct Row {
+struct Broken {
     bundle: BundleDigest,
     operation: Option<OperationIndex>,
     side: Side,
@@ -71,10 +68,6 @@ struct Row {
     status: Option<u16>,
     place: Box<str>,
     peer: Box<str>,
-    count: u64,
-    first_at_ms: u64,
-    last_at_ms: u64,
-    call_id: CallId,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,12 +135,7 @@ impl DriftTable {
             Side::Request => request,
             Side::Response => response,
         };
-        match other {
-            Some(row) => row.count(now_ms),
-            None => {
-                *other = Some(Row::new(RowKey { operation: None, reason: None, ..folded }, call_id, now_ms))
-            }
-        }
+        Row::count_in(other, RowKey { operation: None, reason: None, ..folded }, call_id, now_ms);
     }
 
     /// Counts one request or response that was judged, whatever came of it.
@@ -175,21 +163,21 @@ impl DriftTable {
 
     /// Whether anything drifted that was not taken yet.
     pub fn has_drift(&self) -> bool {
-        !self.rows.0.is_empty() || self.other.iter().any(Option::is_some)
+        !self.rows.is_empty() || self.other.iter().any(Option::is_some)
     }
 
     /// Whether so much is told apart that it should be taken before its time.
     pub fn is_half_full(&self) -> bool {
-        self.rows.0.len() >= self.bounds.rows.div_ceil(2)
+        self.rows.len() >= self.bounds.rows.div_ceil(2)
     }
 
     /// Takes one item out, and the bundle that it was judged by. Drift comes before what was judged, and what is of one
     /// bundle together.
     pub fn take(&mut self, now_ms: u64) -> Option<(BundleDigest, Item)> {
-        let row = self.rows.0.pop().or_else(|| self.folded.0.pop());
+        let row = self.rows.pop().or_else(|| self.folded.pop());
         let row = row.or_else(|| self.other.iter_mut().find_map(Option::take));
         match row {
-            Some(row) => Some((row.bundle, Item::Drifted(row.into_drift()))),
+            Some(row) => Some((row.of.bundle, Item::Drifted(row.into_drift()))),
             None => self.take_judged(now_ms),
         }
     }
@@ -220,59 +208,24 @@ impl JudgedRow {
     }
 }
 
-impl Rows {
-    /// False: there is no such row, and no room for another one.
-    fn count(&mut self, key: RowKey<'_>, rows_max: usize, call_id: CallId, now_ms: u64) -> bool {
-        match self.0.binary_search_by(|row| row.compare(&key)) {
-            Ok(at) => {
-                if let Some(row) = self.0.get_mut(at) {
-                    row.count(now_ms);
-                }
-                true
-            }
-            Err(at) if self.0.len() < rows_max => {
-                self.0.insert(at, Row::new(key, call_id, now_ms));
-                true
-            }
-            Err(_) => false,
-        }
-    }
-}
+impl Kept for Broken {
+    type Key<'a> = RowKey<'a>;
 
-impl Row {
-    fn new(key: RowKey<'_>, call_id: CallId, now_ms: u64) -> Row {
+    fn of(key: RowKey<'_>) -> Broken {
         let RowKey { bundle, operation, side, reason, status, place, peer } = key;
-        Row {
-            bundle,
-            operation,
-            side,
-            reason,
-            status,
-            place: place.into(),
-            peer: peer.into(),
-            count: 1,
-            first_at_ms: now_ms,
-            last_at_ms: now_ms,
-            call_id,
-        }
+        Broken { bundle, operation, side, reason, status, place: place.into(), peer: peer.into() }
     }
 
     fn compare(&self, key: &RowKey<'_>) -> Ordering {
-        let Row { bundle, operation, side, reason, status, .. } = *self;
+        let Broken { bundle, operation, side, reason, status, .. } = *self;
         RowKey { bundle, operation, side, reason, status, place: &self.place, peer: &self.peer }.cmp(key)
     }
+}
 
-    /// A clock may be set back meanwhile.
-    fn count(&mut self, now_ms: u64) {
-        self.count = self.count.saturating_add(1);
-        self.first_at_ms = self.first_at_ms.min(now_ms);
-        self.last_at_ms = self.last_at_ms.max(now_ms);
-    }
-
+impl Row<Broken> {
     fn into_drift(self) -> Drift {
-        let Row {
-            operation, side, reason, status, place, peer, count, first_at_ms, last_at_ms, call_id, ..
-        } = self;
+        let Row { of, count, first_at_ms, last_at_ms, call_id } = self;
+        let Broken { bundle: _, operation, side, reason, status, place, peer } = of;
         Drift {
             operation,
             side,

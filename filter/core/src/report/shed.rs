@@ -6,6 +6,7 @@
 //! INVARIANT: the counts of all rows, with those that were taken, add up to what was added.
 
 use super::drift::told;
+use super::rows::{Kept, Row, Rows};
 use super::{Item, OTHER, Report, SEVERAL, Sheds, Subject, Verdict};
 use crate::call_id::CallId;
 use crate::contract::BundleDigest;
@@ -65,21 +66,17 @@ pub(super) struct Bounds {
 #[derive(Debug)]
 pub struct ShedTable {
     bounds: Bounds,
-    rows: Rows,
-    folded: Rows,
+    rows: Rows<Shed>,
+    folded: Rows<Shed>,
     /// By retry and mode, of any bundle.
-    other: [Option<Row>; 4],
+    other: [Option<Row<Shed>>; 4],
     /// The second in which sheds are told one by one, and how many were.
     second: u64,
     told: u32,
 }
 
-/// Sorted by `RowKey`, so that finding a row costs no allocation, and no caller can choose a name that collides.
-#[derive(Debug, Default)]
-struct Rows(Vec<Row>);
-
 #[derive(Debug)]
-struct Row {
+struct Shed {
     bundle: BundleDigest,
     operation: Option<OperationIndex>,
     reason: Option<Reason>,
@@ -87,10 +84,6 @@ struct Row {
     shadow: bool,
     limit: Box<str>,
     peer: Box<str>,
-    count: u64,
-    first_at_ms: u64,
-    last_at_ms: u64,
-    call_id: CallId,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,95 +152,45 @@ impl ShedTable {
             (true, false) => retried,
             (true, true) => retried_shadow,
         };
-        match other {
-            Some(row) => row.count(now_ms),
-            None => {
-                *other = Some(Row::new(RowKey { operation: None, reason: None, ..folded }, call_id, now_ms));
-            }
-        }
+        Row::count_in(other, RowKey { operation: None, reason: None, ..folded }, call_id, now_ms);
     }
 
     /// Whether anything was counted that was not taken yet.
     pub fn is_empty(&self) -> bool {
-        self.rows.0.is_empty() && self.other.iter().all(Option::is_none)
+        self.rows.is_empty() && self.other.iter().all(Option::is_none)
     }
 
     /// Whether so much is told apart that it should be taken before its time.
     pub fn is_half_full(&self) -> bool {
-        self.rows.0.len() >= self.bounds.rows.div_ceil(2)
+        self.rows.len() >= self.bounds.rows.div_ceil(2)
     }
 
     /// Takes one row out, and the bundle that it was judged by; what is of one bundle comes together.
     pub fn take(&mut self) -> Option<(BundleDigest, Item)> {
-        let row = self.rows.0.pop().or_else(|| self.folded.0.pop());
+        let row = self.rows.pop().or_else(|| self.folded.pop());
         let row = row.or_else(|| self.other.iter_mut().find_map(Option::take))?;
-        Some((row.bundle, Item::Shed(row.into_sheds())))
+        Some((row.of.bundle, Item::Shed(row.into_sheds())))
     }
 }
 
-impl Rows {
-    /// False: there is no such row, and no room for another one.
-    fn count(&mut self, key: RowKey<'_>, rows_max: usize, call_id: CallId, now_ms: u64) -> bool {
-        match self.0.binary_search_by(|row| row.compare(&key)) {
-            Ok(at) => {
-                if let Some(row) = self.0.get_mut(at) {
-                    row.count(now_ms);
-                }
-                true
-            }
-            Err(at) if self.0.len() < rows_max => {
-                self.0.insert(at, Row::new(key, call_id, now_ms));
-                true
-            }
-            Err(_) => false,
-        }
-    }
-}
+impl Kept for Shed {
+    type Key<'a> = RowKey<'a>;
 
-impl Row {
-    fn new(key: RowKey<'_>, call_id: CallId, now_ms: u64) -> Row {
+    fn of(key: RowKey<'_>) -> Shed {
         let RowKey { bundle, operation, reason, retry, shadow, limit, peer } = key;
-        Row {
-            bundle,
-            operation,
-            reason,
-            retry,
-            shadow,
-            limit: limit.into(),
-            peer: peer.into(),
-            count: 1,
-            first_at_ms: now_ms,
-            last_at_ms: now_ms,
-            call_id,
-        }
+        Shed { bundle, operation, reason, retry, shadow, limit: limit.into(), peer: peer.into() }
     }
 
     fn compare(&self, key: &RowKey<'_>) -> Ordering {
-        let Row { bundle, operation, reason, retry, shadow, .. } = *self;
+        let Shed { bundle, operation, reason, retry, shadow, .. } = *self;
         RowKey { bundle, operation, reason, retry, shadow, limit: &self.limit, peer: &self.peer }.cmp(key)
     }
+}
 
-    /// A clock may be set back meanwhile.
-    fn count(&mut self, now_ms: u64) {
-        self.count = self.count.saturating_add(1);
-        self.first_at_ms = self.first_at_ms.min(now_ms);
-        self.last_at_ms = self.last_at_ms.max(now_ms);
-    }
-
+impl Row<Shed> {
     fn into_sheds(self) -> Sheds {
-        let Row {
-            operation,
-            reason,
-            retry,
-            shadow,
-            limit,
-            peer,
-            count,
-            first_at_ms,
-            last_at_ms,
-            call_id,
-            bundle: _,
-        } = self;
+        let Row { of, count, first_at_ms, last_at_ms, call_id } = self;
+        let Shed { bundle: _, operation, reason, retry, shadow, limit, peer } = of;
         Sheds {
             operation,
             reason: Cow::Borrowed(reason.map_or(OTHER, Reason::code)),

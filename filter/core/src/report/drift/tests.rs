@@ -176,7 +176,7 @@ universal_properties! {
             }
             let distinct = table.rows.0.len() + table.folded.0.len();
             prop_assert!(distinct <= rows + folded && table.judged.len() <= rows);
-            prop_assert!(table.rows.0.is_sorted_by_key(|row| (row.operation, row.side, row.place.clone())));
+            prop_assert!(table.rows.0.is_sorted_by_key(|row| (row.of.operation, row.of.side, row.of.place.clone())));
         }
         let (left, counts) = taken(&mut table);
         found += left.iter().map(|row| row.count).sum::<u64>();
