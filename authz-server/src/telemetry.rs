@@ -8,7 +8,7 @@ use crate::check::{Comparison, Decider, HandoffState};
 use crate::ledger::{self, Conclusion, Ledger, LedgerMetrics, Proof};
 use crate::reload::ReloadMetrics;
 use crate::reports::ReportMetrics;
-use crate::serve::{CandidateMetrics, PolicyMetrics};
+use crate::serve::{CandidateMetrics, ConnectionMetrics, PolicyMetrics};
 use crate::spikes::Kind;
 use crate::storm::{LoadMetrics, StormWatch};
 use palisade_core::reason::Reason;
@@ -113,8 +113,7 @@ pub struct Metrics {
     epoch: Gauge,
     refused_for_load: Counter,
     failed_open: Family<FailedOpenLabels, Counter>,
-    connections_refused: Counter,
-    accepts_failed: Counter,
+    pub(crate) connections: ConnectionMetrics,
     not_recorded: Counter,
     outcomes: Counter,
     outcomes_not_recorded: Counter,
@@ -170,13 +169,7 @@ impl Default for Metrics {
             "Calls that went on by the fail mode of their class because they could not be decided or recorded in time, or the server not be reached",
             failed_open.clone(),
         );
-        let connections_refused = counter(
-            &mut registry,
-            "connections_refused",
-            "Connections of proxies refused because too many were open",
-        );
-        let accepts_failed =
-            counter(&mut registry, "accepts_failed", "Times that no connection could be accepted");
+        let connections = ConnectionMetrics::register(&mut registry);
         let not_recorded = counter(
             &mut registry,
             "decisions_not_recorded",
@@ -239,8 +232,7 @@ impl Default for Metrics {
             epoch,
             refused_for_load,
             failed_open,
-            connections_refused,
-            accepts_failed,
+            connections,
             not_recorded,
             outcomes,
             outcomes_not_recorded,
@@ -323,14 +315,6 @@ impl Metrics {
     pub fn failed_open_unreachable(&self, count: u64) {
         let reason = Reason::DecisionMissing.code();
         self.failed_open.get_or_create(&FailedOpenLabels { reason }).inc_by(count);
-    }
-
-    pub fn connection_refused(&self) {
-        self.connections_refused.inc();
-    }
-
-    pub fn accept_failed(&self) {
-        self.accepts_failed.inc();
     }
 
     pub fn refused_for_load(&self) {

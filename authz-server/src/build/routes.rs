@@ -55,7 +55,7 @@ pub(super) fn routes(bundle: &Bundle) -> Value {
 
 /// Has a virtual host say what is asked of a limiter. Our routes have nothing of their own, so that all of them do.
 pub(super) fn limit(bundle: &Bundle, service: &Service, host: &mut serde_json::Map<String, Value>) {
-    let settings = bundle.services.iter().find(|settings| *settings.name == *service.name);
+    let settings = bundle.settings(&service.name);
     let asked = |settings| limiter::rate_limits(settings, limiter::Requests::OfService);
     let limits = settings.map(asked).unwrap_or_default();
     if !limits.is_empty() {

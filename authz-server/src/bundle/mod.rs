@@ -128,9 +128,14 @@ impl Bundle {
 
     /// How callers of an operation may prove who they are.
     pub(crate) fn accepted(&self, matched: Matched<'_>) -> Option<&Accepted> {
-        // Services are in the order of their names, and the canary's is none of them.
-        let place = self.services.binary_search_by(|service| (*service.name).cmp(&*matched.service.name));
-        place.ok().and_then(|place| self.services.get(place)).map(|service| &service.accepted)
+        self.settings(&matched.service.name).map(|service| &service.accepted)
+    }
+
+    /// What the contract does not hold of a service. The canary's has nothing of it.
+    pub(crate) fn settings(&self, service: &str) -> Option<&ServiceSettings> {
+        // Services are in the order of their names.
+        let place = self.services.binary_search_by(|settings| (*settings.name).cmp(service));
+        place.ok().and_then(|place| self.services.get(place))
     }
 
     pub fn size(&self) -> Size {

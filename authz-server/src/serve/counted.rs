@@ -20,7 +20,7 @@ pub struct Counted {
 
 impl Counted {
     pub(super) fn of(bundle: &Bundle, record: &ledger::Decision) -> Option<Box<Counted>> {
-        let service = bundle.services.iter().find(|service| service.name == record.service)?;
+        let service = bundle.settings(&record.service)?;
         let counts = |operations: &[String]| operations.is_empty() || operations.contains(&record.operation);
         let limits: Vec<_> = service
             .global_limits

@@ -7,15 +7,14 @@
 //! INVARIANT: a connection that was accepted is served or closed; no error of accepting ends the server.
 
 use super::connection::{Connection, Counted};
+use super::door::Door;
 use super::listen::{Accepted, Bound, Transport};
 use super::load::Load;
-use super::seldom::Seldom;
-use crate::telemetry::Metrics;
 use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::StreamExt as _;
@@ -111,13 +110,13 @@ async fn serve(
 impl Accepted {
     /// On the runtime that takes it.
     fn tcp((accepted, counted): (Accepted, Counted)) -> Option<io::Result<Connection<TcpStream>>> {
-        let Accepted::Tcp(stream) = accepted else { return None };
-        Some(TcpStream::from_std(stream).map(|stream| Connection::new(stream, counted)))
+        let Accepted::Tcp(stream, from) = accepted else { return None };
+        Some(TcpStream::from_std(stream).map(|stream| Connection::new(stream, Some(from), counted)))
     }
 
     fn unix((accepted, counted): (Accepted, Counted)) -> Option<io::Result<Connection<UnixStream>>> {
         let Accepted::Unix(stream) = accepted else { return None };
-        Some(UnixStream::from_std(stream).map(|stream| Connection::new(stream, counted)))
+        Some(UnixStream::from_std(stream).map(|stream| Connection::new(stream, None, counted)))
     }
 }
 
@@ -133,45 +132,34 @@ pub(super) async fn accept(
     bound: Bound,
     lanes: &[Lane],
     mut phase: watch::Receiver<Phase>,
-    metrics: &Metrics,
+    door: &Arc<Door>,
 ) {
-    let (connections_max, seldom) = (connections_max(), Seldom::default());
-    let tell = |thing: &str, error: &dyn std::fmt::Display| {
-        if let Some(untold) = seldom.tell(thing, Instant::now()) {
-            tracing::warn!(%error, untold, "{thing}");
-        }
-    };
+    let connections_max = connections_max();
     // Where the last connection went: of lanes with equally many the next one is taken.
     let mut last = 0;
     loop {
         let accepted = tokio::select! {
             _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return,
-            accepted = bound.accept() => accepted,
+            accepted = door.open(bound.accept()) => accepted,
         };
         match accepted {
             Ok(stream) => {
                 let open: usize = lanes.iter().map(|lane| lane.open.load(Ordering::Relaxed)).sum();
                 if open >= connections_max {
-                    metrics.connection_refused();
-                    tell("a connection was refused because too many are open", &format_args!("{open} are"));
+                    door.too_many(open);
                     continue;
                 }
                 let Some((place, lane)) = fewest(lanes, last) else { return };
                 last = place;
-                let counted = Counted::new(&lane.open);
+                let counted = Counted::new(&lane.open, door);
                 if lane.connections.try_send((stream, counted)).is_err() {
-                    metrics.connection_refused();
-                    tell(
-                        "a connection was refused because its thread is busy or gone",
-                        &format_args!("lane {place}"),
-                    );
+                    door.busy(place);
                 }
             }
             // The caller hung up before we came to it.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                metrics.accept_failed();
-                tell("connections cannot be accepted", &error);
+                door.failed(&error);
                 tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
             }
         }

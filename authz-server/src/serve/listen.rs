@@ -2,13 +2,14 @@
 //!
 //! INVARIANT: without one of these three, plaintext needs a flag whose name says what it gives up.
 
+use super::connection::Came;
 use crate::identity::{SpiffeId, the_uri};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::transport::server::TlsConnectInfo;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use tonic::{Request, Status};
 
@@ -79,7 +80,7 @@ impl Peers {
     pub(super) fn admit(&self, request: Request<()>) -> Result<Request<()>, Status> {
         let Peers::Listed { ids, .. } = self else { return Ok(request) };
         let certificates =
-            request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>().and_then(TlsConnectInfo::peer_certs);
+            request.extensions().get::<TlsConnectInfo<Came>>().and_then(TlsConnectInfo::peer_certs);
         let id = certificates
             .as_ref()
             .and_then(|certificates| certificates.first())
@@ -120,7 +121,7 @@ enum Listener {
 /// A connection that no runtime holds yet.
 #[derive(Debug)]
 pub(super) enum Accepted {
-    Tcp(std::net::TcpStream),
+    Tcp(std::net::TcpStream, SocketAddr),
     Unix(std::os::unix::net::UnixStream),
 }
 
@@ -177,11 +178,11 @@ impl Bound {
     pub(super) async fn accept(&self) -> std::io::Result<Accepted> {
         match &self.listener {
             Listener::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, from) = listener.accept().await?;
                 // The server's own setting does not reach connections that are handed to it. Without it the tail of a reply
                 // waits for the proxy's delayed acknowledgement, 40 ms.
                 stream.set_nodelay(true)?;
-                stream.into_std().map(Accepted::Tcp)
+                stream.into_std().map(|stream| Accepted::Tcp(stream, from))
             }
             Listener::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;

@@ -2,36 +2,41 @@
 //!
 //! INVARIANT: ready only when bundle, secrets, keys and the ledger's tail were verified; no miswired sidecar undoes it.
 
+mod account;
 mod candidate;
 mod connection;
 pub(crate) mod counted;
+mod door;
+mod earning;
 pub(crate) mod faults;
 mod lanes;
 mod listen;
 pub mod load;
 mod policies;
+mod protocol;
 pub(crate) mod seldom;
 pub mod service;
 mod undecided;
 
 pub(crate) use candidate::CandidateMetrics;
+pub(crate) use door::ConnectionMetrics;
 pub use listen::{ListenAddress, Peers, ServerTls};
 pub(crate) use policies::PolicyMetrics;
 
 use crate::admin;
 use crate::audit::{Indexer, OutcomeWatch};
-use crate::bundle::{Bundle, CONTEXT_BODY_BYTES_MAX};
+use crate::bundle::Bundle;
 use crate::check::{self, Candidate, Decider};
-use crate::envoy::{AccessLogServiceServer, CheckServer, Gateway};
+use crate::envoy::CheckServer;
 use crate::identity::{ClientCredentials, Tokens};
 use crate::ledger::{Admin, AdminEvent, Entry, Ledger, Recovery};
 use crate::reload::{self, Inputs, IssuerKeys, Prepared, Sources, Status, Trigger};
-use crate::reports::{Reports, ReportsServer};
+use crate::reports::Reports;
 use crate::state::{LEDGER_DIRECTORY, State};
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
+use door::Door;
 use lanes::{Lane, Phase};
-use load::Load;
 use service::{Service, now_ms};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -42,43 +47,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::server::Router;
-use tonic::transport::{Server, ServerTlsConfig};
-use tonic_health::pb::health_server::{Health, HealthServer};
-
-/// The largest body that travels to the server, and a head with a certificate beside it.
-const MESSAGE_BYTES_MAX: usize = CONTEXT_BODY_BYTES_MAX as usize + 512 * 1024;
-
-/// Access logs come in batches that Envoy cuts at 16 KiB by default.
-const LOG_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// Streams that one proxy may have open at once.
-const STREAMS_MAX: u32 = 2048;
-
-/// Calls that one connection may have under way; the rest waits in HTTP/2's own window.
-const CALLS_PER_CONNECTION_MAX: usize = 1024;
-
-/// Calls that were cancelled before we had looked at them. Callers that hang up come as resets, all over the one
-/// connection of their proxy and many in one read; to end the connection for it would deny everybody else's calls on it.
-/// So the bound is not there to punish a peer, who is a proxy of ours, but for memory: a kilobyte or two each.
-const PENDING_RESETS_MAX: usize = 8 * 1024;
-
-/// Heads of a Check call itself are small: the request's own head is in its message.
-const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
-
-/// The protocol's own default; larger frames gain nothing for small messages.
-const FRAME_BYTES_MAX: u32 = 16 * 1024;
-
-/// What one call may send before we have read it: the largest message that is taken.
-const STREAM_WINDOW_BYTES: u32 = MESSAGE_BYTES_MAX as u32;
-
-/// What one connection may send before we have read it. It bounds the memory that a proxy can make us hold.
-const CONNECTION_WINDOW_BYTES: u32 = 4 * STREAM_WINDOW_BYTES;
-
-/// How often a silent connection is asked whether it lives, and how long it has to answer. Calls have a deadline of
-/// their own in `service`; a timeout here would end access log streams too.
-const KEEPALIVE: Duration = Duration::from_secs(20);
 
 /// How long the first fetch of issuers' keys may keep a server from serving.
 const KEYS_AWAITED: Duration = Duration::from_secs(5);
@@ -199,12 +167,13 @@ pub async fn serve(
     health_reporter.set_serving::<CheckServer>().await;
     let tls = settings.peers.tls().map_err(fail)?;
     let (phase, phases) = watch::channel(Phase::Serving);
+    let door = Arc::new(Door::new(service.metrics().connections.clone()));
     let mut lanes = Vec::with_capacity(settings.threads.get());
     for number in 0..settings.threads.get() {
-        let server = server(tls.clone()).map_err(fail)?;
+        let server = protocol::server(tls.clone()).map_err(fail)?;
         let (service, reports, peers) = (service.clone(), reports.clone(), settings.peers.clone());
         let health = health.clone();
-        let router = move |load| router(server, health, (service, reports), peers, load);
+        let router = move |load| protocol::router(server, health, (service, reports), peers, load);
         lanes.push(Lane::start(number, incoming.transport(), phases.clone(), router).map_err(fail)?);
     }
     readiness.set_ready(true);
@@ -224,7 +193,7 @@ pub async fn serve(
         tokio::spawn(async move { service.enter_tallies_regularly().await })
     };
     tokio::select! {
-        () = lanes::accept(incoming, &lanes, phases, service.metrics()) => {}
+        () = lanes::accept(incoming, &lanes, phases, &door) => {}
         () = stop => {}
     }
     tracing::info!("draining");
@@ -255,43 +224,6 @@ async fn drain(lanes: Vec<Lane>, phase: &watch::Sender<Phase>) -> Result<(), Str
         }
     };
     results.into_iter().collect()
-}
-
-fn server(tls: Option<ServerTlsConfig>) -> Result<Server, tonic::transport::Error> {
-    let server = Server::builder()
-        .max_concurrent_streams(STREAMS_MAX)
-        .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
-        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
-        .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
-        .max_frame_size(FRAME_BYTES_MAX)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE));
-    match tls {
-        Some(tls) => server.tls_config(tls),
-        None => Ok(server),
-    }
-}
-
-/// Everything that one thread serves.
-fn router<H: Health>(
-    mut server: Server,
-    health: HealthServer<H>,
-    (service, reports): (Arc<Service>, Arc<Reports>),
-    peers: Peers,
-    load: Arc<Load>,
-) -> Router {
-    let gateway = Gateway::new(service, load);
-    let guard = move |request| peers.admit(request);
-    let (guard_logs, guard_reports) = (guard.clone(), guard.clone());
-    let checks = CheckServer::new(gateway.clone(), MESSAGE_BYTES_MAX);
-    let logs = AccessLogServiceServer::new(gateway).max_decoding_message_size(LOG_MESSAGE_BYTES_MAX);
-    server
-        .add_service(health)
-        .add_service(InterceptedService::new(checks, guard))
-        .add_service(InterceptedService::new(logs, guard_logs))
-        .add_service(InterceptedService::new(ReportsServer::new(reports), guard_reports))
 }
 
 /// A server that could serve, and does not yet.

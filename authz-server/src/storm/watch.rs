@@ -41,6 +41,9 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Known {
     detector: Detector,
+    /// When storms that are under way began, as it was told: by caller and service. Told once, so that a storm's end says
+    /// the same, whatever became of the clock.
+    began: BTreeMap<(String, String), u64>,
     /// What is left of sheds.
     sheds: BTreeMap<ShedKey, f64>,
     looked_ms: u64,
@@ -194,8 +197,16 @@ impl StormWatch {
             metrics.load.attempted((service, operation), counts.firsts, counts.retries);
         });
         for finding in &mut findings {
-            let (Finding::Begins(storm) | Finding::Ends(storm)) = finding;
-            storm.since_ms = now.told(storm.since_ms);
+            match finding {
+                Finding::Begins(storm) => {
+                    storm.since_ms = now.told(storm.since_ms);
+                    known.began.insert(names(storm), storm.since_ms);
+                }
+                Finding::Ends(storm) => {
+                    let began = known.began.remove(&names(storm));
+                    storm.since_ms = began.unwrap_or_else(|| now.told(storm.since_ms));
+                }
+            }
         }
         findings
     }
@@ -244,7 +255,11 @@ impl StormWatch {
             sheds_per_s: rounded(rate.sheds),
             amplification: rate.told_amplification(),
         });
-        let told = |storm: &Storm| Storm { since_ms: now.told(storm.since_ms), ..storm.clone() };
+        let began = |storm: &Storm| known.began.get(&names(storm)).copied();
+        let told = |storm: &Storm| {
+            let since_ms = began(storm).unwrap_or_else(|| now.told(storm.since_ms));
+            Storm { since_ms, ..storm.clone() }
+        };
         View {
             at_ms: now.epoch_ms,
             services: services.collect(),
@@ -275,6 +290,11 @@ struct Shed<'a> {
     retry: bool,
     shadow: bool,
     count: u64,
+}
+
+/// What tells storms apart that are under way.
+fn names(storm: &Storm) -> (String, String) {
+    (storm.caller.clone(), storm.service.clone())
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

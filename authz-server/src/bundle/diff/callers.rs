@@ -3,7 +3,7 @@
 use super::{Area, Found, Kind};
 use crate::bundle::callers::{Claims, Identity, Introspection, Issuer};
 use crate::bundle::format::HandoffMode;
-use crate::bundle::{Bundle, Placed, ServiceSettings};
+use crate::bundle::{Bundle, Placed};
 use crate::identity::{Accepted, AcceptedTokens};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -140,8 +140,7 @@ fn seconds(written: Option<&Placed<u64>>) -> String {
 /// By which ways each service that was there before lets its callers in.
 fn accepted(before: &Bundle, after: &Bundle, found: &mut Found) {
     for service in &after.services {
-        let same = |other: &&ServiceSettings| other.name == service.name;
-        let Some(old) = before.services.iter().find(same) else { continue };
+        let Some(old) = before.settings(&service.name) else { continue };
         let (was, is) = (ways(&old.accepted), ways(&service.accepted));
         let more = is.iter().any(|way| !was.contains(way)) && !was.contains("all");
         let text = |ways: BTreeSet<String>| ways.into_iter().collect::<Vec<_>>().join(", ");

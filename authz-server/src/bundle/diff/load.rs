@@ -40,7 +40,7 @@ fn services_of_both<'b>(
 ) -> impl Iterator<Item = (&'b str, (&'b Service, &'b ServiceSettings), (&'b Service, &'b ServiceSettings))> {
     let of = |bundle: &'b Bundle, name: &str| {
         let service = bundle.contract.services().iter().find(|service| *service.name == *name)?;
-        Some((service, bundle.services.iter().find(|settings| settings.name == name)?))
+        Some((service, bundle.settings(name)?))
     };
     after.services.iter().filter_map(move |settings| {
         let name = settings.name.as_str();

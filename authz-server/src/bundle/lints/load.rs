@@ -23,7 +23,7 @@ pub(super) fn look(landscape: &Landscape<'_>, places: &Places<'_>, found: &mut F
     let bundle = landscape.bundle;
     let services = bundle.contract.services().iter().filter(|service| *service.name != *canary::SERVICE);
     for service in services {
-        let settings = bundle.services.iter().find(|settings| *settings.name == *service.name);
+        let settings = bundle.settings(&service.name);
         let global = settings.map(|settings| settings.global_limits.as_slice()).unwrap_or_default();
         let limits = limits(service, global);
         nothing_passes(service, &limits, places, found);

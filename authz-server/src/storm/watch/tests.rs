@@ -129,13 +129,17 @@ fn a_storm_is_told_with_the_time_at_which_it_began() {
     let metrics = Metrics::default();
     let flow = Flow { caller: "web", service: "orders", operation: "listOrders" };
     let mut told = Vec::new();
-    for second in 0..5 {
-        locked(&metrics.storms.0.fresh).observe(flow, Counts { firsts: 100, retries: 300, sheds: 0 });
-        // The clock of the day is set back by an hour in the third second.
-        let hour_ms = if second < 3 { 3_600_000 } else { 0 };
+    for second in 0..60 {
+        if second < 5 {
+            locked(&metrics.storms.0.fresh).observe(flow, Counts { firsts: 100, retries: 300, sheds: 0 });
+        }
+        // The clock of the day is set back by an hour in the third second, and is then behind by a part of one.
+        let hour_ms = if second < 3 { 3_600_000 } else { 7 };
         let now = Now { ms: second * 1_000, epoch_ms: 90_000_000 + hour_ms + second * 1_000 };
         told.extend(metrics.storms.look(now, &metrics));
     }
-    let [Finding::Begins(storm)] = told.as_slice() else { panic!("{told:?}") };
-    assert_eq!((storm.since_ms, storm.duration_ms), (90_000_000, 3_000));
+    let [Finding::Begins(begun), Finding::Ends(ended)] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((begun.since_ms, begun.duration_ms), (90_000_007, 3_000));
+    assert_eq!(ended.since_ms, begun.since_ms);
+    assert!(metrics.storms.0.known.lock().unwrap().began.is_empty());
 }
