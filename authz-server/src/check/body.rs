@@ -83,14 +83,14 @@ fn object(
     let members: BTreeMap<Cow<'_, str>, &RawValue> = match raw {
         None => BTreeMap::new(),
         Some(raw) => {
-            serde_json::from_str(raw).map_err(|_| Unreadable::malformed(&shown(above), "is not an object"))?
+            serde_json::from_str(raw).map_err(|_| Unreadable::malformed(Shown(above), "is not an object"))?
         }
     };
     let mut values = Vec::with_capacity(fields.len());
     let mut rest = fields;
     while let [(keys, field), ..] = rest {
         let Some((first, below)) = keys.split_first() else {
-            return Err(Unreadable::malformed(&shown(above), "has no name"));
+            return Err(Unreadable::malformed(Shown(above), "has no name"));
         };
         // Fields that begin with the same key stand together: they are in the order of their keys.
         let together = rest.iter().take_while(|(keys, _)| keys.first() == Some(first)).count();
@@ -100,7 +100,7 @@ fn object(
         let pointer = format!("{above}/{first}");
         if below.is_empty() {
             let value = member.map(|raw| field_value(raw, &field.kind, &pointer)).transpose()?.flatten();
-            values.push(present(value, field, &shown(&pointer))?);
+            values.push(present(value, field, Shown(&pointer))?);
         } else {
             let inner: Vec<Placed<'_>> =
                 group.iter().filter_map(|(keys, field)| Some((keys.split_first()?.1, *field))).collect();
@@ -110,8 +110,14 @@ fn object(
     Ok(values)
 }
 
-fn shown(pointer: &str) -> String {
-    if pointer.is_empty() { "the body".to_owned() } else { format!("body field `{pointer}`") }
+/// A field as errors name it.
+struct Shown<'a>(&'a str);
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Shown(pointer) = self;
+        if pointer.is_empty() { f.write_str("the body") } else { write!(f, "body field `{pointer}`") }
+    }
 }
 
 fn field_value(raw: &RawValue, kind: &ValueKind, pointer: &str) -> Result<Option<Value>, Unreadable> {
@@ -127,16 +133,16 @@ fn field_value(raw: &RawValue, kind: &ValueKind, pointer: &str) -> Result<Option
         ValueKind::Ip => text(raw).and_then(|text| value::ip(&text)).map(Value::Ip),
         ValueKind::Set(element) => {
             let items: Vec<&RawValue> = serde_json::from_str(raw)
-                .map_err(|_| Unreadable::malformed(&shown(pointer), "is not a list"))?;
+                .map_err(|_| Unreadable::malformed(Shown(pointer), "is not a list"))?;
             let items = items.into_iter().map(|item| {
                 let item = field_value(item, element, pointer)?;
-                item.ok_or_else(|| Unreadable::malformed(&shown(pointer), "has a `null` in its list"))
+                item.ok_or_else(|| Unreadable::malformed(Shown(pointer), "has a `null` in its list"))
             });
             Some(Value::Set(items.collect::<Result<_, _>>()?))
         }
     };
     let value =
-        value.ok_or_else(|| Unreadable::malformed(&shown(pointer), &format!("is not {}", expected(kind))))?;
+        value.ok_or_else(|| Unreadable::malformed(Shown(pointer), &format!("is not {}", expected(kind))))?;
     Ok(Some(value))
 }
 

@@ -11,6 +11,7 @@ use palisade_core::contract::Matched;
 use palisade_core::path::{alike, decoded};
 use palisade_core::reason::Reason;
 use palisade_core::routes::Segment;
+use std::fmt::{self, Display};
 
 /// Why there is no value: the caller's reason, and what only the ledger is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,11 +21,11 @@ pub(super) struct Unreadable {
 }
 
 impl Unreadable {
-    pub(super) fn malformed(what: &str, why: &str) -> Unreadable {
+    pub(super) fn malformed(what: impl Display, why: &str) -> Unreadable {
         Unreadable { reason: Reason::ParameterMalformed, detail: format!("{what} {why}") }
     }
 
-    pub(super) fn missing(what: &str) -> Unreadable {
+    pub(super) fn missing(what: impl Display) -> Unreadable {
         Unreadable { reason: Reason::ParameterMissing, detail: format!("{what} is missing") }
     }
 }
@@ -48,7 +49,7 @@ pub(super) fn read(
                 continue;
             }
         };
-        values.push(present(value, field, &format!("{} `{name}`", of(field.part)))?);
+        values.push(present(value, field, Named { part: field.part, name })?);
     }
     // Body fields are the last ones of a context.
     if !in_body.is_empty() {
@@ -61,7 +62,7 @@ pub(super) fn read(
 pub(super) fn present(
     value: Option<Value>,
     field: &ContextField,
-    what: &str,
+    what: impl Display,
 ) -> Result<Option<Value>, Unreadable> {
     if value.is_none() && field.required { Err(Unreadable::missing(what)) } else { Ok(value) }
 }
@@ -74,12 +75,22 @@ pub(super) fn attempt(pairs: &[(&[u8], &[u8])]) -> Option<u32> {
     u32::try_from(number).ok().filter(|number| *number > 0)
 }
 
-fn of(part: ContextPart) -> &'static str {
-    match part {
-        ContextPart::Path => "path parameter",
-        ContextPart::Query => "query parameter",
-        ContextPart::Header => "header",
-        ContextPart::Body => "body field",
+/// A value as errors name it: put into words only where there is one.
+#[derive(Debug, Clone, Copy)]
+struct Named<'a> {
+    part: ContextPart,
+    name: &'a str,
+}
+
+impl Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = match self.part {
+            ContextPart::Path => "path parameter",
+            ContextPart::Query => "query parameter",
+            ContextPart::Header => "header",
+            ContextPart::Body => "body field",
+        };
+        write!(f, "{part} `{}`", self.name)
     }
 }
 
@@ -95,7 +106,7 @@ fn in_path(
     });
     let raw = place.and_then(|place| request.head.target.segments().nth(place));
     let Some(raw) = raw else { return Ok(None) };
-    written(raw, field, &format!("path parameter `{name}`"), Encoding::Path).map(Some)
+    written(raw, field, Named { part: ContextPart::Path, name }, Encoding::Path).map(Some)
 }
 
 fn in_query(
@@ -104,19 +115,19 @@ fn in_query(
     asks: &OperationContext,
     request: Request<'_>,
 ) -> Result<Option<Value>, Unreadable> {
-    let what = format!("query parameter `{name}`");
+    let what = Named { part: ContextPart::Query, name };
     let mut found: Vec<Option<&str>> = Vec::new();
     for (key, value) in request.head.target.query_pairs() {
         if decoded(key).is_some_and(|key| key == name) && !key.contains('+') {
             found.push(value);
         } else if alike(key, name) && !is_other(key, asks) {
-            return Err(Unreadable::malformed(&what, "stands beside one that some services take for it"));
+            return Err(Unreadable::malformed(what, "stands beside one that some services take for it"));
         }
     }
     let found: Option<Vec<&str>> = found.into_iter().collect();
     let Some(found) = found else {
         return Err(Unreadable::malformed(
-            &what,
+            what,
             "has no equals sign, so that it is empty to some services and true to others",
         ));
     };
@@ -124,11 +135,11 @@ fn in_query(
         (_, []) => Ok(None),
         (ValueKind::Set(element), items) if field.list == ListStyle::Repeated => {
             let items =
-                items.iter().map(|raw| scalar(&unescaped(raw, &what, Encoding::Query)?, element, &what));
+                items.iter().map(|raw| scalar(&unescaped(raw, what, Encoding::Query)?, element, what));
             Ok(Some(Value::Set(items.collect::<Result<_, _>>()?)))
         }
-        (_, [raw]) => written(raw, field, &what, Encoding::Query).map(Some),
-        (_, [_, _, ..]) => Err(Unreadable::malformed(&what, "comes more than once")),
+        (_, [raw]) => written(raw, field, what, Encoding::Query).map(Some),
+        (_, [_, _, ..]) => Err(Unreadable::malformed(what, "comes more than once")),
     }
 }
 
@@ -139,26 +150,26 @@ fn is_other(key: &str, asks: &OperationContext) -> bool {
 }
 
 fn in_header(name: &str, field: &ContextField, request: Request<'_>) -> Result<Option<Value>, Unreadable> {
-    let what = format!("header `{name}`");
+    let what = Named { part: ContextPart::Header, name };
     let mut values = request.pairs.iter().filter(|(known, _)| *known == name.as_bytes());
     let Some((_, value)) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Unreadable::malformed(&what, "comes more than once"));
+        return Err(Unreadable::malformed(what, "comes more than once"));
     }
-    let text = std::str::from_utf8(value).map_err(|_| Unreadable::malformed(&what, "is not UTF-8"))?;
+    let text = std::str::from_utf8(value).map_err(|_| Unreadable::malformed(what, "is not UTF-8"))?;
     match &field.kind {
         ValueKind::Set(element) => {
-            let items = text.split(',').map(|item| scalar(item.trim_matches([' ', '\t']), element, &what));
+            let items = text.split(',').map(|item| scalar(item.trim_matches([' ', '\t']), element, what));
             items
-                .map(|item| item.and_then(|item| not_empty(item, &what)))
+                .map(|item| item.and_then(|item| not_empty(item, what)))
                 .collect::<Result<_, _>>()
                 .map(Value::Set)
         }
         // The proxy joins what came twice with a comma.
         _ if text.contains(',') => {
-            Err(Unreadable::malformed(&what, "holds a comma, which may stand between two of them"))
+            Err(Unreadable::malformed(what, "holds a comma, which may stand between two of them"))
         }
-        kind => scalar(text, kind, &what),
+        kind => scalar(text, kind, what),
     }
     .map(Some)
 }
@@ -171,7 +182,12 @@ enum Encoding {
 }
 
 /// A parameter that stands in one piece of text: a scalar, or a list with its separator.
-fn written(raw: &str, field: &ContextField, what: &str, encoding: Encoding) -> Result<Value, Unreadable> {
+fn written(
+    raw: &str,
+    field: &ContextField,
+    what: Named<'_>,
+    encoding: Encoding,
+) -> Result<Value, Unreadable> {
     let ValueKind::Set(element) = &field.kind else {
         return scalar(&unescaped(raw, what, encoding)?, &field.kind, what);
     };
@@ -193,21 +209,21 @@ fn written(raw: &str, field: &ContextField, what: &str, encoding: Encoding) -> R
 }
 
 /// An empty item of a list is an item to some services and nothing to others.
-fn not_empty(item: Value, what: &str) -> Result<Value, Unreadable> {
+fn not_empty(item: Value, what: Named<'_>) -> Result<Value, Unreadable> {
     match item {
         Value::String(text) if text.is_empty() => Err(Unreadable::malformed(what, "has an empty item")),
         item => Ok(item),
     }
 }
 
-fn unescaped(raw: &str, what: &str, encoding: Encoding) -> Result<String, Unreadable> {
+fn unescaped(raw: &str, what: Named<'_>, encoding: Encoding) -> Result<String, Unreadable> {
     if encoding == Encoding::Query && raw.contains('+') {
         return Err(Unreadable::malformed(what, "holds a plus sign, which is a space to some services"));
     }
     decoded(raw).ok_or_else(|| Unreadable::malformed(what, "is not UTF-8"))
 }
 
-fn scalar(text: &str, kind: &ValueKind, what: &str) -> Result<Value, Unreadable> {
+fn scalar(text: &str, kind: &ValueKind, what: Named<'_>) -> Result<Value, Unreadable> {
     let value = match kind {
         ValueKind::String => Some(Value::String(text.to_owned())),
         ValueKind::Long => value::long(text).map(Value::Long),

@@ -142,6 +142,7 @@ impl Decider {
         let head = match head {
             Ok(head) => head,
             Err(reason) => {
+                record::describe_unread(&mut record, call);
                 let error = "the server cannot read what the proxy passed on".to_owned();
                 let judgement = Judgement::because(reason, error);
                 let how = (self.bundle.recordings.operation(None), &self.digests);

@@ -24,12 +24,6 @@ pub(crate) use credential::json as claim_json;
 impl Decider {
     pub(super) fn blank_record(&self, call: Call<'_>, now_ms: u64) -> ledger::Decision {
         let raw = |name: &[u8]| first(call.pairs, name);
-        let text = |name: &[u8]| shown(raw(name));
-        let target = text(b":path");
-        let (path, query_present) = match target.split_once('?') {
-            Some((path, _)) => (path.to_owned(), true),
-            None => (target, false),
-        };
         let body = match call.body {
             super::Body::Whole(bytes) => Some(bytes),
             super::Body::None | super::Body::Unproven(_) => None,
@@ -41,10 +35,10 @@ impl Decider {
             service: String::new(),
             operation: String::new(),
             class: String::new(),
-            method: text(b":method"),
-            host: text(b":authority"),
-            path,
-            query_present,
+            method: String::new(),
+            host: String::new(),
+            path: String::new(),
+            query_present: false,
             request_id: None,
             principal: String::new(),
             proof: ledger::Proof::None,
@@ -89,6 +83,18 @@ impl Decider {
             Some(Mask::Digest | Mask::Drop) => None,
         };
     }
+}
+
+/// What is asked, where nobody could read it: as it came, as far as it can be shown.
+pub(super) fn describe_unread(record: &mut ledger::Decision, call: Call<'_>) {
+    let text = |name: &[u8]| shown(first(call.pairs, name));
+    record.method = text(b":method");
+    record.host = text(b":authority");
+    let target = text(b":path");
+    (record.path, record.query_present) = match target.split_once('?') {
+        Some((path, _)) => (path.to_owned(), true),
+        None => (target, false),
+    };
 }
 
 pub(super) fn describe_operation(record: &mut ledger::Decision, matched: Matched<'_>) {
