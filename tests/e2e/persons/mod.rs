@@ -95,7 +95,12 @@ impl Scene {
 
     #[track_caller]
     fn start(&self, options: Options) -> Rig {
-        Rig::start_with(Target::Envoy, BundleUnderTest::Demo, options.bundle_dir(&self.bundle))
+        self.start_as(Target::Envoy, options)
+    }
+
+    #[track_caller]
+    fn start_as(&self, target: Target, options: Options) -> Rig {
+        Rig::start_with(target, BundleUnderTest::Demo, options.bundle_dir(&self.bundle))
     }
 }
 

@@ -5,7 +5,7 @@ use palisade::ledger::Proof;
 use palisade::mint::{Mint, put};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tests::rig::Options;
+use tests::rig::{Options, Target};
 
 use super::{ALLOWED, NOWHERE, Scene, ask, bearer, claims, found_in, now_s, read_orders, refused, token};
 
@@ -47,9 +47,13 @@ fn unsound(mint: &Mint) -> Vec<(&'static str, String)> {
 
 #[test]
 fn a_token_is_let_in_whole_or_not_at_all_and_kept_nowhere() {
+    Target::ALL.into_iter().for_each(check);
+}
+
+fn check(target: Target) {
     let mint = Mint::new("a").expect("make a key");
     let scene = Scene::with_mint(&mint);
-    let rig = scene.start(Options::default());
+    let rig = scene.start_as(target, Options::default());
     let good = token(&mint, &claims("alice", &["staff"]));
     let without = token(&mint, &claims("alice", &["strangers"]));
     let read = |token: &str| ask(&rig, &read_orders(&bearer(token)));

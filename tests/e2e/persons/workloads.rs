@@ -2,7 +2,7 @@
 
 use palisade::ledger::Proof;
 use palisade::mint::Mint;
-use tests::rig::{Options, Rig};
+use tests::rig::{Options, Rig, Target};
 
 use super::{
     ALLOWED, Scene, Told, WEB, ask, bearer, claims, decision, read_orders, read_payment, refused, token, told,
@@ -16,9 +16,13 @@ fn ask_through(rig: &Rig, workload: &str, request: &str) -> Told {
 
 #[test]
 fn a_person_needs_the_workload_and_the_workload_the_person() {
+    Target::ALL.into_iter().for_each(check);
+}
+
+fn check(target: Target) {
     let mint = Mint::new("a").expect("make a key");
     let scene = Scene::with_mint(&mint);
-    let rig = scene.start(Options::default().tls());
+    let rig = scene.start_as(target, Options::default().tls());
     let cashier = read_payment(&bearer(&token(&mint, &claims("alice", &["cashiers"]))));
     let other = read_payment(&bearer(&token(&mint, &claims("alice", &["staff"]))));
     assert_eq!(ask_through(&rig, WEB, &cashier), ALLOWED);
