@@ -4,6 +4,7 @@
 //! Invariant: each refusal stands beside a call that differs in one thing and is let through, and leaves the services
 //! untouched.
 
+mod dev;
 mod forwarded;
 mod found;
 mod introspection;
