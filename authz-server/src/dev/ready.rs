@@ -92,8 +92,8 @@ impl Ready<'_> {
         let hours = TOKEN_LIVES_S / 3600;
         let lines = self.issuers.names().map(|issuer| {
             format!(
-                "\n# a token of any person of `{issuer}`, to be shown as `{header}: {scheme}TOKEN`; it is good for {hours} h, and \
-                 `--help` tells what else it may say\n{}\n",
+                "\n# a token of any person of `{issuer}`, to be shown as `{header}: {scheme}TOKEN`; all tokens here are good for \
+                 {hours} h, and `--help` tells what else one may say\n{}\n",
                 self.token_line(issuer)
             )
         });

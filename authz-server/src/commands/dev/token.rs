@@ -16,11 +16,12 @@ use std::process::ExitCode;
 /// Print a token with which a person calls a proxy that `palisade dev` runs
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-`palisade dev` stands in for the issuers that a bundle names under `identity.jwt`: it draws a key for each when it starts,
-and its server believes that key instead of those that the bundle names. What a token says of groups, roles, scopes and
-attributes is put into the claims where the bundle reads them.
+`palisade dev` stands in for the issuers that a bundle names under `identity.jwt`: when it starts it
+draws a key for each, and its server believes that key instead of those that the bundle names. What a
+token says of groups, roles, scopes and attributes goes into the claims where the bundle reads them.
 
-  curl -H \"authorization: Bearer $(palisade dev token --state DIR --subject alice --groups staff)\" http://127.0.0.1:10000/…")]
+  TOKEN=$(palisade dev token --state DIR --subject alice --groups support)
+  curl -i -H 'host: orders' -H \"authorization: Bearer $TOKEN\" http://127.0.0.1:10000/orders")]
 pub struct Args {
     /// The directory that `palisade dev` tells as its state [default: `PALISADE_STATE`]
     #[arg(long, value_name = "DIR")]
@@ -30,7 +31,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     issuer: Option<String>,
 
-    /// Who the person is: `User::\"NAME/SUBJECT\"` of policies
+    /// Who the person is: `User::"NAME/SUBJECT"` of policies
     #[arg(long, value_name = "SUBJECT")]
     subject: String,
 
