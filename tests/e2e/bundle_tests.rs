@@ -5,13 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs;
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use palisade::bundle::Bundle;
-use palisade::bundle::cases::{Caller, CaseRequest};
+use palisade::bundle::cases::{Caller, CaseRequest, CaseUser};
 use palisade::check::Judge;
 use palisade::ledger::{Conclusion, Decision, Entry};
-use palisade::testing::{Answer, Proxy, run};
+use palisade::mint::{Mint, TokenForm};
+use palisade::testing::{Answer, Proxy, run, said_of};
 use palisade_core::reason::Reason;
+use tempfile::TempDir;
 use tests::binaries::workspace_dir;
 use tests::corpus::profile::Profile;
 use tests::deadline::eventually;
@@ -44,12 +49,14 @@ fn the_second_bundle_on_istio() {
 fn every_case_is_answered_as_foretold(target: Target, bundle: BundleUnderTest) {
     let directory = workspace_dir().join(Profile::load(bundle).bundle);
     let bundle_read = Bundle::load(&directory).unwrap_or_else(|problems| panic!("{problems}"));
+    let issuers = Rc::new(Issuers::of(&bundle_read));
     let proxy = Proxy::new(bundle_read).expect("equip the callers");
     let foretold = run(&proxy, None);
     assert!(foretold.count() >= 50, "{} cases prove little", foretold.count());
     // A listener with TLS wants a certificate of everybody, so that there is one for those who have none.
-    let mut plain = Stage::start(Rig::start(target, bundle));
-    let mut mutual = Stage::start(Rig::start_with(target, bundle, Options::default().tls()));
+    let start = |options| Stage::start(Rig::start_with(target, bundle, options), issuers.clone());
+    let mut plain = start(issuers.options());
+    let mut mutual = start(issuers.options().tls());
     let mut wrong = Vec::new();
     for ran in foretold.cases() {
         let stage = if workload(&ran.case.caller).is_some() { &mut mutual } else { &mut plain };
@@ -74,10 +81,11 @@ fn a_header_that_is_sent_twice_is_what_envoy_makes_of_it() {
     let bundle = BundleUnderTest::Demo;
     let directory = workspace_dir().join(Profile::load(bundle).bundle);
     let bundle_read = Bundle::load(&directory).unwrap_or_else(|problems| panic!("{problems}"));
+    let issuers = Rc::new(Issuers::of(&bundle_read));
     let proxy = Proxy::new(bundle_read).expect("equip the callers");
     let caller = Caller::Client { name: "web".to_owned(), scopes: None, through: None };
     for target in Target::ALL {
-        let mut stage = Stage::start(Rig::start(target, bundle));
+        let mut stage = Stage::start(Rig::start(target, bundle), issuers.clone());
         let mut wrong = Vec::new();
         for name in [
             "accept",
@@ -127,8 +135,39 @@ fn workload(caller: &Caller) -> Option<&str> {
     }
 }
 
+/// Whoever vouches for the persons of the cases, in place of the bundle's issuers.
+struct Issuers {
+    mint: Mint,
+    forms: BTreeMap<String, TokenForm>,
+    home: TempDir,
+}
+
+impl Issuers {
+    fn of(bundle: &Bundle) -> Issuers {
+        let mint = Mint::new("cases").expect("make a key");
+        let home = tempfile::tempdir().expect("make a directory");
+        fs::write(home.path().join("keys.json"), Mint::set([&mint]).to_string()).expect("write the keys");
+        Issuers { mint, forms: TokenForm::of(bundle), home }
+    }
+
+    fn options(&self) -> Options {
+        let keys = self.home.path().join("keys.json");
+        let keys: Vec<String> =
+            self.forms.keys().map(|issuer| format!("--issuer-keys={issuer}={}", keys.display())).collect();
+        Options::default().server_args(&keys.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn token(&self, person: &CaseUser) -> Result<String, String> {
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set").as_secs();
+        let form = self.forms.get(&person.user.issuer).ok_or("the issuer signs no tokens")?;
+        let claims = form.claims(&said_of(person), now_s, 600).map_err(|error| format!("{error:?}"))?;
+        self.mint.token(&claims).map_err(|error| error.to_string())
+    }
+}
+
 struct Stage {
     rig: Rig,
+    issuers: Rc<Issuers>,
     /// Decisions that the ledger must have by now.
     decided: usize,
     sent: usize,
@@ -136,9 +175,9 @@ struct Stage {
 }
 
 impl Stage {
-    fn start(rig: Rig) -> Stage {
+    fn start(rig: Rig, issuers: Rc<Issuers>) -> Stage {
         let decided = decisions(&rig).len();
-        Stage { rig, decided, sent: 0, certificates: BTreeMap::new() }
+        Stage { rig, issuers, decided, sent: 0, certificates: BTreeMap::new() }
     }
 
     fn check(&mut self, caller: &Caller, request: &CaseRequest, foretold: &Answer) -> Result<(), String> {
@@ -200,15 +239,19 @@ impl Stage {
     fn send(&mut self, caller: &Caller, request: &CaseRequest) -> Result<Outcome, String> {
         let content_type = request.headers.iter().find(|(name, _)| name == "content-type");
         let is_grpc = content_type.is_some_and(|(_, value)| value.starts_with("application/grpc"));
-        let key = match caller {
-            Caller::Client { name, .. } => Some(self.rig.api_key(name)),
-            Caller::Anonymous | Caller::Workload(_) | Caller::User(_) => None,
+        let credential = match caller {
+            Caller::Client { name, .. } => Some(("x-api-key", self.rig.api_key(name).to_owned())),
+            Caller::User(person) => {
+                Some(("authorization", format!("Bearer {}", self.issuers.token(person)?)))
+            }
+            Caller::Anonymous | Caller::Workload(_) => None,
         };
+        let credential = credential.as_ref().map(|(name, value)| (*name, value.as_str()));
         match (workload(caller), is_grpc) {
-            (None, true) => Ok(raw_h2::send(self.rig.addr(), &on_http2(request, key))),
-            (None, false) => Ok(raw_client::send(self.rig.addr(), on_http1(request, key))),
+            (None, true) => Ok(raw_h2::send(self.rig.addr(), &on_http2(request, credential))),
+            (None, false) => Ok(raw_client::send(self.rig.addr(), on_http1(request, credential))),
             (Some(workload), false) => {
-                let request = on_http1(request, key);
+                let request = on_http1(request, credential);
                 if !self.certificates.contains_key(workload) {
                     let file = format!("workload-{}", self.certificates.len());
                     let identity = self.rig.pki().client(&file, &[workload]);
@@ -248,7 +291,7 @@ fn decisions(rig: &Rig) -> Vec<Decision> {
     rig.ledger_entries().into_iter().filter_map(decision).collect()
 }
 
-fn on_http1(request: &CaseRequest, key: Option<&str>) -> Vec<u8> {
+fn on_http1(request: &CaseRequest, credential: Option<(&str, &str)>) -> Vec<u8> {
     let mut head = format!("{} {} HTTP/1.1\r\nhost: {}\r\n", request.method, request.path, request.host);
     let mut header = |name: &str, value: &str| {
         write!(head, "{name}: {value}\r\n").expect("write to a string");
@@ -262,8 +305,8 @@ fn on_http1(request: &CaseRequest, key: Option<&str>) -> Vec<u8> {
     if !request.body.is_empty() {
         header("content-length", &request.body.len().to_string());
     }
-    if let Some(key) = key {
-        header("x-api-key", key);
+    if let Some((name, value)) = credential {
+        header(name, value);
     }
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(b"\r\n");
@@ -271,7 +314,7 @@ fn on_http1(request: &CaseRequest, key: Option<&str>) -> Vec<u8> {
     bytes
 }
 
-fn on_http2(request: &CaseRequest, key: Option<&str>) -> H2Request {
+fn on_http2(request: &CaseRequest, credential: Option<(&str, &str)>) -> H2Request {
     let pseudo = [
         (":method", request.method.as_str()),
         (":scheme", "http"),
@@ -279,7 +322,7 @@ fn on_http2(request: &CaseRequest, key: Option<&str>) -> H2Request {
         (":path", &request.path),
     ];
     let own = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let headers = pseudo.into_iter().chain(own).chain(key.map(|key| ("x-api-key", key)));
+    let headers = pseudo.into_iter().chain(own).chain(credential);
     let headers = headers.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
     H2Request { headers: headers.collect(), data: vec![request.body.clone()], ..H2Request::default() }
 }

@@ -16,7 +16,7 @@ use tests::rig::{START_TIMEOUT, Target};
 /// How long after Envoy's start a missing part may stay unnoticed.
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 
-const SCENES: usize = 22;
+const SCENES: usize = 27;
 
 /// A run of `palisade dev --json` on a free port, in a temporary directory of its own.
 pub(crate) struct Dev {

@@ -38,7 +38,7 @@ impl Caller<'_> {
         // The one parameter that takes any text is that of the operation that lists.
         let query = if method == "GET" { format!("?phone={}", marks.query) } else { String::new() };
         format!(
-            "{method} {path}{query} HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\nauthorization: Bearer {}\r\n",
+            "{method} {path}{query} HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\nproxy-authorization: Bearer {}\r\n",
             marks.authorization
         )
     }

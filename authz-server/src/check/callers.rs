@@ -78,6 +78,23 @@ pub fn sources(bundle: &Bundle, given: &Given, previous: Option<&Sources>) -> Re
 }
 
 impl Decider {
+    /// Says by whose keys tokens are verified: a server that was given none of an issuer may have been meant to be.
+    pub(crate) fn tell_whom_it_believes(&self, now_ms: u64) {
+        for state in self.identity.tokens.iter().flat_map(|tokens| tokens.states(now_ms)) {
+            let given = self.given.issuer_keys.contains_key(&state.issuer);
+            tracing::info!(
+                issuer = state.issuer,
+                keys = state.keys,
+                from = if given {
+                    "`--issuer-keys`"
+                } else {
+                    "the bundle; `--issuer-keys NAME=FILE_OR_URL` puts others in their place"
+                },
+                "keys by which tokens of an issuer are verified"
+            );
+        }
+    }
+
     pub(super) fn identify(
         &self,
         call: Call<'_>,

@@ -1,4 +1,6 @@
-//! `palisade dev`, and the hidden command under which its children are tied to it.
+//! `palisade dev`, the tokens of its run, and the hidden command under which its children are tied to it.
+
+mod token;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,7 +15,11 @@ use crate::dev::{self, Options, tied};
 
 /// Run the whole proxy on this machine: services, server and Envoy, as in production.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// The bundle to run [default: `policies` here, else the demo's]
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
@@ -56,6 +62,12 @@ pub struct Args {
     drill_without: Option<Without>,
 }
 
+/// What concerns a run that is under way.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    Token(token::Args),
+}
+
 /// What the generated configuration is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Target {
@@ -74,6 +86,9 @@ impl Target {
 }
 
 pub fn run(args: Args) -> ExitCode {
+    if let Some(Command::Token(args)) = args.command {
+        return token::run(args);
+    }
     let mut upstreams = BTreeMap::new();
     for (service, address) in args.upstream {
         if upstreams.insert(service.clone(), address).is_some() {
@@ -170,5 +185,7 @@ mod tests {
         assert!(cli.args.tour);
         assert!(Cli::try_parse_from(["dev", "--drill-without", "everything"]).is_err());
         assert!(Cli::try_parse_from(["dev", "--listen", "nowhere"]).is_err());
+        assert!(Cli::try_parse_from(["dev", "token", "--subject", "alice"]).is_ok());
+        assert!(Cli::try_parse_from(["dev", "--tour", "token", "--subject", "alice"]).is_err());
     }
 }

@@ -9,6 +9,7 @@ use super::children::ChildError;
 use super::command::CommandError;
 use super::drill::DrillError;
 use super::generated::GeneratedError;
+use super::issuers::IssuersError;
 use super::outline::OutlineError;
 use super::provision::ProvisionError;
 use crate::ledger::ReadError;
@@ -32,6 +33,7 @@ pub enum DevError {
     /// The same, while everything runs.
     Refused(String),
     Generated(GeneratedError),
+    Issuers(IssuersError),
     Ledger(ReadError),
     /// The server did not keep what it works with.
     Kept(BundleError),
@@ -107,6 +109,7 @@ impl fmt::Display for DevError {
                 write!(f, "the configuration could not be generated:\n    {message}")
             }
             DevError::Generated(error) => error.fmt(f),
+            DevError::Issuers(error) => error.fmt(f),
             DevError::Ledger(error) => error.fmt(f),
             DevError::Kept(error) => error.fmt(f),
             DevError::FilterStays { tail } => {
@@ -172,6 +175,12 @@ impl From<ChildError> for DevError {
 impl From<GeneratedError> for DevError {
     fn from(error: GeneratedError) -> DevError {
         DevError::Generated(error)
+    }
+}
+
+impl From<IssuersError> for DevError {
+    fn from(error: IssuersError) -> DevError {
+        DevError::Issuers(error)
     }
 }
 

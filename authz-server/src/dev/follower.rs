@@ -28,6 +28,7 @@ use super::generated::Generated;
 use super::generator::Generator;
 use super::home::{Credentials, Home};
 use super::http::{self, Request};
+use super::issuers::Issuers;
 use super::outline::Outline;
 use super::stage::{Addresses, start_service};
 use crate::ledger::{Decision, Entry, Follow};
@@ -80,6 +81,7 @@ pub(super) struct Follower<'a> {
     /// Those that this run answers for itself; they end when they are dropped.
     pub(super) services: BTreeMap<String, demo::Service>,
     pub(super) credentials: Credentials,
+    pub(super) issuers: Issuers,
     pub(super) generated: Generated,
     /// The bundle that Envoy was given last.
     pub(super) given: BundleDigest,
@@ -148,6 +150,7 @@ impl Follower<'_> {
             .credentials
             .issue(self.home, &outline.clients)
             .map_err(DevError::io("the run's credentials cannot be written"))?;
+        let without_keys = self.issuers.follow(self.home, &outline)?;
         self.build(&kept).await?;
         let generated = self.generator.read()?;
         let version = digest.to_string();
@@ -177,10 +180,16 @@ impl Follower<'_> {
         for (client, key) in &issued {
             text.push_str(&format!("    a key for `{client}`: {key}\n"));
         }
+        for issuer in &without_keys {
+            text.push_str(&format!(
+                "    issuer `{issuer}` is new: the server takes its keys from where the bundle says; start `palisade dev` \
+                 again to make tokens of it\n"
+            ));
+        }
         let object = json!({
             "event": "reload", "result": "in_force", "digest": version, "took_ms": took_ms, "server_ms": server_ms,
             "changes": changes.object(), "given_to_envoy": written, "services_started": started,
-            "credentials": issued,
+            "credentials": issued, "issuers_without_keys_of_ours": without_keys,
         });
         Ok(Some(Notice { text, object }))
     }

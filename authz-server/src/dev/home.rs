@@ -21,6 +21,9 @@ const SECRET_BYTES: usize = 32;
 /// Bytes of randomness in an API key.
 const KEY_BYTES: usize = 24;
 
+/// The directory of the issuers' public keys.
+const ISSUER_KEYS: &str = "issuer-keys";
+
 /// The directory of one run.
 #[derive(Debug)]
 pub struct Home {
@@ -46,7 +49,9 @@ impl Home {
                 Home { root, temporary: true, probe_id }
             }
         };
-        for directory in [home.own(), home.generated(), home.watched(), home.own().join("logs")] {
+        let own = home.own();
+        for directory in [&own, &home.generated(), &home.watched(), &own.join("logs"), &own.join(ISSUER_KEYS)]
+        {
             DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         }
         Ok(home)
@@ -110,9 +115,24 @@ impl Home {
         self.own().join("credentials.json")
     }
 
-    fn own(&self) -> PathBuf {
-        self.root.join("dev")
+    /// The public keys of an issuer, for the server.
+    pub fn issuer_keys(&self, issuer: &str) -> PathBuf {
+        self.own().join(ISSUER_KEYS).join(format!("{issuer}.json"))
     }
+
+    fn own(&self) -> PathBuf {
+        own(&self.root)
+    }
+}
+
+/// Where a run keeps what only it needs, by its state directory.
+fn own(root: &Path) -> PathBuf {
+    root.join("dev")
+}
+
+/// The private keys of a run's issuers, by its state directory: whoever reads them can make tokens.
+pub(super) fn issuers_file(root: &Path) -> PathBuf {
+    own(root).join("issuers.json")
 }
 
 impl Drop for Home {
@@ -170,7 +190,7 @@ impl Credentials {
 
 /// Writes a file that only its owner can read, and puts it in the place of one that stood there: a server that runs
 /// reads the old one or the new one.
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let unfinished = path.with_extension("unfinished");
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -181,7 +201,7 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(unfinished, path)
 }
 
-fn random_hex<const N: usize>() -> io::Result<String> {
+pub(super) fn random_hex<const N: usize>() -> io::Result<String> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(hex(&bytes))

@@ -18,7 +18,9 @@ pub mod generated;
 mod generator;
 pub mod home;
 pub mod http;
+pub mod issuers;
 pub mod outline;
+mod persons;
 pub mod ports;
 pub mod progress;
 pub mod provision;
@@ -43,11 +45,14 @@ use children::Family;
 use drill::Without;
 use error::DevError;
 use home::{Credentials, Home};
+use issuers::Issuers;
 use outline::Outline;
 use progress::{Progress, Stop};
 use ready::Ready;
 use stage::Stage;
 use tour::Scene;
+
+use crate::serve::service::now_ms;
 
 /// The exit code of a program that was interrupted, by the convention of shells.
 const INTERRUPTED: u8 = 130;
@@ -182,20 +187,22 @@ async fn live(
 ) -> Result<(), DevError> {
     let credentials = Credentials::generate(home, &sources.outline.clients)
         .map_err(DevError::io("the run's credentials cannot be written"))?;
+    let issuers = Issuers::generate(home, &sources.outline)?;
     // The services end when this, or what becomes of it, is dropped.
     let mut stage = Stage::set(options, sources, home, family, progress, stop).await?;
     stage.generate_configuration()?;
-    let server_pid = stage.start_server().await?;
+    let server_pid = stage.start_server(&issuers).await?;
     let envoy_pid = stage.start_envoy(&credentials.handoff_secret).await?;
     stage.prove_with_canary().await?;
     let addresses = stage.addresses().clone();
 
-    let scenes = scenes(options, &sources.outline, &credentials);
+    let scenes = scenes(options, &sources.outline, &credentials, &issuers);
     let ready = Ready {
         home,
         addresses: &addresses,
         outline: &sources.outline,
         credentials: &credentials,
+        issuers: &issuers,
         server_pid,
         envoy_pid,
         scenes: &scenes,
@@ -203,7 +210,7 @@ async fn live(
     let follow = tail::from_here(&home.ledger());
     stage.progress().result(&ready.text(options.tour), &ready.object());
 
-    let (family, progress, mut follower) = stage.into_parts(credentials.clone())?;
+    let (family, progress, mut follower) = stage.into_parts(credentials.clone(), issuers)?;
     let (sender, mut notices) = mpsc::channel(NOTICES_WAITING);
     let follow_bundle = async {
         if options.tour {
@@ -235,11 +242,15 @@ async fn live(
 }
 
 /// The examples that hold for this bundle and these upstreams.
-fn scenes(options: &Options, outline: &Outline, credentials: &Credentials) -> Vec<Scene> {
+fn scenes(options: &Options, outline: &Outline, credentials: &Credentials, issuers: &Issuers) -> Vec<Scene> {
+    // A demo bundle that somebody has edited may read no groups of tokens any more.
+    let persons =
+        outline.token_header.as_deref().map(|header| persons::scenes(header, issuers, now_ms() / 1000));
+    let persons = persons.transpose().ok().flatten().unwrap_or_default();
     match &outline.api_key_header {
-        Some(header) if outline.is_demo => {
-            tour::of_demo(header, &credentials.keys, |service| options.upstreams.contains_key(service))
-        }
+        Some(header) if outline.is_demo => tour::of_demo(header, &credentials.keys, persons, |service| {
+            options.upstreams.contains_key(service)
+        }),
         Some(_) | None => tour::of_any_bundle(),
     }
 }

@@ -1,9 +1,10 @@
-//! What `palisade dev` itself must know of a bundle: its services, its clients, and the header for API keys.
+//! What `palisade dev` itself must know of a bundle: its services, its clients, its issuers of tokens, and the headers for
+//! credentials.
 //!
 //! INVARIANT: it comes from a bundle that was checked whole, so what is wrong with one is said before anything
 //! else takes time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 use palisade_core::contract::{BundleDigest, Operation, Service};
 
 use crate::bundle::{Bundle, Problems};
+use crate::identity::Algorithm;
+use crate::mint::TokenForm;
 
 /// The operations of the demo's services, which is how the demo bundle is known.
 const DEMO: &[(&str, &[&str])] = &[
@@ -28,8 +31,20 @@ pub struct Outline {
     pub clients: BTreeSet<String>,
     /// The header that carries an API key, if the bundle allows keys.
     pub api_key_header: Option<String>,
+    /// Issuers of signed tokens, by what the bundle calls them.
+    pub issuers: BTreeMap<String, IssuerOutline>,
+    /// The header that carries a token, if the bundle has an issuer.
+    pub token_header: Option<String>,
     /// Whether it holds the services and operations of the demo.
     pub is_demo: bool,
+}
+
+/// What must be known of an issuer to stand in for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerOutline {
+    pub form: TokenForm,
+    /// By which its keys may sign.
+    pub algorithms: Vec<Algorithm>,
 }
 
 /// Why a bundle cannot be run.
@@ -87,11 +102,23 @@ impl Outline {
                 .collect(),
             clients: bundle.entities.ids("Client").map(ToOwned::to_owned).collect(),
             api_key_header: bundle.palisade.identity.api_keys.as_ref().map(|keys| keys.header.value.clone()),
+            issuers: issuers(bundle),
+            token_header: bundle.palisade.identity.token_header().map(ToOwned::to_owned),
             is_demo: DEMO.iter().all(|(name, operations)| {
                 services.iter().any(|service| &*service.name == *name && has_operations(service, operations))
             }),
         }
     }
+}
+
+fn issuers(bundle: &Bundle) -> BTreeMap<String, IssuerOutline> {
+    let mut forms = TokenForm::of(bundle);
+    let settings = bundle.issuers(&BTreeMap::new(), &BTreeMap::new()).issuers.into_iter();
+    let outlined = settings.filter_map(|settings| {
+        let form = forms.remove(&settings.name)?;
+        Some((settings.name, IssuerOutline { form, algorithms: settings.algorithms }))
+    });
+    outlined.collect()
 }
 
 fn has_operations(service: &Service, names: &[&str]) -> bool {
@@ -114,6 +141,9 @@ mod tests {
         assert_eq!(outline.services, ["orders".to_owned(), "payments".to_owned()].into());
         assert_eq!(outline.clients, ["support-tool".to_owned(), "web".to_owned()].into());
         assert_eq!(outline.api_key_header.as_deref(), Some("x-api-key"));
+        assert_eq!(outline.token_header.as_deref(), Some("authorization"));
+        assert_eq!(outline.issuers.keys().collect::<Vec<_>>(), ["staff"]);
+        assert_eq!(outline.issuers["staff"].algorithms, [Algorithm::EdDsa]);
     }
 
     #[test]
@@ -144,7 +174,8 @@ mod tests {
         let outline = Outline::read(bundle.path()).unwrap_or_else(|error| panic!("{error}"));
         assert!(!outline.is_demo);
         assert_eq!(outline.services.len(), 2);
-        assert_eq!(outline.api_key_header, None);
+        assert_eq!((outline.api_key_header, outline.token_header), (None, None));
+        assert!(outline.issuers.is_empty());
     }
 
     #[test]

@@ -1,15 +1,19 @@
 //! What is said when everything is at work: for people a page, for programs one object.
 //!
-//! INVARIANT: the handoff secret is named by its file only; API keys of a run are shown, because they are for use.
+//! INVARIANT: the handoff secret is named by its file only; API keys and tokens of a run are shown, because they
+//! are for use.
 
+use std::collections::BTreeMap;
 use std::process;
 
 use serde_json::{Value, json};
 
 use super::home::{Credentials, Home};
+use super::issuers::{Issuers, TOKEN_LIVES_S};
 use super::outline::Outline;
 use super::stage::Addresses;
-use super::tour::Scene;
+use super::tour::{Scene, quoted};
+use crate::bundle::callers::AUTHORIZATION;
 
 #[derive(Debug)]
 pub(super) struct Ready<'a> {
@@ -17,6 +21,7 @@ pub(super) struct Ready<'a> {
     pub(super) addresses: &'a Addresses,
     pub(super) outline: &'a Outline,
     pub(super) credentials: &'a Credentials,
+    pub(super) issuers: &'a Issuers,
     pub(super) server_pid: u32,
     pub(super) envoy_pid: u32,
     pub(super) scenes: &'a [Scene],
@@ -35,6 +40,9 @@ impl Ready<'_> {
             "services": addresses.services,
             "credentials": self.credentials.keys,
             "api_key_header": self.outline.api_key_header,
+            "issuers": self.issuers.names().map(|name| (name, self.token_line(name))).collect::<BTreeMap<_, _>>(),
+            "token_header": self.outline.token_header,
+            "tokens_live_s": TOKEN_LIVES_S,
             "handoff_secret_file": home.secret_file(),
             "state": home.root(),
             "logs": {"server": home.log("server"), "envoy": home.log("envoy")},
@@ -71,8 +79,30 @@ impl Ready<'_> {
                 let (expected, curl) = (scene.expected(), scene.curl(addresses.listen));
                 text.push_str(&format!("\n# {expected}: {}\n{curl}\n", scene.shows));
             }
+            text.push_str(&self.token_lines());
             text.push_str("\nCtrl-C ends all of it. Decisions as they are made:\n\n");
         }
         text
+    }
+
+    /// How to call as anybody whom an issuer of the bundle may vouch for.
+    fn token_lines(&self) -> String {
+        let header = self.outline.token_header.as_deref().unwrap_or(AUTHORIZATION);
+        let scheme = if header == AUTHORIZATION { "Bearer " } else { "" };
+        let hours = TOKEN_LIVES_S / 3600;
+        let lines = self.issuers.names().map(|issuer| {
+            format!(
+                "\n# a token of any person of `{issuer}`, to be shown as `{header}: {scheme}TOKEN`; all tokens here are good for \
+                 {hours} h, and `--help` tells what else one may say\n{}\n",
+                self.token_line(issuer)
+            )
+        });
+        lines.collect()
+    }
+
+    /// A line for a shell that makes a token.
+    fn token_line(&self, issuer: &str) -> String {
+        let state = quoted(&self.home.root().display().to_string());
+        format!("palisade dev token --state {state} --issuer {issuer} --subject alice")
     }
 }

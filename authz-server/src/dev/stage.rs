@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use super::generated::{Generated, GeneratedError};
 use super::generator::Generator;
 use super::home::{Credentials, Home};
 use super::http::{self, Request};
+use super::issuers::Issuers;
 use super::outline::Outline;
 use super::progress::{Progress, Stop};
 use super::{Options, Sources, command, demo, ports, tied};
@@ -127,11 +129,13 @@ impl<'a> Stage<'a> {
     pub(super) fn into_parts(
         self,
         credentials: Credentials,
+        issuers: Issuers,
     ) -> Result<(&'a mut Family, &'a mut Progress, Follower<'a>), DevError> {
         let Stage { family, progress, generator, addresses, services, generated, home, sources, .. } = self;
         let generated = generated.ok_or(GeneratedError::Part("parts yet"))?;
         let (given, seen) = (sources.outline.digest, sources.outline.digest);
-        let follower = Follower { generator, home, addresses, services, credentials, generated, given, seen };
+        let follower =
+            Follower { generator, home, addresses, services, credentials, issuers, generated, given, seen };
         Ok((family, progress, follower))
     }
 
@@ -149,7 +153,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Starts the server and waits until it is ready; returns its pid.
-    pub(super) async fn start_server(&mut self) -> Result<u32, DevError> {
+    pub(super) async fn start_server(&mut self, issuers: &Issuers) -> Result<u32, DevError> {
         let Addresses { server, admin, .. } = &self.addresses;
         let step = self.progress.step("start the server");
         let palisade = &self.generator.palisade;
@@ -159,6 +163,11 @@ impl<'a> Stage<'a> {
         serve.arg("--handoff-secret-file").arg(self.home.secret_file());
         // Also where the bundle allows no keys: it may do so tomorrow.
         serve.arg("--api-keys").arg(self.home.api_keys_file());
+        for issuer in issuers.names() {
+            let mut keys = OsString::from(format!("{issuer}="));
+            keys.push(self.home.issuer_keys(issuer));
+            serve.arg("--issuer-keys").arg(keys);
+        }
         let pid = self.family.start("server", serve, &self.home.log("server"))?;
 
         let readiness = Request::get("localhost", "/readyz");

@@ -101,6 +101,7 @@ pub async fn play(scene: &Scene, listener: SocketAddr) -> Played<'_> {
 pub fn of_demo<'a>(
     api_key_header: &str,
     keys: &BTreeMap<String, String>,
+    persons: Vec<Scene>,
     replaced: impl Fn(&str) -> bool + 'a,
 ) -> Vec<Scene> {
     let key = |client: &str| {
@@ -181,8 +182,9 @@ pub fn of_demo<'a>(
             web(get("/orders/o-1%2Fnotes")),
         ),
     ];
-    scenes.retain(|scene| !scene.reaches.is_some_and(&replaced));
     scenes.extend(refusals.map(refused));
+    scenes.extend(persons);
+    scenes.retain(|scene| !scene.reaches.is_some_and(&replaced));
     scenes.extend(of_any_bundle());
     scenes
 }
@@ -214,7 +216,7 @@ fn post(text: &str) -> Request {
     Request::post_json("orders", "/orders", text)
 }
 
-fn passed(
+pub(super) fn passed(
     name: &'static str,
     expect_status: u16,
     service: &'static str,
@@ -224,7 +226,9 @@ fn passed(
     Scene { name, shows, request, expect_status, expect_reason: None, reaches: Some(service) }
 }
 
-fn refused((name, reason, shows, request): (&'static str, Reason, &'static str, Request)) -> Scene {
+pub(super) fn refused(
+    (name, reason, shows, request): (&'static str, Reason, &'static str, Request),
+) -> Scene {
     let (expect_status, expect_reason) = (reason.status(), Some(reason.code()));
     Scene { name, shows, request, expect_status, expect_reason, reaches: None }
 }
@@ -257,7 +261,7 @@ pub fn table(played: &[Played<'_>]) -> String {
 }
 
 /// A word that every POSIX shell reads as `text`.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
@@ -276,7 +280,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_every_refusal_has_a_reason() {
-        let scenes = of_demo("x-api-key", &keys(), |_| false);
+        let scenes = of_demo("x-api-key", &keys(), Vec::new(), |_| false);
         let names: BTreeSet<_> = scenes.iter().map(|scene| scene.name).collect();
         assert_eq!(names.len(), scenes.len());
         for scene in &scenes {
@@ -286,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_replaced_service_is_not_called_but_its_refusals_stay() {
-        let scenes = of_demo("x-api-key", &keys(), |service| service == "orders");
+        let scenes = of_demo("x-api-key", &keys(), Vec::new(), |service| service == "orders");
         assert!(scenes.iter().all(|scene| scene.reaches != Some("orders")));
         assert!(scenes.iter().any(|scene| scene.name == "policy-denial"));
         assert!(scenes.iter().any(|scene| scene.name == "pay"));
@@ -294,14 +298,14 @@ mod tests {
 
     #[test]
     fn the_key_of_the_client_goes_along_in_the_bundles_header() {
-        let scenes = of_demo("x-shop-key", &keys(), |_| false);
+        let scenes = of_demo("x-shop-key", &keys(), Vec::new(), |_| false);
         let refund = scenes.iter().find(|scene| scene.name == "refund").unwrap();
         assert_eq!(refund.request.headers, [("x-shop-key".to_owned(), "k-sup".to_owned())]);
     }
 
     #[test]
     fn a_curl_line_is_read_back_by_a_shell_as_it_was_meant() {
-        let scenes = of_demo("x-api-key", &keys(), |_| false);
+        let scenes = of_demo("x-api-key", &keys(), Vec::new(), |_| false);
         let scene = scenes.iter().find(|scene| scene.name == "malformed-body").unwrap();
         let line = scene.curl("127.0.0.1:10000".parse().unwrap());
         let printed =

@@ -122,10 +122,9 @@ pub async fn serve(
         tokio::spawn(Tokens::keep_fresh(Arc::downgrade(tokens)));
         // Whoever does not answer now may later: their tokens are refused until then, and nobody else's.
         if !tokens.ready(KEYS_AWAITED).await {
-            tracing::warn!(
-                "not every issuer's keys could be fetched: tokens of the others are refused until they can"
-            );
+            tracing::warn!("keys of some issuers could not be fetched: their tokens are refused until then");
         }
+        decider.tell_whom_it_believes(now_ms());
     }
     drop(decider);
     let incoming = listen::bind(&settings.listen, &settings.peers).await.map_err(fail)?;

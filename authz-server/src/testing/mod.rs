@@ -17,7 +17,7 @@ pub use coverage::{Coverage, Share};
 pub use json::json;
 pub use junit::junit;
 pub use matrix::{Access, Gaps, Matrix};
-pub use proxy::{Answer, Proxy, ProxyError};
+pub use proxy::{Answer, Proxy, ProxyError, said_of};
 pub use run::{CaseRun, Difference, Failure, FileRun, Hint, Part, Run, run};
 pub use text::text;
 

@@ -4,14 +4,13 @@
 //! proxy will do; what stands here is only what clients and Envoy do to a request on its way.
 
 use crate::bundle::Bundle;
-use crate::bundle::Placed;
-use crate::bundle::callers::{AUTHORIZATION, Claims};
+use crate::bundle::callers::AUTHORIZATION;
 use crate::bundle::cases::{Caller, Case, CaseFile, CaseRequest, CaseUser};
 use crate::check::{Body, Call, Decider, Decision, Given, Judge, Shadow, claim_json, sources};
 use crate::digests::Digests;
 use crate::identity::api_keys::{Drawn, Issue, KeysFile};
 use crate::identity::{Algorithm, ApiKeys, KeysFrom, Sources, Tokens, TokensError};
-use crate::mint::{Mint, put};
+use crate::mint::{Mint, Said, TokenForm};
 use crate::secrets::HandoffSecrets;
 use crate::state::Epoch;
 use palisade_core::call_id::CallIdMint;
@@ -23,7 +22,6 @@ use palisade_core::reason::Reason;
 use palisade_core::violation::Violation;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rcgen::{CertificateParams, KeyPair, SanType};
-use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -61,6 +59,8 @@ pub struct Proxy {
     keys: BTreeMap<(String, Option<BTreeSet<String>>), String>,
     /// All issuers of the bundle at once.
     mint: Mint,
+    /// What their tokens look like.
+    forms: BTreeMap<String, TokenForm>,
     /// By SPIFFE id, as Envoy passes them on.
     certificates: BTreeMap<String, String>,
 }
@@ -126,6 +126,7 @@ impl Proxy {
         let engine = Engine { contract, secret: secret.clone() };
         let given = Given { api_keys: Some(Arc::new(api_keys)), ..Given::default() };
         let mint = Mint::new("palisade-test").map_err(|error| ProxyError(error.to_string()))?;
+        let forms = TokenForm::of(&bundle);
         let identity = Sources { tokens: tokens(&bundle, &mint)?, ..sources_of(&bundle, &given)? };
         let decider = Decider {
             bundle: Arc::new(bundle),
@@ -138,7 +139,7 @@ impl Proxy {
             digests: Digests::new(&SECRET),
             candidate: None,
         };
-        Ok(Proxy { engine, decider, keys, mint, certificates })
+        Ok(Proxy { engine, decider, keys, mint, forms, certificates })
     }
 
     pub fn bundle(&self) -> &Bundle {
@@ -216,31 +217,8 @@ impl Proxy {
 
     /// A token of the person's issuer that says all of this and holds now.
     fn token(&self, person: &CaseUser) -> Option<String> {
-        let CaseUser { user, scopes, .. } = person;
-        let issuers = &self.bundle().palisade.identity.jwt.0;
-        let (_, issuer) = issuers.iter().find(|(name, _)| name.text == user.issuer)?;
-        let now_s = NOW_MS / 1000;
-        let audience = issuer.audiences.value.first().map(|audience| audience.value.as_str());
-        let mut claims = json!({
-            "iss": issuer.issuer.value, "aud": audience, "iat": now_s, "exp": now_s.saturating_add(TOKEN_LIVES_S),
-        });
-        let Claims { user: subject, groups, roles, scopes: scope, attributes } = &issuer.claims;
-        let name = |written: &Option<Placed<String>>| written.as_ref().map(|written| written.value.clone());
-        put(&mut claims, &name(subject).unwrap_or_else(|| "sub".to_owned()), user.subject.as_str().into());
-        for (said, claim) in [(&user.groups, name(groups)), (&user.roles, name(roles))] {
-            if let Some(claim) = claim {
-                put(&mut claims, &claim, said.iter().map(String::as_str).collect());
-            }
-        }
-        for (attribute, claim) in &attributes.0 {
-            if let Some(value) = user.attributes.get(&attribute.text) {
-                put(&mut claims, &claim.value, claim_json(value));
-            }
-        }
-        if let Some(scopes) = scopes {
-            let claim = name(scope).unwrap_or_else(|| "scope".to_owned());
-            put(&mut claims, &claim, scopes.iter().map(String::as_str).collect());
-        }
+        let form = self.forms.get(&person.user.issuer)?;
+        let claims = form.claims(&said_of(person), NOW_MS / 1000, TOKEN_LIVES_S).ok()?;
         self.mint.token(&claims).ok()
     }
 
@@ -322,6 +300,19 @@ fn keys(bundle: &Bundle) -> Result<(Keys, ApiKeys), ProxyError> {
     }
     let text = file.render().map_err(|error| fail(&error))?;
     Ok((keys, ApiKeys::parse(text.as_bytes()).map_err(ProxyError)?))
+}
+
+/// What a token says of the person of a case.
+pub fn said_of(person: &CaseUser) -> Said {
+    let CaseUser { user, scopes, .. } = person;
+    let attributes = user.attributes.iter().map(|(name, value)| (name.clone(), claim_json(value)));
+    Said {
+        subject: user.subject.clone(),
+        groups: user.groups.iter().cloned().collect(),
+        roles: user.roles.iter().cloned().collect(),
+        scopes: scopes.as_ref().map(|scopes| scopes.iter().cloned().collect()),
+        attributes: attributes.collect(),
+    }
 }
 
 /// Tokens as the bundle reads them, but for the keys: all issuers sign with ours.

@@ -11,7 +11,7 @@ use tests::ports::free_addr;
 use tests::rig::{Options, Rig};
 use tests::spy::Spy;
 
-use super::{ALLOWED, SHOWN, Scene, Told, answer, ask, bearer, claims, corp, read_orders, refused, token};
+use super::{ALLOWED, SHOWN, Scene, Told, answer, ask, bearer, claims, read_orders, refused, token};
 
 /// How often an issuer may be asked on behalf of tokens, and a little more.
 const FETCH_GAP: Duration = Duration::from_millis(10_500);
@@ -74,7 +74,7 @@ fn no_valid_token_is_refused_while_keys_rotate_and_the_issuer_is_asked_once_for_
     let issuer = Spy::start();
     let mut current = mint("key-0");
     publish(&issuer, &[&current]);
-    let scene = Scene::new(&corp(&format!("url: \"http://{}/keys\"", issuer.addr())));
+    let scene = Scene::of_corp(&format!("url: \"http://{}/keys\"", issuer.addr()));
     let rig = scene.start(Options::default());
     eventually("the first keys are there", SHOWN, || {
         (ask(&rig, &read_orders(&bearer(&token(&current, &claims("first", &["staff"]))))) == ALLOWED)

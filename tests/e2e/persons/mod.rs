@@ -4,6 +4,7 @@
 //! Invariant: each refusal stands beside a call that differs in one thing and is let through, and leaves the services
 //! untouched.
 
+mod dev;
 mod forwarded;
 mod found;
 mod introspection;
@@ -74,8 +75,15 @@ impl Scene {
 
     /// With persons of one issuer, whose public keys come with the bundle.
     fn with_mint(mint: &Mint) -> Self {
-        let scene = Self::new(&corp("file: keys/corp.json"));
+        let scene = Self::of_corp("file: keys/corp.json");
         scene.write("keys/corp.json", &Mint::set([mint]).to_string());
+        scene
+    }
+
+    /// With persons of one issuer more, whose public keys are there.
+    fn of_corp(keys: &str) -> Self {
+        let scene = Self::new("");
+        scene.edit("palisade.yaml", "  jwt:\n", &format!("  jwt:\n{}", corp(keys)));
         scene
     }
 
@@ -107,8 +115,7 @@ impl Scene {
 /// The issuer `corp`, with its keys there.
 fn corp(keys: &str) -> String {
     format!(
-        "  jwt:
-    corp:
+        "    corp:
       issuer: {ISSUER}
       audiences: [shop]
       algorithms: [EdDSA]

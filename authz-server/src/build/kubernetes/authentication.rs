@@ -1,7 +1,8 @@
 //! What a connection must show before anything is asked of it.
 //!
-//! `RequestAuthentication` will stand here, one for each workload, when `palisade.yaml` can declare who issues tokens.
-//! Until then there is nothing that one could say.
+//! There is no `RequestAuthentication`, also where the bundle names issuers of tokens: tokens are judged once, by the
+//! server, with whatever keys it was given. Sidecars that judged them too would need keys of their own, and where the two
+//! readings differ, one of them would be wrong.
 
 use super::super::yaml::Document;
 use super::authorization::API;

@@ -15,6 +15,7 @@ fn limited(limiter: &str, limits: &str, workload: &str) -> (tempfile::TempDir, B
         "guardrails.cedar",
         "support.cedar",
         "entities/people.yaml",
+        "keys/staff.json",
         "services/orders/openapi.yaml",
         "services/orders/service.yaml",
         "services/payments/openapi.yaml",
