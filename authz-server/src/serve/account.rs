@@ -52,7 +52,7 @@ impl Allowance {
         Allowance::full(IN_VAIN_MAX, IN_VAIN_PER_S)
     }
 
-    /// As much as is left of the largest number is left after it was spent that often, too.
+    /// Never above what can be saved; whoever is far below nothing stays there, and does not wrap.
     pub(super) fn change(&self, by: i64) {
         let changed = |left: i64| Some(left.saturating_add(by).min(self.max));
         // Nothing else can be an error, and there is always a next value.
