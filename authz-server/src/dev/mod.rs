@@ -45,7 +45,7 @@ use children::Family;
 use drill::Without;
 use error::DevError;
 use home::{Credentials, Home};
-use issuers::Issuers;
+use issuers::{Issuers, IssuersError};
 use outline::Outline;
 use progress::{Progress, Stop};
 use ready::Ready;
@@ -196,7 +196,7 @@ async fn live(
     stage.prove_with_canary().await?;
     let addresses = stage.addresses().clone();
 
-    let scenes = scenes(options, &sources.outline, &credentials, &issuers);
+    let scenes = scenes(options, &sources.outline, &credentials, &issuers)?;
     let ready = Ready {
         home,
         addresses: &addresses,
@@ -242,17 +242,25 @@ async fn live(
 }
 
 /// The examples that hold for this bundle and these upstreams.
-fn scenes(options: &Options, outline: &Outline, credentials: &Credentials, issuers: &Issuers) -> Vec<Scene> {
-    // A demo bundle that somebody has edited may read no groups of tokens any more.
-    let persons =
-        outline.token_header.as_deref().map(|header| persons::scenes(header, issuers, now_ms() / 1000));
-    let persons = persons.transpose().ok().flatten().unwrap_or_default();
-    match &outline.api_key_header {
+fn scenes(
+    options: &Options,
+    outline: &Outline,
+    credentials: &Credentials,
+    issuers: &Issuers,
+) -> Result<Vec<Scene>, IssuersError> {
+    let header = outline.token_header.as_deref();
+    let persons = match header.map(|header| persons::scenes(header, issuers, now_ms() / 1000)) {
+        Some(Ok(persons)) => persons,
+        // A demo bundle that somebody has edited may read no groups of tokens any more.
+        None | Some(Err(IssuersError::NotRead { .. })) => Vec::new(),
+        Some(Err(error)) => return Err(error),
+    };
+    Ok(match &outline.api_key_header {
         Some(header) if outline.is_demo => tour::of_demo(header, &credentials.keys, persons, |service| {
             options.upstreams.contains_key(service)
         }),
         Some(_) | None => tour::of_any_bundle(),
-    }
+    })
 }
 
 /// Plays every scene; an error counts those that went another way than expected.
