@@ -7,7 +7,7 @@ use palisade_core::reason::Reason;
 use super::http::Request;
 use super::issuers::{Issuers, IssuersError, TOKEN_LIVES_S};
 use super::tour::{Scene, passed, refused};
-use crate::bundle::callers::AUTHORIZATION;
+use crate::bundle::callers::token_scheme;
 use crate::mint::Said;
 
 /// What the demo bundle calls its login.
@@ -28,7 +28,7 @@ pub(super) fn scenes(header: &str, issuers: &Issuers, now_s: u64) -> Result<Vec<
     let lena = Said { subject: "lena".to_owned(), groups, ..Said::default() };
     let sign = |said: &Said, times_s| issuers.token(Some(ISSUER), said, times_s, &[]);
 
-    let scheme = if header == AUTHORIZATION { "Bearer " } else { "" };
+    let scheme = token_scheme(header);
     let with = |token: String, request: Request| Request {
         headers: vec![(header.to_owned(), format!("{scheme}{token}"))],
         ..request

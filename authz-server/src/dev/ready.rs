@@ -13,7 +13,7 @@ use super::issuers::{Issuers, TOKEN_LIVES_S};
 use super::outline::Outline;
 use super::stage::Addresses;
 use super::tour::{Scene, quoted};
-use crate::bundle::callers::AUTHORIZATION;
+use crate::bundle::callers::{AUTHORIZATION, token_scheme};
 
 #[derive(Debug)]
 pub(super) struct Ready<'a> {
@@ -88,7 +88,7 @@ impl Ready<'_> {
     /// How to call as anybody whom an issuer of the bundle may vouch for.
     fn token_lines(&self) -> String {
         let header = self.outline.token_header.as_deref().unwrap_or(AUTHORIZATION);
-        let scheme = if header == AUTHORIZATION { "Bearer " } else { "" };
+        let scheme = token_scheme(header);
         let hours = TOKEN_LIVES_S / 3600;
         let lines = self.issuers.names().map(|issuer| {
             format!(

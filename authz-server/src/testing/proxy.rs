@@ -4,7 +4,7 @@
 //! proxy will do; what stands here is only what clients and Envoy do to a request on its way.
 
 use crate::bundle::Bundle;
-use crate::bundle::callers::AUTHORIZATION;
+use crate::bundle::callers::token_scheme;
 use crate::bundle::cases::{Caller, Case, CaseFile, CaseRequest, CaseUser};
 use crate::check::{Body, Call, Decider, Decision, Given, Judge, Shadow, claim_json, sources};
 use crate::digests::Digests;
@@ -209,7 +209,7 @@ impl Proxy {
         if let (Caller::User(person), Some(header)) = (caller, identity.token_header())
             && let Some(token) = self.token(person)
         {
-            let scheme = if header == AUTHORIZATION { "Bearer " } else { "" };
+            let scheme = token_scheme(header);
             head.push(pair(header, &format!("{scheme}{token}")));
         }
         head

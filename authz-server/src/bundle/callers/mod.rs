@@ -133,6 +133,11 @@ choice! {
 /// The header that carries tokens where the bundle says nothing else.
 pub const AUTHORIZATION: &str = "authorization";
 
+/// What stands before a token in its header: a scheme in `authorization`, and nothing in a header of its own.
+pub fn token_scheme(header: &str) -> &'static str {
+    if header == AUTHORIZATION { "Bearer " } else { "" }
+}
+
 impl Identity {
     /// Whether anybody can prove who they are by a token.
     pub fn takes_tokens(&self) -> bool {
